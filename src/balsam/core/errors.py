@@ -1,0 +1,68 @@
+"""What can go wrong on the server, as one tree; the HTTP layer maps each to a status in one file.
+
+BalsamError
+├── NotFound          no such object, or somebody else's
+├── Conflict          a name that is taken, an object in use
+├── Invalid           a request that contradicts itself or names what does not exist
+│   └── TooLarge      more items or bytes than one call may carry
+├── IllegalMove       a job's state can't change that way
+├── NotHolder         the session does not hold the job (the fence)
+├── SessionOver       the session has ended or its lease has run out
+├── KeyReused         an idempotency key came back with another body
+├── Unauthorized      no login, or one that has run out
+└── Forbidden         a login that may not do this
+"""
+
+
+class BalsamError(Exception):
+    """A refusal that a person can read: it names the object and the remedy."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class NotFound(BalsamError):
+    pass
+
+
+class Conflict(BalsamError):
+    pass
+
+
+class Invalid(BalsamError):
+    pass
+
+
+class TooLarge(Invalid):
+    pass
+
+
+class IllegalMove(BalsamError):
+    def __init__(self, job_id: int, old: str, new: str) -> None:
+        super().__init__(f"job {job_id} is {old}: it can't go to {new}")
+
+
+class NotHolder(BalsamError):
+    def __init__(self, job_id: int, holder: int | None, claimed: int | None) -> None:
+        held = "no session holds it" if holder is None else f"session {holder} holds it"
+        by = "the request names none" if claimed is None else f"the request names session {claimed}"
+        super().__init__(f"job {job_id}: {held}, {by}")
+
+
+class SessionOver(BalsamError):
+    def __init__(self, session_id: int) -> None:
+        super().__init__(f"session {session_id} has ended; open a new one")
+
+
+class KeyReused(BalsamError):
+    def __init__(self, key: str) -> None:
+        super().__init__(f"idempotency key {key!r} was used before with another body; use a new key")
+
+
+class Unauthorized(BalsamError):
+    pass
+
+
+class Forbidden(BalsamError):
+    pass

@@ -1,0 +1,22 @@
+"""Sizes and periods that more than one part relies on."""
+
+MAX_ITEMS_PER_BULK_OP = 5_000  # what the published client cuts its calls into
+MAX_BULK_ITEMS_ACCEPTED = 10_000  # what the server takes in one call
+MAX_PAGE = 100_000
+MAX_JOBS_PER_SESSION_ACQUIRE = 2_048
+MAX_PAYLOAD_CHARS = 512_000  # serialized parameters, return value, exception
+MAX_CLASS_CHARS = 262_144
+MAX_SOURCE_CHARS = 2_000_000
+MAX_NAME_CHARS = 100
+MAX_PATH_CHARS = 1_024
+MAX_ID = 2**63 - 1
+MAX_BODY_BYTES = 64 * 2**20
+
+LEASE_SEC = 60.0  # a session that nobody vouches for, without a heartbeat
+VOUCHED_LEASE_SEC = 900.0  # a session whose allocation the agent still sees running
+TOKEN_TTL_SEC = 48 * 3600
+IDEMPOTENCY_TTL_SEC = 24 * 3600
+MAX_FUTURE_STAMP_SEC = 300.0
+
+DEFAULT_MAX_RESTARTS = 50
+ERROR_TAIL_CHARS = 8_000

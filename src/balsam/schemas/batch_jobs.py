@@ -1,0 +1,64 @@
+"""BatchJobs: allocations of nodes."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from balsam.core.states import BatchJobState, JobMode
+from balsam.schemas.jobs import INT32
+from balsam.schemas.types import Id, Name, Stringy, Tags, Text, UtcTime, Wire
+
+
+class BatchJobOrdering(StrEnum):
+    start_time = "start_time"
+    start_time_desc = "-start_time"
+
+
+class BatchJobPartition(Wire):
+    """One launcher's share of an allocation."""
+
+    job_mode: JobMode
+    num_nodes: int = Field(ge=1, le=INT32)
+    filter_tags: Tags = Field(default_factory=dict)
+
+
+class BatchJobCreate(Wire):
+    num_nodes: int = Field(ge=1, le=INT32)
+    wall_time_min: int = Field(ge=1, le=INT32)
+    job_mode: JobMode
+    site_id: Id
+    project: Name
+    queue: Name
+    optional_params: dict[Text, Stringy] = Field(default_factory=dict)
+    filter_tags: Tags = Field(default_factory=dict)
+    partitions: list[BatchJobPartition] | None = None
+
+
+class BatchJobUpdate(Wire):
+    scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
+    state: BatchJobState | None = None
+    status_info: dict[Text, Stringy] | None = None
+    start_time: UtcTime | None = None
+    end_time: UtcTime | None = None
+    cause: Text | None = None
+    scheduler_id_text: Text | None = None
+
+
+class BatchJobBulkUpdate(BatchJobUpdate):
+    id: Id
+
+
+class BatchJobOut(BatchJobCreate):
+    id: Id
+    scheduler_id: int | None
+    state: BatchJobState
+    status_info: dict[str, str]
+    start_time: str | None
+    end_time: str | None
+    cause: str | None = None
+    scheduler_id_text: str | None = None
+
+
+class PaginatedBatchJobOut(Wire):
+    count: int | None
+    results: list[BatchJobOut]

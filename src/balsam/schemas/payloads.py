@@ -1,0 +1,98 @@
+"""Python objects as text: parameters, return values, exceptions and app classes by cloudpickle.
+
+The server stores these texts and never opens them. Payloads of the published client were written by dill
+and are read back with it where it is installed.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import pickle
+import sys
+import traceback
+from typing import Any, NoReturn
+
+
+class SerializeError(ValueError):
+    """An object that can't be sent."""
+
+
+class DeserializeError(ValueError):
+    """A payload that can't be opened here."""
+
+
+class EmptyPayload(ValueError):
+    """There is no payload."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception as it was on the other machine; the cause of what is raised here."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+def serializer_info() -> dict[str, str]:
+    """Name, version and Python of what this process serializes with."""
+    import cloudpickle
+
+    return {
+        "name": "cloudpickle",
+        "version": str(cloudpickle.__version__),
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
+
+
+def serialize(obj: Any) -> str:
+    """Base64 text of the pickled object; raises SerializeError with the object's type."""
+    import cloudpickle
+
+    try:
+        return base64.b64encode(cloudpickle.dumps(obj)).decode("ascii")
+    except Exception as exc:  # whatever the object's own __reduce__ raises
+        raise SerializeError(f"can't serialize a {type(obj).__name__}: {exc}") from exc
+
+
+def deserialize(payload: str) -> Any:
+    """The object of `serialize`; raises EmptyPayload, or DeserializeError with the reason."""
+    if not payload:
+        raise EmptyPayload("the payload is empty")
+    try:
+        return pickle.loads(base64.b64decode(payload))
+    except Exception as exc:  # unpickling runs code of the payload's author
+        raise DeserializeError(
+            f"can't open the payload with Python {sys.version_info.major}.{sys.version_info.minor}: {exc!r}"
+        ) from exc
+
+
+def serialize_exception(exc: BaseException) -> str:
+    """Base64 text of the exception with its traceback as text; what can't be pickled becomes its repr."""
+    text = "".join(traceback.format_exception(exc))
+    try:
+        return serialize((exc, text))
+    except SerializeError:
+        return serialize((RuntimeError(repr(exc)), text))
+
+
+def raise_from_serialized(payload: str) -> NoReturn:
+    """Raises the exception of `serialize_exception`, with the remote traceback as its cause."""
+    content = deserialize(payload)
+    if isinstance(content, tuple) and len(content) == 2:
+        exc, text = content
+        raise exc from RemoteTraceback(text)
+    if isinstance(content, BaseException):
+        raise content
+    raise DeserializeError(f"the payload holds a {type(content).__name__}, not an exception")
+
+
+def get_source(obj: Any) -> str:
+    """The source code of a class or function, or a line that says why there is none."""
+    try:
+        return inspect.getsource(obj)
+    except (OSError, TypeError) as exc:
+        return f"# source code not available: {exc}\n"

@@ -1,0 +1,71 @@
+"""Sessions: leases on jobs."""
+
+from pydantic import Field
+
+from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
+from balsam.core.states import RUNNABLE_STATES, JobState
+from balsam.schemas.jobs import INT32
+from balsam.schemas.types import Id, Tags, Text, UtcTime, Wire
+
+
+class SessionCreate(Wire):
+    """`fenced`: state changes of held jobs must name the session; ours are, the published client's not.
+
+    `num_nodes`: nodes that the launcher places jobs on; 0 for an agent, whose session runs hooks only.
+    """
+
+    site_id: Id
+    batch_job_id: Id | None = None
+    fenced: bool = False
+    partition: int | None = Field(default=None, ge=0, le=INT32)
+    num_nodes: int | None = Field(default=None, ge=0, le=INT32)
+    started: UtcTime | None = None
+
+
+class SessionOut(Wire):
+    id: Id
+    site_id: int
+    batch_job_id: int | None
+    heartbeat: str
+    fenced: bool
+    partition: int | None
+    num_nodes: int | None
+    started: str
+    ended: str | None
+    lease_sec: float
+
+
+class PaginatedSessionsOut(Wire):
+    count: int | None
+    results: list[SessionOut]
+
+
+class SessionTick(Wire):
+    """A heartbeat. `digest`: `core.digest.of_ids` of all jobs that the session believes it holds.
+
+    Where it differs from the server's, the answer has `in_step` False, and the session sends the ids
+    themselves: the server frees what it does not name.
+    """
+
+    digest: str | None = None
+    job_ids: list[Id] | None = None
+
+
+class SessionTickOut(Wire):
+    """`job_ids`: of those named, the ones that the session still holds; the others are to be killed."""
+
+    in_step: bool
+    job_ids: list[int] | None
+    server_time_us: int
+
+
+class SessionAcquire(Wire):
+    max_num_jobs: int = Field(ge=1, le=MAX_JOBS_PER_SESSION_ACQUIRE)
+    max_wall_time_min: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    max_nodes_per_job: int | None = Field(default=None, ge=0, le=INT32)
+    max_aggregate_nodes: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    serial_only: bool = False
+    sort_by: Text | None = None
+    filter_tags: Tags = Field(default_factory=dict)
+    states: set[JobState] = Field(default_factory=lambda: set(RUNNABLE_STATES))
+    app_ids: set[Id] = Field(default_factory=set)

@@ -1,0 +1,76 @@
+"""Field types that several nouns share: ids, texts that a database can hold, UTC times."""
+
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from balsam.core.limits import MAX_ID, MAX_NAME_CHARS, MAX_PATH_CHARS
+
+
+class Wire(BaseModel):
+    """Base of what travels: unknown keys are ignored, as published."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not hold a NUL character")
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        raise ValueError("must be valid Unicode (a lone surrogate was found)")
+    return text
+
+
+def _storable_tree(value: Any, depth: int = 0) -> Any:
+    if depth > 50:
+        raise ValueError("is nested more than 50 levels deep")
+    if isinstance(value, str):
+        _storable(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _storable(key)
+            _storable_tree(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _storable_tree(inner, depth + 1)
+    return value
+
+
+def _as_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _number_to_text(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float, bool)) else value
+
+
+def _relative_inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if pure.is_absolute():
+        raise ValueError("must be relative to the site's data folder, and is absolute")
+    if ".." in pure.parts:
+        raise ValueError("must stay inside the site's data folder, and holds '..'")
+    return str(pure)
+
+
+def _absolute(path: str) -> str:
+    if not PurePosixPath(path).is_absolute():
+        raise ValueError("must be an absolute path")
+    return path
+
+
+Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_storable)]
+Stringy = Annotated[str, BeforeValidator(_number_to_text), Field(max_length=4096), AfterValidator(_storable)]
+Tags = dict[Annotated[Stringy, Field(max_length=256)], Stringy]
+JsonDict = Annotated[dict[str, Any], AfterValidator(_storable_tree)]
+Workdir = Annotated[
+    str, Field(max_length=MAX_PATH_CHARS), AfterValidator(_storable), AfterValidator(_relative_inside)
+]
+AbsolutePath = Annotated[
+    str, Field(max_length=MAX_PATH_CHARS), AfterValidator(_storable), AfterValidator(_absolute)
+]
+UtcTime = Annotated[datetime, AfterValidator(_as_utc)]
