@@ -1,0 +1,1 @@
+"""What the server does, one transaction each: create, advance, acquire, sweep, explain, measure."""

@@ -1,0 +1,282 @@
+"""Changing jobs: fields and states, item by item, whatever fields each item has.
+
+A state, its event and its run row change in one transaction, and so do the further moves that need nobody:
+hooks that the app does not have, children whose last parent is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from balsam.core.clock import now_us, to_us
+from balsam.core.limits import MAX_FUTURE_STAMP_SEC
+from balsam.core.resources import node_weight
+from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState, TransferDirection
+from balsam.logic.moves import Request, Situation, Step, refusal, walk
+from balsam.logic.signature import failure_signature
+from balsam.schemas.jobs import JobUpdate
+from balsam.store import events as event_store
+from balsam.store import ids, jobs, runs, sessions, tables, transfers
+from balsam.store.database import Tx
+from balsam.store.owner import Owner
+
+J = JobState
+# Fields of an update that are not columns of the job.
+_ABOUT_STATE = {"id", "state", "state_timestamp", "state_data"}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many items were applied, and (job id, reason) for each that was refused."""
+
+    count: int
+    refused: list[tuple[int, str]]
+
+
+@dataclass(slots=True)
+class _Writes:
+    """What one transaction gathers before it writes in bulk."""
+
+    now: int
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    tags: dict[int, Mapping[str, str]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    ends: list[dict[str, Any]] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
+    waiting_anew: list[int] = field(default_factory=list)
+    to_stage_out: list[int] = field(default_factory=list)
+
+
+def apply(tx: Tx, owner: Owner, updates: Mapping[int, JobUpdate], session_id: int | None = None) -> Applied:
+    """Applies each update to the job of its key; refused ones change nothing and say why."""
+    rows = {row["id"]: row for row in jobs.lock(tx.conn, owner, updates.keys())}
+    moving = [job_id for job_id, update in updates.items() if update.state is not None]
+    view = _View.of(tx, owner, [rows[i] for i in moving if i in rows])
+    writes = _Writes(now_us())
+    refused: list[tuple[int, str]] = []
+    for job_id in sorted(updates):
+        row = rows.get(job_id)
+        reason = f"job {job_id} does not exist" if row is None else None
+        if row is not None:
+            reason = _change(row, updates[job_id], session_id, view, writes)
+        if reason is not None:
+            refused.append((job_id, reason))
+    _write(tx, owner, writes)
+    return Applied(len(updates) - len(refused), refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the moves of these jobs depend on beside their own rows."""
+
+    fenced: Mapping[int, bool]
+    stages_in: Collection[int]
+    stages_out: Collection[int]
+
+    @classmethod
+    def of(cls, tx: Tx, owner: Owner, rows: Sequence[dict[str, Any]]) -> _View:
+        holders = {row["session_id"] for row in rows} - {None}
+        job_ids = [row["id"] for row in rows]
+        return cls(
+            fenced=sessions.fenced_among(tx.conn, owner, holders) if holders else {},
+            stages_in=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_in),
+            stages_out=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_out),
+        )
+
+    def situation(self, row: dict[str, Any], num_runs: int) -> Situation:
+        return Situation(
+            hooks=row["hooks"],
+            stages_in=row["id"] in self.stages_in,
+            stages_out=row["id"] in self.stages_out,
+            num_runs=num_runs,
+            max_restarts=row["max_restarts"],
+        )
+
+
+def _change(
+    row: dict[str, Any], update: JobUpdate, session_id: int | None, view: _View, writes: _Writes
+) -> str | None:
+    values = _columns(update)
+    new = update.state
+    if new is not None and new != row["state"]:
+        holder = row["session_id"] if row["session_id"] in view.fenced else None
+        request = Request(holder, view.fenced.get(holder) if holder is not None else None, session_id)
+        reason = refusal(row["id"], J(row["state"]), new, request)
+        if reason is not None:
+            return reason
+        stamp = writes.now if update.state_timestamp is None else to_us(update.state_timestamp)
+        if stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
+            return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
+        data = dict(update.state_data or {})
+        if holder is None:
+            data["forced"] = True
+        values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))
+    if "tags" in values:
+        writes.tags[row["id"]] = values["tags"]
+    if "parents_must" in values or new is J.awaiting_parents:
+        writes.waiting_anew.append(row["id"])
+    if values:
+        writes.jobs.append({"id": row["id"], "last_update": writes.now, **values})
+    return None
+
+
+def _columns(update: JobUpdate) -> dict[str, Any]:
+    """The columns that a request sets; what it sends as null is not set, but for the return code."""
+    sent = update.model_dump(exclude_unset=True, exclude=_ABOUT_STATE)
+    values = {key: value for key, value in sent.items() if value is not None or key == "return_code"}
+    if "serialized_parameters" in values:
+        # New parameters that came without their JSON form: the old one must not shadow them.
+        values.setdefault("parameters_json", None)
+    return values
+
+
+def _moves(
+    row: dict[str, Any],
+    new: JobState,
+    data: dict[str, Any],
+    stamp: int,
+    view: _View,
+    writes: _Writes,
+    return_code: int | None = None,
+) -> dict[str, Any]:
+    """Gathers the events and run rows of all the steps; returns the job's columns that they change."""
+    held = row["session_id"] if row["session_id"] in view.fenced else None
+    num_runs = row["num_runs"] + (new is J.running)
+    if new is J.running:
+        data["num_nodes"] = node_weight(row["num_nodes"], row["node_packing_count"])
+    steps = walk(new, data, view.situation(row, num_runs))
+    state, since = J(row["state"]), row["state_since"]
+    for step in steps:
+        writes.events.append(_event(row, state, step, stamp, since, writes.now))
+        if state is J.running:
+            code = step.data.get("returncode", return_code)
+            writes.ends.append(_run_end(row["id"], step, stamp, code, len(writes.events) - 1))
+        if step.state is J.running and held is not None:
+            writes.starts.append(_run_start(row, step, stamp, num_runs, held, len(writes.events) - 1))
+        state, since = step.state, stamp
+    if state in DONE_STATES:
+        writes.done.append(row["id"])
+    if state is J.postprocessed:
+        writes.to_stage_out.append(row["id"])
+    columns: dict[str, Any] = {"state": state, "state_since": stamp}
+    columns["session_id"] = held if state is J.running else None
+    columns["num_runs"] = num_runs
+    if new in RUN_END_STATES and return_code is None and "returncode" in data:
+        columns["return_code"] = data["returncode"]
+    return columns
+
+
+def _event(
+    row: dict[str, Any], state: JobState, step: Step, stamp: int, since: int, now: int
+) -> dict[str, Any]:
+    return {
+        "owner_id": row["owner_id"],
+        "site_id": row["site_id"],
+        "job_id": row["id"],
+        "batch_job_id": row["batch_job_id"],
+        "timestamp": stamp,
+        "received": now,
+        "entered": since,
+        "from_state": state,
+        "to_state": step.state,
+        "data": step.data,
+    }
+
+
+def _run_start(
+    row: dict[str, Any], step: Step, stamp: int, attempt: int, session_id: int, event: int
+) -> dict[str, Any]:
+    nodes = step.data.get("nodes")
+    return {
+        "owner_id": row["owner_id"],
+        "site_id": row["site_id"],
+        "job_id": row["id"],
+        "attempt": attempt,
+        "batch_job_id": row["batch_job_id"],
+        "session_id": session_id,
+        "nodes": nodes if isinstance(nodes, list) else [],
+        "cpus": _number(step.data.get("cpus")),
+        "gpus": _number(step.data.get("gpus")),
+        "num_nodes": step.data["num_nodes"],
+        "start": stamp,
+        "start_event_id": event,  # its place among the gathered events, until those have ids
+    }
+
+
+def _run_end(job_id: int, step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
+    code = code if isinstance(code, int) else None
+    failed = step.state is J.run_error
+    return {
+        "b_job_id": job_id,
+        "b_end": stamp,
+        "b_end_state": step.state,
+        "b_return_code": code,
+        "b_signature": failure_signature(code, str(step.data.get("error", ""))) if failed else None,
+        "b_end_event_id": event,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:
+    event_ids = ids.allocate(tx.conn, tables.events, len(writes.events)) if writes.events else []
+    for event, event_id in zip(writes.events, event_ids, strict=True):
+        event["id"] = event_id
+        tx.changed(owner.user_id, "events", event["site_id"])
+    for start in writes.starts:
+        start["start_event_id"] = event_ids[start["start_event_id"]]
+    for end in writes.ends:
+        end["b_end_event_id"] = event_ids[end["b_end_event_id"]]
+    jobs.change_many(tx.conn, owner, writes.jobs)
+    if writes.tags:
+        jobs.set_tags(tx.conn, owner, writes.tags)
+    event_store.insert_many(tx.conn, writes.events)
+    # A run that starts and ends in one request is inserted before it is ended.
+    runs.start_many(tx.conn, writes.starts)
+    runs.end_many(tx.conn, owner, writes.ends)
+    if writes.to_stage_out:
+        transfers.activate(tx.conn, owner, writes.to_stage_out, TransferDirection.stage_out)
+    if writes.done or writes.waiting_anew:
+        _release_children(tx, owner, writes)
+
+
+def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
+    """Moves on the jobs that waited for those that ended and now wait for nobody.
+
+    The children are locked before their parents' states are read: of two transactions that each end one
+    of a child's last two parents, the second then sees both.
+    """
+    everybody = Owner(owner.user_id)  # a child may be at another site than its parent
+    waiting = jobs.waiting_children(tx.conn, everybody, ended.done) + ended.waiting_anew
+    ready = jobs.with_all_parents_done(tx.conn, everybody, waiting) if waiting else []
+    if not ready:
+        return
+    transfers.activate(tx.conn, everybody, ready, TransferDirection.stage_in)
+    rows = jobs.lock(tx.conn, everybody, ready)
+    view = _View.of(tx, everybody, rows)
+    writes = _Writes(now_us())
+    for row in rows:
+        if row["state"] != J.awaiting_parents:
+            continue
+        stages_in = row["id"] in view.stages_in
+        new = J.ready if stages_in else J.staged_in
+        message = "All parents finished" if stages_in else "Skipped stage in"
+        columns = _moves(row, new, {"message": message}, writes.now, view, writes)
+        writes.jobs.append({"id": row["id"], "last_update": writes.now, **columns})
+    _write(tx, everybody, writes)
+
+
+def move(tx: Tx, owner: Owner, job_ids: Collection[int], new: JobState, data: dict[str, Any]) -> None:
+    """The server's own move of jobs that it has locked: a lease that ran out, transfers that ended."""
+    rows = jobs.lock(tx.conn, owner, job_ids)
+    view = _View.of(tx, owner, rows)
+    writes = _Writes(now_us())
+    for row in rows:
+        columns = _moves(row, new, dict(data), writes.now, view, writes)
+        writes.jobs.append({"id": row["id"], "last_update": writes.now, **columns})
+    _write(tx, owner, writes)

@@ -1,0 +1,72 @@
+"""Allocations: asking for them, and what the agent reports of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from balsam.core.clock import now_us, to_us
+from balsam.core.errors import Invalid, NotFound
+from balsam.core.states import ENDED_BATCH_JOB_STATES, BatchJobState
+from balsam.logic import sessions
+from balsam.schemas.batch_jobs import BatchJobBulkUpdate, BatchJobCreate, BatchJobUpdate
+from balsam.store import batch_jobs, sites
+from balsam.store.batch_jobs import BatchJobFilter
+from balsam.store.database import Tx
+from balsam.store.owner import Owner
+from balsam.store.paging import Page
+
+
+def create(tx: Tx, owner: Owner, want: BatchJobCreate) -> dict[str, Any]:
+    if sites.get(tx.conn, owner, want.site_id) is None:
+        raise Invalid(f"No site with ID {want.site_id}")
+    if want.partitions and sum(part.num_nodes for part in want.partitions) != want.num_nodes:
+        total = sum(part.num_nodes for part in want.partitions)
+        raise Invalid(f"the partitions have {total} nodes together, and num_nodes is {want.num_nodes}")
+    values = want.model_dump(mode="json")
+    values |= {"state": BatchJobState.pending_submission, "status_info": {}, "created": now_us()}
+    row = batch_jobs.create(tx.conn, owner, values)
+    tx.changed(owner.user_id, "batch_jobs", row["site_id"])
+    return row
+
+
+def change(tx: Tx, owner: Owner, batch_job_id: int, update: BatchJobUpdate) -> dict[str, Any]:
+    row = batch_jobs.get(tx.conn, owner, batch_job_id)
+    if row is None:
+        raise NotFound("Not found")
+    return _change(tx, owner, row, update)
+
+
+def change_many(tx: Tx, owner: Owner, updates: Sequence[BatchJobBulkUpdate]) -> list[dict[str, Any]]:
+    wanted = {update.id for update in updates}
+    rows = {row["id"]: row for row in batch_jobs.page(tx.conn, owner, BatchJobFilter(id=wanted), Page())}
+    if wanted - rows.keys():
+        raise Invalid("Could not find some Batch Job IDs")
+    return [_change(tx, owner, rows[update.id], update) for update in updates]
+
+
+def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in update.model_dump(exclude_unset=True, exclude={"id"}).items():
+        if value is not None:
+            values[name] = to_us(value) if name in ("start_time", "end_time") else value
+    if row["state"] in ENDED_BATCH_JOB_STATES and values.get("state") not in (None, row["state"]):
+        raise Invalid(f"BatchJob {row['id']} is {row['state']}: it can't go to {values['state']}")
+    if row["state"] == BatchJobState.pending_deletion and values.get("state") in (
+        BatchJobState.queued,
+        BatchJobState.running,
+    ):
+        # The agent's report crossed the user's wish on the way: the wish stays.
+        del values["state"]
+    now = now_us()
+    if update.state is BatchJobState.running:
+        values["seen"] = now
+    if not values:
+        return row
+    changed = batch_jobs.change(tx.conn, owner, row["id"], values)
+    if values.keys() != {"seen", "state"} or row["state"] != changed["state"]:
+        tx.changed(owner.user_id, "batch_jobs", row["site_id"])
+    if changed["state"] in ENDED_BATCH_JOB_STATES and row["state"] not in ENDED_BATCH_JOB_STATES:
+        message = f"The allocation of BatchJob {row['id']} ended: {changed['cause'] or changed['state']}"
+        sessions.end_of_batch_jobs(tx, owner, {row["id"]: changed["end_time"] or now}, message)
+    return changed

@@ -1,0 +1,186 @@
+"""Creating, changing and deleting jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from balsam.core.clock import now_us
+from balsam.core.errors import Invalid, NotFound
+from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferDirection, TransferItemState
+from balsam.logic import advance
+from balsam.logic.moves import Situation, first_state, walk
+from balsam.schemas.jobs import JobCreate, JobUpdate
+from balsam.store import apps, events, ids, jobs, sites, tables, transfers
+from balsam.store.apps import AppFilter
+from balsam.store.database import Tx
+from balsam.store.jobs import JobFilter
+from balsam.store.owner import Owner
+from balsam.store.paging import Page
+from balsam.store.sites import SiteFilter
+
+J = JobState
+
+
+def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[int]:
+    """All of the jobs or none; returns their ids in the order of the request."""
+    app_of = _apps(tx, owner, wanted)
+    parent_state = _parents(tx, owner, wanted)
+    locations = _locations(tx, owner, app_of)
+    job_ids = ids.allocate(tx.conn, tables.jobs, len(wanted))
+    now = now_us()
+    rows, items, events_ = [], [], []
+    for job_id, want in zip(job_ids, wanted, strict=True):
+        app = app_of[want.app_id]
+        parents_done = all(_is_done(parent_state[p], want.parents_must) for p in want.parent_ids)
+        job_items = _transfer_items(owner, job_id, want, app, locations[app["site_id"]], parents_done)
+        stages_in = any(item["direction"] == TransferDirection.stage_in for item in job_items)
+        stages_out = len(job_items) > stages_in and any(
+            item["direction"] == TransferDirection.stage_out for item in job_items
+        )
+        situation = Situation(app["hooks"], stages_in, stages_out, 0, want.max_restarts)
+        steps = walk(first_state(parents_done, stages_in), {}, situation)
+        state = J.created
+        for step in steps:
+            data = {} if state is J.created else step.data
+            events_.append(_event(owner, app["site_id"], job_id, state, step.state, data, now))
+            state = step.state
+        rows.append(_row(owner, job_id, want, app["site_id"], state, now))
+        items += job_items
+    jobs.insert_many(tx.conn, rows)
+    transfers.insert_many(tx.conn, items)
+    for event, event_id in zip(events_, ids.allocate(tx.conn, tables.events, len(events_)), strict=True):
+        event["id"] = event_id
+    events.insert_many(tx.conn, events_)
+    for site_id in {row["site_id"] for row in rows}:
+        tx.changed(owner.user_id, "events", site_id)
+    return job_ids
+
+
+def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[str, Any]]:
+    app_ids = {want.app_id for want in wanted}
+    found = {row["id"]: row for row in apps.page(tx.conn, owner, AppFilter(id=app_ids), Page())}
+    missing = sorted(app_ids - found.keys())
+    if missing:
+        raise NotFound(
+            f"Could not find one or more Apps. Double check app_id fields. Unknown: {missing[:10]}"
+        )
+    return found
+
+
+def _parents(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, JobState]:
+    parent_ids = {parent for want in wanted for parent in want.parent_ids}
+    states = jobs.parent_states(tx.conn, Owner(owner.user_id), parent_ids)
+    missing = sorted(parent_ids - states.keys())
+    if missing:
+        raise NotFound(
+            "Could not find one or more Jobs set as parents. Double check parent_ids fields. "
+            f"Unknown: {missing[:10]}"
+        )
+    return states
+
+
+def _locations(tx: Tx, owner: Owner, app_of: Mapping[int, dict[str, Any]]) -> dict[int, set[str]]:
+    site_ids = {app["site_id"] for app in app_of.values()}
+    rows = sites.page(tx.conn, owner, SiteFilter(id=site_ids), Page())
+    return {row["id"]: set(row["transfer_locations"]) for row in rows}
+
+
+def _is_done(state: JobState, must: ParentsMust) -> bool:
+    return state in DONE_STATES if must is ParentsMust.end else state is J.job_finished
+
+
+def _transfer_items(
+    owner: Owner, job_id: int, want: JobCreate, app: dict[str, Any], locations: set[str], parents_done: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for name, item in want.transfers.items():
+        slot = app["transfers"].get(name)
+        if slot is None:
+            raise Invalid(f"App {app['name']} has no Transfer slot named {name}")
+        if item.location_alias not in locations:
+            raise Invalid(f"Site has no Transfer URL named {item.location_alias}")
+        stage_in = slot["direction"] == TransferDirection.stage_in
+        waits = TransferItemState.awaiting_job
+        rows.append(
+            {
+                "owner_id": owner.user_id,
+                "site_id": app["site_id"],
+                "job_id": job_id,
+                "direction": slot["direction"],
+                "local_path": slot["local_path"],
+                "remote_path": item.path,
+                "location_alias": item.location_alias,
+                "recursive": slot.get("recursive", False),
+                "required": slot["required"],
+                "state": TransferItemState.pending if stage_in and parents_done else waits,
+                "task_id": "",
+                "transfer_info": {},
+            }
+        )
+    return rows
+
+
+def _event(
+    owner: Owner, site_id: int, job_id: int, old: JobState, new: JobState, data: dict[str, Any], now: int
+) -> dict[str, Any]:
+    return {
+        "owner_id": owner.user_id,
+        "site_id": site_id,
+        "job_id": job_id,
+        "batch_job_id": None,
+        "timestamp": now,
+        "received": now,
+        "entered": now,
+        "from_state": old,
+        "to_state": new,
+        "data": data,
+    }
+
+
+def _row(
+    owner: Owner, job_id: int, want: JobCreate, site_id: int, state: JobState, now: int
+) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "owner_id": owner.user_id,
+        "site_id": site_id,
+        "app_id": want.app_id,
+        "state": state,
+        "state_since": now,
+        "last_update": now,
+        "workdir": want.workdir,
+        "tags": want.tags,
+        "parent_ids": sorted(want.parent_ids),
+        "serialized_parameters": want.serialized_parameters,
+        "parameters_json": want.parameters_json,
+        "serializer": want.serializer.model_dump() if want.serializer else None,
+        "data": want.data,
+        "return_code": want.return_code,
+        "num_nodes": want.num_nodes,
+        "ranks_per_node": want.ranks_per_node,
+        "threads_per_rank": want.threads_per_rank,
+        "threads_per_core": want.threads_per_core,
+        "launch_params": want.launch_params,
+        "gpus_per_rank": want.gpus_per_rank,
+        "mem_mb_per_rank": want.mem_mb_per_rank,
+        "node_packing_count": want.node_packing_count,
+        "wall_time_min": want.wall_time_min,
+        "priority": want.priority,
+        "parents_must": want.parents_must,
+        "max_restarts": want.max_restarts,
+        "pending_file_cleanup": True,
+    }
+
+
+def change_matching(
+    tx: Tx, owner: Owner, f: JobFilter, update: JobUpdate, session_id: int | None
+) -> advance.Applied:
+    """The same change for every job that the filter chooses; all of the owner's where it chooses nothing."""
+    return advance.apply(tx, owner, dict.fromkeys(jobs.ids(tx.conn, owner, f), update), session_id)
+
+
+def remove_matching(tx: Tx, owner: Owner, f: JobFilter) -> int:
+    """Deletes jobs with their events; children keep the id, and `why` tells them that it is gone."""
+    rows = jobs.ids(tx.conn, owner, f)
+    return jobs.remove(tx.conn, owner, rows)

@@ -1,0 +1,117 @@
+"""Which moves follow which, as values: no database here.
+
+A request asks for one new state; the server then makes every further move that needs nobody ("no hop that
+does nothing"). `walk` gives all of them, as the events to be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from balsam.core.states import (
+    HOOK_OF_STATE,
+    STATE_AFTER_DEFAULT_HOOK,
+    JobState,
+    may_report,
+)
+
+J = JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides a job's moves. `hooks` None: an old client made the app, so every hook may exist."""
+
+    hooks: Collection[str] | None
+    stages_in: bool
+    stages_out: bool
+    num_runs: int
+    max_restarts: int
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One event to be: the state entered, and what its `data` holds."""
+
+    state: JobState
+    data: dict[str, Any]
+
+
+# As published, a state that is only passed through has no event of its own.
+_PASSED_THROUGH = {
+    (J.ready, J.staged_in),
+    (J.postprocessed, J.job_finished),
+    (J.staged_out, J.job_finished),
+}
+
+
+def walk(new: JobState, data: dict[str, Any], situation: Situation) -> list[Step]:
+    """The steps from being asked to enter `new` until the job waits for somebody or is done."""
+    steps = [Step(new, data)]
+    while (following := _next(steps[-1], situation)) is not None:
+        if (steps[-1].state, following.state) in _PASSED_THROUGH:
+            passed = steps.pop()
+            following = Step(following.state, {**passed.data, **following.data})
+        steps.append(following)
+    return steps
+
+
+def _next(last: Step, s: Situation) -> Step | None:
+    if last.state is J.ready and not s.stages_in:
+        return Step(J.staged_in, {"message": "Skipped stage in"})
+    if last.state is J.restart_ready and s.num_runs > s.max_restarts:
+        return Step(J.failed, {"message": f"ran {s.num_runs} times: max_restarts is {s.max_restarts}"})
+    if last.state is J.postprocessed and not s.stages_out:
+        return Step(J.job_finished, {"message": "Skipped stage out"})
+    if last.state is J.staged_out:
+        return Step(J.job_finished, {})
+    return _default_hook(last, s)
+
+
+def _default_hook(last: Step, s: Situation) -> Step | None:
+    hook = HOOK_OF_STATE.get(last.state)
+    if hook is None:
+        return None
+    if last.state is J.run_error and last.data.get("killed"):
+        return Step(J.failed, {**_reason(last), "message": "killed"})
+    if s.hooks is None or hook in s.hooks:
+        return None
+    data = _reason(last) if last.state is J.run_error else {}
+    return Step(STATE_AFTER_DEFAULT_HOOK[last.state], data)
+
+
+def _reason(run_error: Step) -> dict[str, Any]:
+    """FAILED tells why by itself, so that nobody has to look for the event before it."""
+    return {key: run_error.data[key] for key in ("returncode", "error") if key in run_error.data}
+
+
+def first_state(parents_done: bool, stages_in: bool) -> JobState:
+    """Where a new job goes from CREATED."""
+    if not parents_done:
+        return J.awaiting_parents
+    return J.ready if stages_in else J.staged_in
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a move: `holder_fenced` is None where no live session holds the job."""
+
+    holder: int | None
+    holder_fenced: bool | None
+    session_id: int | None
+
+
+def refusal(job_id: int, old: JobState, new: JobState, request: Request) -> str | None:
+    """Why the fence or the table forbids the move, or None. A same-state request is no move."""
+    if request.holder_fenced is None:
+        if request.session_id is not None:
+            return f"session {request.session_id} does not hold job {job_id}"
+        return None  # an owner may force what nobody holds
+    if request.holder_fenced and request.session_id != request.holder:
+        return f"job {job_id} is held by session {request.holder}; only that session may change its state"
+    if not may_report(old, new):
+        return f"job {job_id} is {old}: it can't go to {new}"
+    return None

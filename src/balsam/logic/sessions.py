@@ -1,0 +1,164 @@
+"""Leases: opening, acquiring, heartbeats, ends, and the sweep of those that ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from balsam.core import digest
+from balsam.core.clock import now_us, to_us
+from balsam.core.errors import Invalid, NotFound
+from balsam.core.states import JobState
+from balsam.logic import advance
+from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionTick
+from balsam.store import batch_jobs, jobs, sessions, sites
+from balsam.store.database import Database, Tx
+from balsam.store.jobs import Acquisition
+from balsam.store.owner import Owner
+
+EXPIRED = "Session expired: job was stuck in RUNNING state"
+ENDED = "Session ended while the job was RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """How long a session lives without a heartbeat; `vouched_sec` while the agent sees its allocation run."""
+
+    sec: float
+    vouched_sec: float
+
+
+def open_session(tx: Tx, owner: Owner, want: SessionCreate) -> dict[str, Any]:
+    if sites.get(tx.conn, owner, want.site_id) is None:
+        raise Invalid(f"No site with ID {want.site_id}")
+    if want.batch_job_id is not None:
+        batch_job = batch_jobs.get(tx.conn, owner, want.batch_job_id)
+        if batch_job is None or batch_job["site_id"] != want.site_id:
+            raise Invalid(f"No batch_job with id {want.batch_job_id}")
+    now = now_us()
+    values = want.model_dump(exclude={"started"})
+    values |= {"heartbeat": now, "started": to_us(want.started) if want.started else now}
+    return sessions.create(tx.conn, owner, values)
+
+
+def acquire(tx: Tx, owner: Owner, session_id: int, want: SessionAcquire) -> list[int]:
+    """Takes free jobs for a live session, in the order in which they are to run; renews its lease."""
+    session = sessions.beat(tx.conn, owner, session_id, now_us())
+    if session is None:
+        raise NotFound("Not found")
+    asked = Acquisition(
+        site_id=session["site_id"],
+        states=want.states,
+        max_num_jobs=want.max_num_jobs,
+        max_wall_time_min=want.max_wall_time_min,
+        max_nodes_per_job=want.max_nodes_per_job,
+        serial_only=want.serial_only,
+        long_large_first=want.sort_by == "long_large_first",
+        tags=want.filter_tags,
+        app_ids=want.app_ids,
+    )
+    found = [row for state in sorted(want.states) for row in jobs.acquirable(tx.conn, owner, asked, state)]
+    found.sort(key=_long_large_first if asked.long_large_first else _order)
+    chosen = within_nodes(found[: want.max_num_jobs], want.max_aggregate_nodes)
+    jobs.hold(tx.conn, owner, session_id, session["batch_job_id"], chosen)
+    return chosen
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        -row["priority"],
+        -row["num_nodes"],
+        row["node_packing_count"],
+        -row["wall_time_min"],
+        row["id"],
+    )
+
+
+def _long_large_first(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (-row["priority"], -row["wall_time_min"], -row["num_nodes"], row["id"])
+
+
+def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[int]:
+    """Ids of the first rows that together fit on `limit` nodes; a row that does not fit is passed over."""
+    if limit is None:
+        return [row["id"] for row in rows]
+    chosen, used = [], 0.0
+    for row in rows:
+        weight = row["num_nodes"] if row["num_nodes"] > 1 else 1.0 / row["node_packing_count"]
+        if used + weight <= limit + 1e-9:
+            chosen.append(row["id"])
+            used += weight
+    return chosen
+
+
+def tick(tx: Tx, owner: Owner, session_id: int, beat: SessionTick) -> dict[str, Any]:
+    """Renews the lease; frees what the session does not name; tells which of those it names are its own."""
+    now = now_us()
+    if sessions.beat(tx.conn, owner, session_id, now) is None:
+        raise NotFound("Not found")
+    answer: dict[str, Any] = {"in_step": True, "job_ids": None, "server_time_us": now}
+    if beat.job_ids is not None:
+        held = jobs.held(tx.conn, owner, session_id)
+        _let_go(tx, owner, session_id, held, set(held) - set(beat.job_ids), ENDED)
+        answer["job_ids"] = sorted(set(held) & set(beat.job_ids))
+    elif beat.digest is not None:
+        answer["in_step"] = beat.digest == digest.of_ids(jobs.held(tx.conn, owner, session_id))
+    return answer
+
+
+def end(tx: Tx, owner: Owner, session_id: int, ended: int | None = None) -> None:
+    """Ends a lease: RUNNING jobs go RUN_TIMEOUT, the others are free in the state in which they are."""
+    if not sessions.end(tx.conn, owner, session_id, ended or now_us()):
+        raise NotFound("Not found")
+    _release_all(tx, owner, session_id, ENDED)
+
+
+def end_of_batch_jobs(tx: Tx, owner: Owner, ends: dict[int, int], message: str) -> None:
+    """The agent saw these allocations end (at microseconds): their leases end at once."""
+    for row in sessions.of_batch_jobs(tx.conn, owner, ends.keys()):
+        sessions.end(tx.conn, owner, row["id"], max(row["started"], ends[row["batch_job_id"]]))
+        _release_all(tx, owner, row["id"], message)
+
+
+def _release_all(tx: Tx, owner: Owner, session_id: int, message: str) -> None:
+    held = jobs.held(tx.conn, owner, session_id)
+    _let_go(tx, owner, session_id, held, held.keys(), message)
+
+
+def _let_go(
+    tx: Tx, owner: Owner, session_id: int, held: dict[int, JobState], ids: Collection[int], message: str
+) -> None:
+    running = [job_id for job_id in ids if held[job_id] is JobState.running]
+    advance.move(tx, owner, running, JobState.run_timeout, {"message": message})
+    jobs.free(tx.conn, owner, session_id, ids)
+    session = sessions.get(tx.conn, owner, session_id)
+    if session is not None and ids:
+        # Freed jobs have no event, and yet launchers that wait for work must hear of them.
+        tx.changed(owner.user_id, "freed", session["site_id"])
+
+
+def sweep(db: Database, lease: Lease, up_since: int) -> list[int]:
+    """Ends the sessions whose leases ran out; each in a transaction of its own.
+
+    `up_since`: since when server and database have been up without a break. Time before that does not age
+    a lease, since nobody could have renewed it.
+    """
+    now = now_us()
+    ended = []
+    with db.read() as conn:
+        silent = sessions.silent(conn, int(now - lease.sec * 1e6))
+    for row in silent:
+        vouched = sessions.vouched(row, now, int(lease.sec * 1e6))
+        period = lease.vouched_sec if vouched else lease.sec
+        if now - max(row["heartbeat"], up_since) < period * 1e6:
+            continue
+        owner = Owner(row["owner_id"])
+        with db.write() as tx:
+            current = sessions.get(tx.conn, owner, row["id"])
+            if current is None or current["ended"] is not None or current["heartbeat"] != row["heartbeat"]:
+                continue
+            sessions.end(tx.conn, owner, row["id"], row["heartbeat"])
+            _release_all(tx, owner, row["id"], EXPIRED)
+            ended.append(row["id"])
+    return ended

@@ -1,0 +1,44 @@
+"""Transfer items: what the transfer service reports, and the jobs that it lets go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from balsam.core.errors import Invalid
+from balsam.core.states import JobState, TransferDirection, TransferItemState
+from balsam.logic import advance
+from balsam.schemas.transfers import TransferItemBulkUpdate
+from balsam.store import jobs, transfers
+from balsam.store.database import Tx
+from balsam.store.owner import Owner
+
+
+def change_many(tx: Tx, owner: Owner, updates: Sequence[TransferItemBulkUpdate]) -> list[dict[str, Any]]:
+    """All or nothing; a job whose last item in a direction is done goes on."""
+    rows = []
+    for update in updates:
+        sent = update.model_dump(exclude_unset=True, exclude={"id"})
+        values = {name: value for name, value in sent.items() if value is not None}
+        row = transfers.change(tx.conn, owner, update.id, values or {"id": update.id})
+        if row is None:
+            raise Invalid("Some TransferItems not found")
+        rows.append(row)
+    for direction in TransferDirection:
+        done = {
+            row["job_id"]
+            for row in rows
+            if row["direction"] == direction and row["state"] == TransferItemState.done
+        }
+        _go_on(tx, owner, done, direction)
+    return rows
+
+
+def _go_on(tx: Tx, owner: Owner, touched: set[int], direction: TransferDirection) -> None:
+    complete = touched - jobs.open_transfers(tx.conn, owner, touched, direction)
+    stage_in = direction is TransferDirection.stage_in
+    waits = JobState.ready if stage_in else JobState.postprocessed
+    states = jobs.parent_states(tx.conn, owner, complete)
+    moving = [job_id for job_id in complete if states.get(job_id) is waits]
+    if moving:
+        advance.move(tx, owner, moving, JobState.staged_in if stage_in else JobState.staged_out, {})

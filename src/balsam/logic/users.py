@@ -1,0 +1,79 @@
+"""Users, logins and tokens. Tokens are random texts; the database keeps only their digests."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from sqlalchemy import Connection
+
+from balsam.core.clock import now_us
+from balsam.core.errors import NotFound, Unauthorized
+from balsam.store import sites, users
+from balsam.store.database import Tx
+from balsam.store.owner import Owner
+
+_hasher = PasswordHasher()
+# Verified where there is no such user, so that both failures take the same time.
+_NOBODY = _hasher.hash(secrets.token_hex())
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str
+    expires: int | None  # microseconds since 1970 UTC
+
+
+def register(tx: Tx, username: str, password: str) -> dict[str, Any]:
+    user_id = users.create(tx.conn, username, _hasher.hash(password))
+    return {"id": user_id, "username": username}
+
+
+def log_in(tx: Tx, username: str, password: str, ttl_sec: float) -> Token:
+    """A token for a user who knows the password; a wrong name and a wrong password look the same."""
+    row = users.by_name(tx.conn, username)
+    stored = row["password_hash"] if row and row["password_hash"] else _NOBODY
+    try:
+        _hasher.verify(stored, password)
+    except (VerifyMismatchError, InvalidHashError):
+        raise Unauthorized("Unauthorized") from None
+    if row is None or stored is _NOBODY:
+        raise Unauthorized("Unauthorized")
+    return login_token(tx, Owner(row["id"]), ttl_sec)
+
+
+def login_token(tx: Tx, owner: Owner, ttl_sec: float | None) -> Token:
+    """A new login; without `ttl_sec` it lasts until the database is deleted."""
+    expires = None if ttl_sec is None else now_us() + int(ttl_sec * 1e6)
+    text = f"bl_{secrets.token_urlsafe(32)}"
+    users.add_token(tx.conn, owner, "login", _digest(text), expires)
+    return Token(text, expires)
+
+
+def site_token(tx: Tx, owner: Owner, site_id: int) -> tuple[int, str]:
+    """(id, text) of a token for one site's agents and launchers, valid until revoked."""
+    if owner.site_id is not None or sites.get(tx.conn, owner, site_id) is None:
+        raise NotFound("Not found")
+    text = f"bs_{secrets.token_urlsafe(32)}"
+    return users.add_token(tx.conn, owner, "site", _digest(text), None, site_id), text
+
+
+def whose(conn: Connection, text: str) -> Owner:
+    """Who may act with this token; raises Unauthorized where nobody may (any more)."""
+    row = users.find_token(conn, _digest(text))
+    if (
+        row is None
+        or row["revoked"] is not None
+        or (row["expires"] is not None and row["expires"] < now_us())
+    ):
+        raise Unauthorized("Could not validate credentials")
+    return Owner(row["owner_id"], row["site_id"])
+
+
+def _digest(text: str) -> str:
+    # Plain SHA-256 is right for a token of 256 random bits; a slow hash is for passwords.
+    return hashlib.sha256(text.encode()).hexdigest()

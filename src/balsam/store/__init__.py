@@ -1,0 +1,1 @@
+"""Every SQL statement and migration. The owner is the first argument after the connection."""

@@ -1,0 +1,83 @@
+"""Apps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from balsam.core.errors import Conflict
+from balsam.store.owner import Owner
+from balsam.store.paging import Page, paged
+from balsam.store.tables import apps, sites
+
+
+@dataclass(frozen=True, slots=True)
+class AppFilter:
+    id: Collection[int] | None = None
+    site_id: Collection[int] | None = None
+    name: str | None = None
+    site_path: str | None = None
+    site_name: str | None = None
+
+
+def _mine(owner: Owner) -> list[ColumnElement[bool]]:
+    mine = [apps.c.owner_id == owner.user_id]
+    return mine if owner.site_id is None else [*mine, apps.c.site_id == owner.site_id]
+
+
+def _where(owner: Owner, f: AppFilter) -> list[ColumnElement[bool]]:
+    where = _mine(owner)
+    if f.id is not None:
+        where.append(apps.c.id.in_(f.id))
+    if f.site_id is not None:
+        where.append(apps.c.site_id.in_(f.site_id))
+    if f.name is not None:
+        where.append(apps.c.name == f.name)
+    if f.site_path is not None:
+        matching = select(sites.c.id).where(
+            sites.c.owner_id == owner.user_id, sites.c.path.contains(f.site_path, autoescape=True)
+        )
+        where.append(apps.c.site_id.in_(matching))
+    if f.site_name is not None:
+        named = select(sites.c.id).where(sites.c.owner_id == owner.user_id, sites.c.name == f.site_name)
+        where.append(apps.c.site_id.in_(named))
+    return where
+
+
+def page(conn: Connection, owner: Owner, f: AppFilter, p: Page) -> list[dict[str, Any]]:
+    stmt = paged(select(apps).where(*_where(owner, f)), p, apps.c[p.column], apps.c.id)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def count(conn: Connection, owner: Owner, f: AppFilter) -> int:
+    return conn.execute(select(func.count()).select_from(apps).where(*_where(owner, f))).scalar_one()
+
+
+def get(conn: Connection, owner: Owner, app_id: int) -> dict[str, Any] | None:
+    row = conn.execute(select(apps).where(*_mine(owner), apps.c.id == app_id)).mappings().first()
+    return dict(row) if row else None
+
+
+def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        stmt = insert(apps).values(owner_id=owner.user_id, **values).returning(apps)
+        return dict(conn.execute(stmt).mappings().one())
+    except IntegrityError:
+        raise Conflict("An app with this site_id and name already exists") from None
+
+
+def change(conn: Connection, owner: Owner, app_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
+    stmt = update(apps).where(*_mine(owner), apps.c.id == app_id).values(**values).returning(apps)
+    try:
+        row = conn.execute(stmt).mappings().first()
+    except IntegrityError:
+        raise Conflict("An app with this site_id and name already exists") from None
+    return dict(row) if row else None
+
+
+def remove(conn: Connection, owner: Owner, app_id: int) -> bool:
+    return conn.execute(delete(apps).where(*_mine(owner), apps.c.id == app_id)).rowcount == 1

@@ -1,0 +1,120 @@
+"""The event log: appended to, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select
+
+from balsam.store.jobs import with_tags
+from balsam.store.owner import Owner
+from balsam.store.paging import Page, paged
+from balsam.store.tables import batch_jobs, events, runs
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """None filters nothing; collections mean any of, `tags` (of the job) and `data` mean all of."""
+
+    id: Collection[int] | None = None
+    job_id: Collection[int] | None = None
+    batch_job_id: Collection[int] | None = None
+    scheduler_id: int | None = None
+    tags: Mapping[str, str] | None = None
+    data: Mapping[str, str] | None = None
+    timestamp_before: int | None = None
+    timestamp_after: int | None = None
+    from_state: Collection[str] | None = None
+    to_state: Collection[str] | None = None
+    site_id: Collection[int] | None = None
+
+
+def mine(owner: Owner) -> list[ColumnElement[bool]]:
+    conditions = [events.c.owner_id == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, events.c.site_id == owner.site_id]
+
+
+def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
+    """The filter as SQL conditions on `events`."""
+    conditions = mine(owner)
+    members = [
+        (events.c.id, f.id),
+        (events.c.job_id, f.job_id),
+        (events.c.from_state, f.from_state),
+        (events.c.to_state, f.to_state),
+        (events.c.site_id, f.site_id),
+    ]
+    conditions += [column.in_(list(values)) for column, values in members if values is not None]
+    if f.batch_job_id is not None:
+        conditions.append(_in_batch_jobs(list(f.batch_job_id)))
+    if f.scheduler_id is not None:
+        conditions.append(_in_batch_jobs(with_scheduler_id(owner, f.scheduler_id)))
+    if f.timestamp_before is not None:
+        conditions.append(events.c.timestamp <= f.timestamp_before)
+    if f.timestamp_after is not None:
+        conditions.append(events.c.timestamp >= f.timestamp_after)
+    conditions += with_tags(owner, events.c.job_id, f.tags or {})
+    conditions += [events.c.data[key].as_string() == value for key, value in (f.data or {}).items()]
+    return conditions
+
+
+def with_scheduler_id(owner: Owner, scheduler_id: int) -> Select[tuple[int]]:
+    return select(batch_jobs.c.id).where(
+        batch_jobs.c.owner_id == owner.user_id, batch_jobs.c.scheduler_id == scheduler_id
+    )
+
+
+def _in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool]:
+    """Events of these BatchJobs, and those before the first run of the jobs that they first ran."""
+    return or_(
+        events.c.batch_job_id.in_(wanted),
+        and_(
+            events.c.batch_job_id.is_(None),
+            events.c.job_id.in_(
+                select(runs.c.job_id).where(runs.c.batch_job_id.in_(wanted), runs.c.attempt == 1)
+            ),
+        ),
+    )
+
+
+def page(conn: Connection, owner: Owner, f: EventFilter, p: Page) -> list[dict[str, Any]]:
+    stmt = paged(select(events).where(*where(owner, f)), p, events.c[p.column], events.c.id)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def count(conn: Connection, owner: Owner, f: EventFilter) -> int:
+    return conn.execute(select(func.count()).select_from(events).where(*where(owner, f))).scalar_one()
+
+
+def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """The rows carry ids, so that the runs that they start and end can name them."""
+    if rows:
+        conn.execute(insert(events), rows)
+
+
+def newest_id(conn: Connection) -> int:
+    return conn.execute(select(func.max(events.c.id))).scalar() or 0
+
+
+def after(conn: Connection, owner: Owner, last_id: int, f: EventFilter, limit: int) -> list[dict[str, Any]]:
+    """The events behind one id, oldest first: on SQLite one writer makes ids rise in order of commit."""
+    stmt = select(events).where(*where(owner, f), events.c.id > last_id).order_by(events.c.id).limit(limit)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def timestamps(conn: Connection, owner: Owner, f: EventFilter, to_state: str) -> list[int]:
+    """When jobs entered a state, ascending."""
+    stmt = (
+        select(events.c.timestamp)
+        .where(*where(owner, f), events.c.to_state == to_state)
+        .order_by(events.c.timestamp)
+    )
+    return list(conn.execute(stmt).scalars())
+
+
+def stays(conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]) -> list[tuple[str, int]]:
+    """(state, microseconds) for each completed stay of the jobs that `conditions` on events choose."""
+    stmt = select(events.c.from_state, events.c.timestamp - events.c.entered).where(*mine(owner), *conditions)
+    return [(state, us) for state, us in conn.execute(stmt)]

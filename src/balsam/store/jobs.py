@@ -1,0 +1,369 @@
+"""Jobs: filters, pages, inserts, acquiring and releasing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from balsam.core.states import DONE_STATES, JobState, ParentsMust
+from balsam.store.owner import Owner
+from balsam.store.paging import Page, paged
+from balsam.store.tables import apps, job_parents, job_tags, jobs, transfers
+
+# Ids in one IN list; both engines take 32,766 bound values at least.
+CHUNK = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """None filters nothing; collections mean any of, tags mean all of."""
+
+    id: Collection[int] | None = None
+    parent_id: Collection[int] | None = None
+    app_id: Collection[int] | None = None
+    site_id: Collection[int] | None = None
+    batch_job_id: Collection[int] | None = None
+    session_id: Collection[int] | None = None
+    last_update_before: int | None = None
+    last_update_after: int | None = None
+    workdir__contains: str | None = None
+    state__ne: JobState | None = None
+    state: Collection[JobState] | None = None
+    tags: Mapping[str, str] | None = None
+    pending_file_cleanup: bool | None = None
+
+
+def mine(owner: Owner) -> list[ColumnElement[bool]]:
+    where = [jobs.c.owner_id == owner.user_id]
+    return where if owner.site_id is None else [*where, jobs.c.site_id == owner.site_id]
+
+
+def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
+    """The filter as SQL conditions on `jobs`."""
+    conditions = mine(owner)
+    members = [
+        (jobs.c.id, f.id),
+        (jobs.c.app_id, f.app_id),
+        (jobs.c.site_id, f.site_id),
+        (jobs.c.batch_job_id, f.batch_job_id),
+        (jobs.c.session_id, f.session_id),
+        (jobs.c.state, f.state),
+    ]
+    conditions += [column.in_(list(values)) for column, values in members if values is not None]
+    if f.parent_id is not None:
+        children = select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(f.parent_id))
+        conditions.append(jobs.c.id.in_(children))
+    if f.last_update_before is not None:
+        conditions.append(jobs.c.last_update <= f.last_update_before)
+    if f.last_update_after is not None:
+        conditions.append(jobs.c.last_update >= f.last_update_after)
+    if f.workdir__contains is not None:
+        conditions.append(jobs.c.workdir.contains(f.workdir__contains, autoescape=True))
+    if f.state__ne is not None:
+        conditions.append(jobs.c.state != f.state__ne)
+    if f.pending_file_cleanup is not None:
+        conditions.append(jobs.c.pending_file_cleanup == f.pending_file_cleanup)
+    conditions += with_tags(owner, jobs.c.id, f.tags or {})
+    return conditions
+
+
+def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """One condition for each tag, answered by the index of `job_tags`."""
+    return [
+        job_id.in_(
+            select(job_tags.c.job_id).where(
+                job_tags.c.owner_id == owner.user_id, job_tags.c.key == key, job_tags.c.value == value
+            )
+        )
+        for key, value in tags.items()
+    ]
+
+
+def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str, Any]]:
+    stmt = paged(select(jobs).where(*where(owner, f)), p, jobs.c[p.column], jobs.c.id)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
+    return conn.execute(select(func.count()).select_from(jobs).where(*where(owner, f))).scalar_one()
+
+
+def ids(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:
+    return list(conn.execute(select(jobs.c.id).where(*where(owner, f)).order_by(jobs.c.id)).scalars())
+
+
+def count_by_state(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, int]:
+    stmt = select(jobs.c.state, func.count()).where(*where(owner, f)).group_by(jobs.c.state)
+    return dict(conn.execute(stmt).all())
+
+
+def by_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
+    """Whole rows in id order; ids that are nobody's or somebody else's are left out."""
+    rows: list[dict[str, Any]] = []
+    for chunk in _chunks(sorted(wanted)):
+        stmt = select(jobs).where(*mine(owner), jobs.c.id.in_(chunk)).order_by(jobs.c.id)
+        rows += [dict(row) for row in conn.execute(stmt).mappings()]
+    return rows
+
+
+def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> set[int]:
+    found: set[int] = set()
+    for chunk in _chunks(list(wanted)):
+        found |= set(conn.execute(select(jobs.c.id).where(*mine(owner), jobs.c.id.in_(chunk))).scalars())
+    return found
+
+
+# What a change of state needs to know of a job, joined with its app's hooks.
+_VIEW: list[Column[Any]] = [
+    jobs.c.id,
+    jobs.c.owner_id,
+    jobs.c.site_id,
+    jobs.c.app_id,
+    jobs.c.session_id,
+    jobs.c.batch_job_id,
+    jobs.c.state,
+    jobs.c.state_since,
+    jobs.c.num_runs,
+    jobs.c.max_restarts,
+    jobs.c.num_nodes,
+    jobs.c.node_packing_count,
+    jobs.c.parents_must,
+]
+
+
+def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
+    """The jobs' states with their apps' hooks, locked in id order until the transaction ends."""
+    rows: list[dict[str, Any]] = []
+    for chunk in _chunks(sorted(wanted)):
+        stmt = (
+            select(*_VIEW, apps.c.hooks)
+            .join_from(jobs, apps, apps.c.id == jobs.c.app_id)
+            .where(*mine(owner), jobs.c.id.in_(chunk))
+            .order_by(jobs.c.id)
+            .with_for_update(of=jobs)
+        )
+        rows += [dict(row) for row in conn.execute(stmt).mappings()]
+    return rows
+
+
+def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Jobs with their tags and parents; the rows carry ids and the owner."""
+    conn.execute(insert(jobs), rows)
+    tags = [
+        {"owner_id": row["owner_id"], "key": key, "value": value, "job_id": row["id"]}
+        for row in rows
+        for key, value in row["tags"].items()
+    ]
+    if tags:
+        conn.execute(insert(job_tags), tags)
+    parents = [{"parent_id": parent, "job_id": row["id"]} for row in rows for parent in row["parent_ids"]]
+    if parents:
+        conn.execute(insert(job_parents), parents)
+
+
+def change_many(conn: Connection, owner: Owner, changes: Sequence[dict[str, Any]]) -> None:
+    """Each change names its job's `id`; changes with the same fields go in one bulk statement."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for change in changes:
+        fields = tuple(sorted(change.keys() - {"id"}))
+        groups.setdefault(fields, []).append({**change, "b_id": change["id"]})
+    for fields, group in groups.items():
+        stmt = (
+            update(jobs)
+            .where(*mine(owner), jobs.c.id == bindparam("b_id"))
+            .values({name: bindparam(name) for name in fields})
+        )
+        for values in group:
+            del values["id"]
+        conn.execute(stmt, group)
+
+
+def set_tags(conn: Connection, owner: Owner, tags_of: Mapping[int, Mapping[str, str]]) -> None:
+    """Replaces the searchable copies of these jobs' tags; the JSON copy goes with `change_many`."""
+    for chunk in _chunks(list(tags_of)):
+        conn.execute(
+            delete(job_tags).where(job_tags.c.owner_id == owner.user_id, job_tags.c.job_id.in_(chunk))
+        )
+    rows = [
+        {"owner_id": owner.user_id, "key": key, "value": value, "job_id": job_id}
+        for job_id, tags in tags_of.items()
+        for key, value in tags.items()
+    ]
+    if rows:
+        conn.execute(insert(job_tags), rows)
+
+
+def remove(conn: Connection, owner: Owner, wanted: Collection[int]) -> int:
+    removed = 0
+    for chunk in _chunks(list(wanted)):
+        removed += conn.execute(delete(jobs).where(*mine(owner), jobs.c.id.in_(chunk))).rowcount
+    return removed
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """What a session asks for."""
+
+    site_id: int
+    states: Collection[JobState]
+    max_num_jobs: int
+    max_wall_time_min: float | None = None
+    max_nodes_per_job: int | None = None
+    serial_only: bool = False
+    long_large_first: bool = False
+    tags: Mapping[str, str] | None = None
+    app_ids: Collection[int] | None = None
+
+
+_ACQUIRE_ORDER = (
+    jobs.c.priority.desc(),
+    jobs.c.num_nodes.desc(),
+    jobs.c.node_packing_count,
+    jobs.c.wall_time_min.desc(),
+    jobs.c.id,
+)
+_LONG_LARGE_FIRST = (jobs.c.priority.desc(), jobs.c.wall_time_min.desc(), jobs.c.num_nodes.desc(), jobs.c.id)
+
+
+def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobState) -> list[dict[str, Any]]:
+    """Free jobs in one state in the order in which they are to run; locked, and skipped where others lock.
+
+    One state a statement, so that the index gives the order and the first of a million is found at once.
+    """
+    conditions = [*mine(owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
+    conditions.append(jobs.c.state == state)
+    if want.max_wall_time_min is not None:
+        conditions.append(jobs.c.wall_time_min <= want.max_wall_time_min)
+    if want.max_nodes_per_job is not None:
+        conditions.append(jobs.c.num_nodes <= want.max_nodes_per_job)
+    if want.serial_only:
+        conditions += [jobs.c.num_nodes <= 1, jobs.c.ranks_per_node == 1]
+    if want.app_ids:
+        conditions.append(jobs.c.app_id.in_(want.app_ids))
+    conditions += with_tags(owner, jobs.c.id, want.tags or {})
+    order = _LONG_LARGE_FIRST if want.long_large_first else _ACQUIRE_ORDER
+    stmt = (
+        select(
+            jobs.c.id,
+            jobs.c.priority,
+            jobs.c.num_nodes,
+            jobs.c.node_packing_count,
+            jobs.c.wall_time_min,
+        )
+        .where(*conditions)
+        .order_by(*order)
+        .limit(want.max_num_jobs)
+        .with_for_update(skip_locked=True)
+    )
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def hold(
+    conn: Connection, owner: Owner, session_id: int, batch_job_id: int | None, wanted: Collection[int]
+) -> None:
+    values: dict[str, Any] = {"session_id": session_id}
+    if batch_job_id is not None:
+        values["batch_job_id"] = batch_job_id
+    for chunk in _chunks(list(wanted)):
+        conn.execute(update(jobs).where(*mine(owner), jobs.c.id.in_(chunk)).values(**values))
+
+
+def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]:
+    """The jobs of a session with their states, locked."""
+    stmt = (
+        select(jobs.c.id, jobs.c.state)
+        .where(*mine(owner), jobs.c.session_id == session_id)
+        .order_by(jobs.c.id)
+        .with_for_update()
+    )
+    return {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
+
+
+def free(conn: Connection, owner: Owner, session_id: int, wanted: Collection[int]) -> None:
+    for chunk in _chunks(list(wanted)):
+        stmt = update(jobs).where(*mine(owner), jobs.c.session_id == session_id, jobs.c.id.in_(chunk))
+        conn.execute(stmt.values(session_id=None))
+
+
+def waiting_children(conn: Connection, owner: Owner, parents: Collection[int]) -> list[int]:
+    """Jobs that wait for any of these parents, locked in id order."""
+    found: set[int] = set()
+    for chunk in _chunks(list(parents)):
+        stmt = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.owner_id == owner.user_id,
+                jobs.c.state == JobState.awaiting_parents,
+                jobs.c.id.in_(select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(chunk))),
+            )
+            .order_by(jobs.c.id)
+            .with_for_update()
+        )
+        found |= set(conn.execute(stmt).scalars())
+    return sorted(found)
+
+
+def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[int]) -> list[int]:
+    """Those of the children none of whose parents is missing or not yet done as `parents_must` says."""
+    parent = jobs.alias("parent")
+    not_done = or_(
+        parent.c.id.is_(None),
+        parent.c.state.not_in(list(DONE_STATES)),
+        and_(parent.c.state == JobState.failed, jobs.c.parents_must == ParentsMust.finish),
+    )
+    unfinished = exists(
+        select(1)
+        .select_from(job_parents.outerjoin(parent, parent.c.id == job_parents.c.parent_id))
+        .where(job_parents.c.job_id == jobs.c.id, not_done)
+        .correlate(jobs)
+    )
+    ready: list[int] = []
+    for chunk in _chunks(list(children)):
+        stmt = select(jobs.c.id).where(jobs.c.owner_id == owner.user_id, jobs.c.id.in_(chunk), ~unfinished)
+        ready += conn.execute(stmt).scalars()
+    return sorted(ready)
+
+
+def parent_states(conn: Connection, owner: Owner, parents: Collection[int]) -> dict[int, JobState]:
+    """The states of those that exist."""
+    found: dict[int, JobState] = {}
+    for chunk in _chunks(list(parents)):
+        stmt = select(jobs.c.id, jobs.c.state).where(jobs.c.owner_id == owner.user_id, jobs.c.id.in_(chunk))
+        found |= {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
+    return found
+
+
+def open_transfers(conn: Connection, owner: Owner, wanted: Collection[int], direction: str) -> set[int]:
+    """Those of the jobs that have an item to stage in this direction that is not done."""
+    found: set[int] = set()
+    for chunk in _chunks(list(wanted)):
+        stmt: Select[Any] = select(transfers.c.job_id).where(
+            transfers.c.owner_id == owner.user_id,
+            transfers.c.job_id.in_(chunk),
+            transfers.c.direction == direction,
+            transfers.c.state != "done",
+        )
+        found |= set(conn.execute(stmt).scalars())
+    return found
+
+
+def _chunks(values: Sequence[int]) -> Iterable[Sequence[int]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

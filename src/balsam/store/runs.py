@@ -1,0 +1,77 @@
+"""Runs: one row for each attempt of a job on nodes; what utilization and node-hours read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, update
+
+from balsam.store import events as event_store
+from balsam.store.events import EventFilter
+from balsam.store.jobs import with_tags
+from balsam.store.owner import Owner
+from balsam.store.tables import events, runs
+
+
+def start_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        conn.execute(insert(runs), rows)
+
+
+def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> None:
+    """Each end names its job as `b_job_id`; the job's open run gets end, state, code and signature."""
+    if not ends:
+        return
+    stmt = (
+        update(runs)
+        .where(runs.c.owner_id == owner.user_id, runs.c.job_id == bindparam("b_job_id"), runs.c.end.is_(None))
+        .values(
+            end=bindparam("b_end"),
+            end_state=bindparam("b_end_state"),
+            return_code=bindparam("b_return_code"),
+            signature=bindparam("b_signature"),
+            end_event_id=bindparam("b_end_event_id"),
+        )
+    )
+    conn.execute(stmt, ends)
+
+
+def mine(owner: Owner) -> list[ColumnElement[bool]]:
+    conditions = [runs.c.owner_id == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, runs.c.site_id == owner.site_id]
+
+
+def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
+    """Runs that an event filter chooses: see DESIGN of the analytics in docs/analytics.md.
+
+    Job, tags, BatchJob and window choose runs as they are; states, data and event ids choose the runs
+    whose start event matches.
+    """
+    conditions = mine(owner)
+    if f.job_id is not None:
+        conditions.append(runs.c.job_id.in_(list(f.job_id)))
+    if f.site_id is not None:
+        conditions.append(runs.c.site_id.in_(list(f.site_id)))
+    if f.batch_job_id is not None:
+        conditions.append(runs.c.batch_job_id.in_(list(f.batch_job_id)))
+    if f.scheduler_id is not None:
+        conditions.append(runs.c.batch_job_id.in_(event_store.with_scheduler_id(owner, f.scheduler_id)))
+    if f.timestamp_before is not None:
+        conditions.append(runs.c.start <= f.timestamp_before)
+    if f.timestamp_after is not None:
+        conditions.append(or_(runs.c.end.is_(None), runs.c.end >= f.timestamp_after))
+    conditions += with_tags(owner, runs.c.job_id, f.tags or {})
+    of_start = EventFilter(id=f.id, from_state=f.from_state, to_state=f.to_state, data=f.data)
+    if of_start != EventFilter():
+        starts = select(events.c.id).where(*event_store.where(owner, of_start))
+        conditions.append(runs.c.start_event_id.in_(starts))
+    return conditions
+
+
+def intervals(
+    conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]
+) -> list[tuple[int, int | None, float]]:
+    """(start, end or None, nodes) of each run, by start."""
+    stmt = select(runs.c.start, runs.c.end, runs.c.num_nodes).where(*mine(owner), *conditions)
+    return [(start, end, nodes) for start, end, nodes in conn.execute(stmt.order_by(runs.c.start))]

@@ -1,0 +1,124 @@
+"""Sessions: leases. Rows stay for ever: they tell which nodes were available when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from balsam.core.states import BatchJobState
+from balsam.store.owner import Owner
+from balsam.store.tables import batch_jobs, sessions
+
+
+def mine(owner: Owner) -> list[ColumnElement[bool]]:
+    conditions = [sessions.c.owner_id == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, sessions.c.site_id == owner.site_id]
+
+
+def live(conn: Connection, owner: Owner, wanted: Collection[int] | None) -> list[dict[str, Any]]:
+    conditions = [*mine(owner), sessions.c.ended.is_(None)]
+    if wanted is not None:
+        conditions.append(sessions.c.id.in_(list(wanted)))
+    stmt = select(sessions).where(*conditions).order_by(sessions.c.id)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def get(conn: Connection, owner: Owner, session_id: int) -> dict[str, Any] | None:
+    row = conn.execute(select(sessions).where(*mine(owner), sessions.c.id == session_id)).mappings().first()
+    return dict(row) if row else None
+
+
+def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:
+    stmt = insert(sessions).values(owner_id=owner.user_id, **values).returning(sessions)
+    return dict(conn.execute(stmt).mappings().one())
+
+
+def beat(conn: Connection, owner: Owner, session_id: int, now: int) -> dict[str, Any] | None:
+    """Renews a live session's lease; None where it has ended."""
+    stmt = (
+        update(sessions)
+        .where(*mine(owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
+        .values(heartbeat=now)
+        .returning(sessions)
+    )
+    row = conn.execute(stmt).mappings().first()
+    return dict(row) if row else None
+
+
+def end(conn: Connection, owner: Owner, session_id: int, ended: int) -> bool:
+    stmt = (
+        update(sessions)
+        .where(*mine(owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
+        .values(ended=ended)
+    )
+    return conn.execute(stmt).rowcount == 1
+
+
+def of_batch_jobs(conn: Connection, owner: Owner, batch_job_ids: Collection[int]) -> list[dict[str, Any]]:
+    """The live sessions of these allocations."""
+    stmt = select(sessions).where(
+        *mine(owner), sessions.c.ended.is_(None), sessions.c.batch_job_id.in_(list(batch_job_ids))
+    )
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def fenced_among(conn: Connection, owner: Owner, session_ids: Collection[int]) -> dict[int, bool]:
+    """Of those of the sessions that are live, whether each is fenced."""
+    stmt = select(sessions.c.id, sessions.c.fenced).where(
+        *mine(owner), sessions.c.id.in_(list(session_ids)), sessions.c.ended.is_(None)
+    )
+    return dict(conn.execute(stmt).all())
+
+
+def silent(conn: Connection, before: int) -> list[dict[str, Any]]:
+    """For the sweep: every owner's live sessions silent since then, with what vouches for them."""
+    stmt = (
+        select(sessions, batch_jobs.c.state.label("batch_job_state"), batch_jobs.c.seen)
+        .join_from(sessions, batch_jobs, batch_jobs.c.id == sessions.c.batch_job_id, isouter=True)
+        .where(sessions.c.ended.is_(None), sessions.c.heartbeat < before)
+        .order_by(sessions.c.id)
+    )
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def launcher_spans(
+    conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]
+) -> list[tuple[int, int | None, float]]:
+    """(start, end or None while live, nodes) of each launcher of the BatchJobs that `conditions` choose.
+
+    A BatchJob that no launcher of ours reported for gives its own times instead.
+    """
+    chosen = select(batch_jobs.c.id).where(*conditions)
+    ours = select(sessions.c.started, sessions.c.ended, sessions.c.num_nodes).where(
+        *mine(owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
+    )
+    told = select(sessions.c.batch_job_id).where(
+        *mine(owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
+    )
+    theirs = select(batch_jobs.c.start_time, batch_jobs.c.end_time, batch_jobs.c.num_nodes).where(
+        *conditions, batch_jobs.c.id.not_in(told), batch_jobs.c.start_time.is_not(None)
+    )
+    return [
+        (start, stop, float(nodes)) for stmt in (ours, theirs) for start, stop, nodes in conn.execute(stmt)
+    ]
+
+
+def agent_seen(conn: Connection, owner: Owner, site_id: int) -> tuple[bool, int | None]:
+    """Whether an agent's session lives at the site, and when one was last heard of."""
+    stmt = select(func.max(sessions.c.heartbeat)).where(
+        *mine(owner), sessions.c.site_id == site_id, sessions.c.batch_job_id.is_(None)
+    )
+    last = conn.execute(stmt).scalar()
+    alive = conn.execute(stmt.where(sessions.c.ended.is_(None))).scalar()
+    return alive is not None, last
+
+
+def vouched(row: dict[str, Any], now: int, fresh_us: int) -> bool:
+    """Whether the agent has lately seen the session's allocation running."""
+    return (
+        row["batch_job_state"] == BatchJobState.running
+        and row["seen"] is not None
+        and now - row["seen"] < fresh_us
+    )

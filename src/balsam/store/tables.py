@@ -1,0 +1,349 @@
+"""All tables. Times are microseconds since 1970 UTC; tags and parents stand twice:
+
+once as JSON in the row that is read, once in a table of their own that filters use, so that no filter reads
+JSON text row by row. `store.jobs.insert` and `store.jobs.set_tags` write both.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+# SQLite only gives AUTOINCREMENT (ids that are never used again) to a column typed INTEGER.
+BigId = BigInteger().with_variant(Integer, "sqlite")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def _id() -> Column[int]:
+    return Column("id", BigId, primary_key=True, autoincrement=True)
+
+
+def _owner() -> Column[int]:
+    return Column("owner_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False)
+
+
+def _site() -> Column[int]:
+    return Column("site_id", BigInteger, ForeignKey("sites.id", ondelete="CASCADE"), nullable=False)
+
+
+def _job() -> Column[int]:
+    return Column("job_id", BigInteger, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False)
+
+
+meta = Table("meta", metadata, Column("key", Text, primary_key=True), Column("value", Text, nullable=False))
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("username", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("created", BigInteger, nullable=False),
+    UniqueConstraint("username", name="uq_users_username"),
+    sqlite_autoincrement=True,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    _owner(),
+    Column("kind", Text, nullable=False),
+    Column("site_id", BigInteger, ForeignKey("sites.id", ondelete="CASCADE")),
+    Column("token_hash", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+    UniqueConstraint("token_hash", name="uq_tokens_token_hash"),
+    CheckConstraint("kind IN ('login', 'site')", name="ck_tokens_kind"),
+    Index("ix_tokens_owner_id", "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+sites = Table(
+    "sites",
+    metadata,
+    _id(),
+    _owner(),
+    Column("name", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("globus_endpoint_id", Text),
+    Column("backfill_windows", Json, nullable=False),
+    Column("queued_jobs", Json, nullable=False),
+    Column("optional_batch_job_params", Json, nullable=False),
+    Column("allowed_projects", Json, nullable=False),
+    Column("allowed_queues", Json, nullable=False),
+    Column("transfer_locations", Json, nullable=False),
+    Column("last_refresh", BigInteger, nullable=False),
+    Column("creation_date", BigInteger, nullable=False),
+    UniqueConstraint("owner_id", "name", name="uq_sites_owner_id_name"),
+    sqlite_autoincrement=True,
+)
+
+apps = Table(
+    "apps",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    Column("name", Text, nullable=False),
+    Column("serialized_class", Text, nullable=False),
+    Column("source_code", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("parameters", Json, nullable=False),
+    Column("transfers", Json, nullable=False),
+    Column("hooks", Json),
+    Column("isolate", Boolean, nullable=False),
+    Column("serializer", Json),
+    UniqueConstraint("site_id", "name", name="uq_apps_site_id_name"),
+    Index("ix_apps_owner_id", "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    Column("app_id", BigInteger, ForeignKey("apps.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", BigInteger),
+    Column("batch_job_id", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("state_since", BigInteger, nullable=False),
+    Column("last_update", BigInteger, nullable=False),
+    Column("num_runs", Integer, nullable=False, server_default="0"),
+    Column("workdir", Text, nullable=False),
+    Column("tags", Json, nullable=False),
+    Column("parent_ids", Json, nullable=False),
+    Column("serialized_parameters", Text, nullable=False),
+    Column("serialized_return_value", Text, nullable=False, server_default=""),
+    Column("serialized_exception", Text, nullable=False, server_default=""),
+    Column("parameters_json", Json),
+    Column("serializer", Json),
+    Column("data", Json, nullable=False),
+    Column("return_code", Integer),
+    Column("num_nodes", Integer, nullable=False),
+    Column("ranks_per_node", Integer, nullable=False),
+    Column("threads_per_rank", Integer, nullable=False),
+    Column("threads_per_core", Integer, nullable=False),
+    Column("launch_params", Json, nullable=False),
+    Column("gpus_per_rank", Float, nullable=False),
+    Column("mem_mb_per_rank", Integer, nullable=False),
+    Column("node_packing_count", Integer, nullable=False),
+    Column("wall_time_min", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("parents_must", Text, nullable=False),
+    Column("max_restarts", Integer, nullable=False),
+    Column("pending_file_cleanup", Boolean, nullable=False),
+    Index("ix_jobs_owner_id_state", "owner_id", "state"),
+    Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),
+    Index("ix_jobs_site_id", "site_id"),
+    Index("ix_jobs_app_id", "app_id"),
+    Index("ix_jobs_batch_job_id", "batch_job_id"),
+    Index("ix_jobs_session_id", "session_id"),
+    # The order in which launchers take jobs, so that the first of a million is found at once.
+    Index(
+        "ix_jobs_acquire",
+        "site_id",
+        "state",
+        text("priority DESC"),
+        text("num_nodes DESC"),
+        "node_packing_count",
+        text("wall_time_min DESC"),
+        "id",
+        sqlite_where=text("session_id IS NULL"),
+        postgresql_where=text("session_id IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+job_tags = Table(
+    "job_tags",
+    metadata,
+    _owner(),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    _job(),
+    PrimaryKeyConstraint("owner_id", "key", "value", "job_id"),
+    Index("ix_job_tags_job_id", "job_id"),
+    sqlite_with_rowid=False,
+)
+
+job_parents = Table(
+    "job_parents",
+    metadata,
+    # No foreign key: a deleted parent's id stays, and `why` tells that it is gone.
+    Column("parent_id", BigInteger, nullable=False),
+    _job(),
+    PrimaryKeyConstraint("parent_id", "job_id"),
+    Index("ix_job_parents_job_id", "job_id"),
+    sqlite_with_rowid=False,
+)
+
+batch_jobs = Table(
+    "batch_jobs",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    Column("scheduler_id", BigInteger),
+    Column("scheduler_id_text", Text),
+    Column("project", Text, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("num_nodes", Integer, nullable=False),
+    Column("wall_time_min", Integer, nullable=False),
+    Column("job_mode", Text, nullable=False),
+    Column("optional_params", Json, nullable=False),
+    Column("filter_tags", Json, nullable=False),
+    Column("partitions", Json),
+    Column("state", Text, nullable=False),
+    Column("status_info", Json, nullable=False),
+    Column("start_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("cause", Text),
+    Column("created", BigInteger, nullable=False),
+    Column("seen", BigInteger),  # when the agent last saw it running
+    Index("ix_batch_jobs_owner_id_start_time", "owner_id", "start_time"),
+    Index("ix_batch_jobs_site_id_state", "site_id", "state"),
+    Index("ix_batch_jobs_owner_id_scheduler_id", "owner_id", "scheduler_id"),
+    sqlite_autoincrement=True,
+)
+
+batch_job_tags = Table(
+    "batch_job_tags",
+    metadata,
+    _owner(),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("batch_job_id", BigInteger, ForeignKey("batch_jobs.id", ondelete="CASCADE"), nullable=False),
+    PrimaryKeyConstraint("owner_id", "key", "value", "batch_job_id"),
+    Index("ix_batch_job_tags_batch_job_id", "batch_job_id"),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    Column("batch_job_id", BigInteger),
+    Column("fenced", Boolean, nullable=False),
+    Column("partition", Integer),
+    Column("num_nodes", Integer),
+    Column("heartbeat", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Index("ix_sessions_owner_id", "owner_id"),
+    Index("ix_sessions_batch_job_id", "batch_job_id"),
+    Index(
+        "ix_sessions_live",
+        "heartbeat",
+        sqlite_where=text("ended IS NULL"),
+        postgresql_where=text("ended IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    _job(),
+    Column("direction", Text, nullable=False),
+    Column("local_path", Text, nullable=False),
+    Column("remote_path", Text, nullable=False),
+    Column("location_alias", Text, nullable=False),
+    Column("recursive", Boolean, nullable=False),
+    Column("required", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("transfer_info", Json, nullable=False),
+    Index("ix_transfers_job_id", "job_id"),
+    Index("ix_transfers_site_id_state", "site_id", "state"),
+    Index("ix_transfers_owner_id", "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    _job(),
+    Column("batch_job_id", BigInteger),
+    Column("timestamp", BigInteger, nullable=False),  # the maker's clock
+    Column("received", BigInteger, nullable=False),  # the server's clock
+    Column("entered", BigInteger, nullable=False),  # when from_state was entered
+    Column("from_state", Text, nullable=False),
+    Column("to_state", Text, nullable=False),
+    Column("data", Json, nullable=False),
+    Column("xid", BigInteger),  # PostgreSQL: the transaction, for a stream that skips no late commit
+    Index("ix_events_job_id", "job_id"),
+    Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
+    Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),
+    Index("ix_events_owner_id_from_state", "owner_id", "from_state", "to_state", "timestamp"),
+    Index("ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp"),
+    sqlite_autoincrement=True,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    _job(),
+    Column("attempt", Integer, nullable=False),
+    Column("batch_job_id", BigInteger),
+    Column("session_id", BigInteger),
+    Column("nodes", Json, nullable=False),
+    Column("cpus", Float),
+    Column("gpus", Float),
+    Column("num_nodes", Float, nullable=False),
+    Column("start", BigInteger, nullable=False),
+    Column("end", BigInteger),
+    Column("end_state", Text),
+    Column("return_code", Integer),
+    Column("signature", Text),
+    Column("start_event_id", BigInteger, nullable=False),
+    Column("end_event_id", BigInteger),
+    Index("ix_runs_job_id", "job_id"),
+    Index("ix_runs_owner_id_start", "owner_id", "start"),
+    Index("ix_runs_owner_id_end", "owner_id", "end"),
+    Index("ix_runs_batch_job_id_attempt", "batch_job_id", "attempt"),
+    Index("ix_runs_start_event_id", "start_event_id"),
+    sqlite_autoincrement=True,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    _owner(),
+    Column("key", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("answer", Json, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    PrimaryKeyConstraint("owner_id", "key"),
+    Index("ix_idempotency_created", "created"),
+)

@@ -1,0 +1,76 @@
+"""Transfer items."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from balsam.store.jobs import with_tags
+from balsam.store.owner import Owner
+from balsam.store.paging import Page, paged
+from balsam.store.tables import jobs, transfers
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFilter:
+    id: Collection[int] | None = None
+    site_id: int | None = None
+    job_id: Collection[int] | None = None
+    state: Collection[str] | None = None
+    direction: str | None = None
+    job_state: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+def mine(owner: Owner) -> list[ColumnElement[bool]]:
+    conditions = [transfers.c.owner_id == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, transfers.c.site_id == owner.site_id]
+
+
+def where(owner: Owner, f: TransferFilter) -> list[ColumnElement[bool]]:
+    conditions = mine(owner)
+    members = [(transfers.c.id, f.id), (transfers.c.job_id, f.job_id), (transfers.c.state, f.state)]
+    conditions += [column.in_(list(values)) for column, values in members if values is not None]
+    if f.site_id is not None:
+        conditions.append(transfers.c.site_id == f.site_id)
+    if f.direction is not None:
+        conditions.append(transfers.c.direction == f.direction)
+    if f.job_state is not None:
+        in_state = select(jobs.c.id).where(jobs.c.owner_id == owner.user_id, jobs.c.state == f.job_state)
+        conditions.append(transfers.c.job_id.in_(in_state))
+    conditions += with_tags(owner, transfers.c.job_id, f.tags or {})
+    return conditions
+
+
+def page(conn: Connection, owner: Owner, f: TransferFilter, p: Page) -> list[dict[str, Any]]:
+    stmt = paged(select(transfers).where(*where(owner, f)), p, transfers.c[p.column], transfers.c.id)
+    return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def count(conn: Connection, owner: Owner, f: TransferFilter) -> int:
+    return conn.execute(select(func.count()).select_from(transfers).where(*where(owner, f))).scalar_one()
+
+
+def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        conn.execute(insert(transfers), rows)
+
+
+def change(conn: Connection, owner: Owner, item_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
+    stmt = update(transfers).where(*mine(owner), transfers.c.id == item_id).values(**values)
+    row = conn.execute(stmt.returning(transfers)).mappings().first()
+    return dict(row) if row else None
+
+
+def activate(conn: Connection, owner: Owner, job_ids: Collection[int], direction: str) -> None:
+    """Items that waited for their jobs may be transferred now."""
+    stmt = update(transfers).where(
+        transfers.c.owner_id == owner.user_id,
+        transfers.c.job_id.in_(list(job_ids)),
+        transfers.c.direction == direction,
+        transfers.c.state == "awaiting_job",
+    )
+    conn.execute(stmt.values(state="pending"))

@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balsam.core.states import DONE_STATES, MOVES, REPORTED_MOVES, JobState
+from balsam.logic.moves import Request, Situation, first_state, refusal, walk
+
+J = JobState
+PLAIN = Situation(hooks=[], stages_in=False, stages_out=False, num_runs=1, max_restarts=50)
+OLD_CLIENT = replace(PLAIN, hooks=None)
+ALL_HOOKS = replace(PLAIN, hooks=["preprocess", "postprocess", "handle_error", "handle_timeout"])
+
+
+def states(new: JobState, situation: Situation, **data: object) -> list[JobState]:
+    return [step.state for step in walk(new, dict(data), situation)]
+
+
+def test_an_app_without_hooks_makes_no_hop_that_does_nothing() -> None:
+    assert states(J.staged_in, PLAIN) == [J.staged_in, J.preprocessed]
+    assert states(J.run_done, PLAIN) == [J.run_done, J.job_finished]
+    assert states(J.run_error, PLAIN) == [J.run_error, J.failed]
+    assert states(J.run_timeout, PLAIN) == [J.run_timeout, J.restart_ready]
+
+
+def test_hooks_that_exist_or_may_exist_are_waited_for() -> None:
+    for situation in (ALL_HOOKS, OLD_CLIENT):
+        for state in (J.staged_in, J.run_done, J.run_error, J.run_timeout):
+            assert states(state, situation) == [state]
+
+
+def test_states_that_are_passed_through_have_no_event() -> None:
+    assert states(J.postprocessed, PLAIN) == [J.job_finished]
+    assert states(J.staged_out, PLAIN) == [J.job_finished]
+    assert states(J.ready, ALL_HOOKS) == [J.staged_in]
+
+
+def test_staging_is_waited_for() -> None:
+    assert states(J.ready, replace(PLAIN, stages_in=True)) == [J.ready]
+    assert states(J.postprocessed, replace(PLAIN, stages_out=True)) == [J.postprocessed]
+    assert states(J.run_done, replace(PLAIN, stages_out=True)) == [J.run_done, J.postprocessed]
+
+
+def test_a_job_past_max_restarts_fails_and_says_so() -> None:
+    steps = walk(J.run_timeout, {}, replace(PLAIN, num_runs=3, max_restarts=2))
+    assert [step.state for step in steps] == [J.run_timeout, J.restart_ready, J.failed]
+    assert "max_restarts is 2" in steps[-1].data["message"]
+
+
+def test_failed_carries_the_reason_of_run_error() -> None:
+    failed = walk(J.run_error, {"returncode": 3, "error": "no such file"}, PLAIN)[-1]
+    assert failed.data == {"returncode": 3, "error": "no such file"}
+
+
+def test_a_killed_run_fails_without_its_hook() -> None:
+    steps = walk(J.run_error, {"killed": True}, ALL_HOOKS)
+    assert [step.state for step in steps] == [J.run_error, J.failed]
+
+
+situations = st.builds(
+    Situation,
+    hooks=st.none()
+    | st.lists(st.sampled_from(["preprocess", "postprocess", "handle_error", "handle_timeout"])),
+    stages_in=st.booleans(),
+    stages_out=st.booleans(),
+    num_runs=st.integers(0, 3),
+    max_restarts=st.integers(0, 3),
+)
+
+
+@given(situations, st.sampled_from([(old, new) for old, news in REPORTED_MOVES.items() for new in news]))
+def test_every_reported_move_leads_along_the_table(
+    situation: Situation, move: tuple[JobState, JobState]
+) -> None:
+    old, new = move
+    if new is J.staged_in:  # reported only where everything is staged in
+        situation = replace(situation, stages_in=False)
+    if new is J.staged_out:
+        situation = replace(situation, stages_out=False)
+    for step in walk(new, {}, situation):
+        assert step.state in MOVES[old], (old, step.state)
+        old = step.state
+
+
+@given(situations, st.sampled_from(JobState))
+def test_walks_end(situation: Situation, new: JobState) -> None:
+    last = walk(new, {}, situation)[-1].state
+    assert last in DONE_STATES or walk(last, {}, situation)[-1].state is last
+
+
+def test_where_a_new_job_goes() -> None:
+    assert first_state(parents_done=False, stages_in=True) is J.awaiting_parents
+    assert first_state(parents_done=True, stages_in=True) is J.ready
+    assert first_state(parents_done=True, stages_in=False) is J.staged_in
+
+
+def test_the_fence_lets_only_the_holder_move_a_job() -> None:
+    held = Request(holder=7, holder_fenced=True, session_id=None)
+    assert "held by session 7" in (refusal(1, J.preprocessed, J.running, held) or "")
+    assert refusal(1, J.preprocessed, J.running, replace(held, session_id=8)) is not None
+    assert refusal(1, J.preprocessed, J.running, replace(held, session_id=7)) is None
+
+
+def test_the_holder_moves_only_along_the_table() -> None:
+    for fenced, session in ((True, 7), (False, None)):
+        reason = refusal(1, J.preprocessed, J.run_done, Request(7, fenced, session))
+        assert reason == "job 1 is PREPROCESSED: it can't go to RUN_DONE"
+
+
+def test_an_owner_may_force_what_nobody_holds_but_a_lost_session_may_not() -> None:
+    free = Request(holder=None, holder_fenced=None, session_id=None)
+    assert refusal(1, J.failed, J.staged_in, free) is None
+    assert "does not hold" in (refusal(1, J.running, J.run_done, replace(free, session_id=7)) or "")
