@@ -1,0 +1,188 @@
+"""Rows of the database as the records that travel; plain dicts, since validating them again costs most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+from fastapi import Response
+
+from balsam.core.clock import naive_text, offset_text
+
+Row = dict[str, Any]
+
+
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")
+
+
+def no_content() -> Response:
+    return Response(status_code=204)
+
+
+def listing(
+    rows: Iterable[Row], out: Callable[[Row], Row], count: int | None, following: str | None
+) -> Response:
+    return json_answer({"count": count, "results": [out(row) for row in rows], "next": following})
+
+
+_SITE = (
+    "id",
+    "name",
+    "path",
+    "globus_endpoint_id",
+    "backfill_windows",
+    "queued_jobs",
+    "optional_batch_job_params",
+    "allowed_projects",
+    "allowed_queues",
+    "transfer_locations",
+)
+_APP = (
+    "id",
+    "site_id",
+    "name",
+    "serialized_class",
+    "source_code",
+    "description",
+    "parameters",
+    "transfers",
+    "hooks",
+    "isolate",
+    "serializer",
+)
+_JOB = (
+    "id",
+    "workdir",
+    "tags",
+    "app_id",
+    "site_id",
+    "session_id",
+    "serialized_parameters",
+    "serialized_return_value",
+    "serialized_exception",
+    "batch_job_id",
+    "state",
+    "data",
+    "return_code",
+    "pending_file_cleanup",
+    "parent_ids",
+    "num_nodes",
+    "ranks_per_node",
+    "threads_per_rank",
+    "threads_per_core",
+    "gpus_per_rank",
+    "node_packing_count",
+    "wall_time_min",
+    "launch_params",
+    "priority",
+    "parents_must",
+    "max_restarts",
+    "mem_mb_per_rank",
+    "parameters_json",
+    "serializer",
+    "num_runs",
+)
+_BATCH_JOB = (
+    "id",
+    "site_id",
+    "num_nodes",
+    "wall_time_min",
+    "job_mode",
+    "optional_params",
+    "filter_tags",
+    "partitions",
+    "scheduler_id",
+    "scheduler_id_text",
+    "project",
+    "queue",
+    "state",
+    "status_info",
+    "cause",
+)
+_TRANSFER = (
+    "id",
+    "job_id",
+    "direction",
+    "local_path",
+    "remote_path",
+    "location_alias",
+    "recursive",
+    "state",
+    "task_id",
+    "transfer_info",
+)
+
+
+def site(row: Row) -> Row:
+    out = {name: row[name] for name in _SITE}
+    out["last_refresh"] = naive_text(row["last_refresh"])
+    out["creation_date"] = naive_text(row["creation_date"])
+    return out
+
+
+def app(row: Row) -> Row:
+    return {name: row[name] for name in _APP}
+
+
+def job(row: Row) -> Row:
+    out = {name: row[name] for name in _JOB}
+    out["last_update"] = offset_text(row["last_update"])
+    return out
+
+
+def new_job(row: Row) -> Row:
+    """The answer of POST /jobs/, whose `last_update` is naive as published."""
+    return {**job(row), "last_update": naive_text(row["last_update"])}
+
+
+def batch_job(row: Row) -> Row:
+    out = {name: row[name] for name in _BATCH_JOB}
+    out["start_time"] = naive_text(row["start_time"])
+    out["end_time"] = naive_text(row["end_time"])
+    return out
+
+
+def session(row: Row, lease_sec: float) -> Row:
+    return {
+        "id": row["id"],
+        "site_id": row["site_id"],
+        "batch_job_id": row["batch_job_id"],
+        "heartbeat": naive_text(row["heartbeat"]),
+        "fenced": row["fenced"],
+        "partition": row["partition"],
+        "num_nodes": row["num_nodes"],
+        "started": naive_text(row["started"]),
+        "ended": naive_text(row["ended"]),
+        "lease_sec": lease_sec,
+    }
+
+
+def transfer(row: Row) -> Row:
+    return {name: row[name] for name in _TRANSFER}
+
+
+def event(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "job_id": row["job_id"],
+        "timestamp": naive_text(row["timestamp"]),
+        "from_state": row["from_state"],
+        "to_state": row["to_state"],
+        "data": row["data"],
+        "batch_job_id": row["batch_job_id"],
+    }
+
+
+def streamed_event(row: Row) -> Row:
+    return {
+        "id": row["id"],
+        "job_id": row["job_id"],
+        "site_id": row["site_id"],
+        "from_state": row["from_state"],
+        "to_state": row["to_state"],
+        "timestamp_us": row["timestamp"],
+        "batch_job_id": row["batch_job_id"],
+        "data": row["data"],
+    }

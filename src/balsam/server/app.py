@@ -1,0 +1,94 @@
+"""Builds the server from its settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from balsam.core.clock import now_us
+from balsam.server import (
+    analytics,
+    apps,
+    batch_jobs,
+    errors,
+    events,
+    jobs,
+    sessions,
+    sites,
+    stream,
+    transfers,
+    users,
+)
+from balsam.server.answers import json_answer
+from balsam.server.context import Server, Srv
+from balsam.server.settings import ServerSettings
+from balsam.server.sweeper import Sweeper
+from balsam.server.watchers import Watchers
+from balsam.store import migrate
+from balsam.store import users as user_store
+from balsam.store.database import Database
+
+VERSION = version("balsam")
+
+
+def build(settings: ServerSettings) -> FastAPI:
+    """The application; its database is upgraded to the newest revision."""
+    db = Database(settings.database_url)
+    migrate.upgrade(db)
+    with db.read() as conn:
+        epoch = user_store.epoch(conn)
+    server = Server(settings, db, Watchers(), epoch, up_since=now_us())
+    db.on_commit = server.watchers.committed
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        sweeper = Sweeper(server)
+        sweeper.start()
+        yield
+        sweeper.stop()
+        db.close()
+
+    app = FastAPI(title="Balsam", version=VERSION, lifespan=lifespan)
+    app.state.server = server
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    errors.install(app)
+    for module in (users, sites, apps, jobs, batch_jobs, sessions, transfers, events, analytics, stream):
+        app.include_router(module.router)
+    app.add_api_route("/health", health, methods=["GET"], tags=["health"])
+    return app
+
+
+def health(server: Srv, request: Request) -> Response:
+    """Whether the server and its database answer; needs no login."""
+    with server.db.read() as conn:
+        epoch = user_store.epoch(conn)
+    kind = server.db.url.get_backend_name()
+    answer: dict[str, Any] = {"status": "ok", "version": VERSION, "epoch": epoch, "database": kind}
+    return json_answer({**answer, "owner": server.settings.owner})
+
+
+class BodyLimit:
+    """Refuses bodies over the limit before they are read into memory."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _declared_length(scope) > self._max_bytes:
+            sentence = f"the body is larger than {self._max_bytes} bytes: send fewer items in one call"
+            await json_answer({"detail": sentence}, 413)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

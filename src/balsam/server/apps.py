@@ -1,0 +1,83 @@
+"""Apps over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+
+from balsam.core.errors import NotFound
+from balsam.core.limits import MAX_ID
+from balsam.logic.once import once
+from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
+from balsam.server import answers
+from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.queries import Apps
+from balsam.store import apps, sites
+from balsam.store.database import Tx
+from balsam.store.owner import Owner
+from balsam.store.paging import next_cursor
+
+router = APIRouter(prefix="/apps", tags=["apps"])
+AppId = Annotated[int, Path(ge=0, le=MAX_ID)]
+# May be null on purpose: "all hooks may exist", "unknown serializer".
+_NULLABLE = {"hooks", "serializer"}
+
+
+@router.get("/", responses={200: {"model": PaginatedAppsOut}})
+def list_apps(server: Srv, caller: Caller, query: Apps) -> Response:
+    page = query.page()
+    with server.db.read() as conn:
+        rows = apps.page(conn, caller, query.filter(), page)
+        total = apps.count(conn, caller, query.filter()) if query.counted else None
+    return answers.listing(rows, answers.app, total, next_cursor(rows, page))
+
+
+@router.post("/", status_code=201, responses={201: {"model": AppOut}})
+def create_app(server: Srv, caller: Caller, key: OnceKey, body: AppCreate) -> Response:
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, lambda: _create(tx, caller, body))
+        tx.changed(caller.user_id, "apps", body.site_id)
+    return answers.json_answer(answer, 201)
+
+
+def _create(tx: Tx, caller: Owner, body: AppCreate) -> dict[str, Any]:
+    if sites.get(tx.conn, caller, body.site_id) is None:
+        raise NotFound("Not found")
+    return answers.app(apps.create(tx.conn, caller, body.model_dump(mode="json")))
+
+
+@router.get("/{app_id}", responses={200: {"model": AppOut}})
+def get_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
+    with server.db.read() as conn:
+        row = apps.get(conn, caller, app_id)
+    if row is None:
+        raise NotFound("Not found")
+    return answers.json_answer(answers.app(row))
+
+
+@router.put("/{app_id}", responses={200: {"model": AppOut}})
+def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> Response:
+    sent = body.model_dump(mode="json", exclude_unset=True)
+    values = {name: value for name, value in sent.items() if value is not None or name in _NULLABLE}
+    if "serialized_class" in values and "hooks" not in values:
+        values["hooks"] = None  # an old client replaced the class: its hooks are unknown
+    with server.db.write() as tx:
+        if "site_id" in values and sites.get(tx.conn, caller, values["site_id"]) is None:
+            raise NotFound("Not found")
+        row = apps.change(tx.conn, caller, app_id, values or {"id": app_id})
+        if row is None:
+            raise NotFound("Not found")
+        tx.changed(caller.user_id, "apps", row["site_id"])
+    return answers.json_answer(answers.app(row))
+
+
+@router.delete("/{app_id}", status_code=204)
+def delete_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
+    """Deletes the app with its jobs and their events."""
+    with server.db.write() as tx:
+        row = apps.get(tx.conn, caller, app_id)
+        if row is None or not apps.remove(tx.conn, caller, app_id):
+            raise NotFound("Not found")
+        tx.changed(caller.user_id, "apps", row["site_id"])
+    return answers.no_content()

@@ -1,0 +1,77 @@
+"""BatchJobs over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from balsam.core.errors import NotFound
+from balsam.core.limits import MAX_ID
+from balsam.logic import batch_jobs
+from balsam.logic.once import once
+from balsam.schemas.batch_jobs import (
+    BatchJobBulkUpdate,
+    BatchJobCreate,
+    BatchJobOut,
+    BatchJobUpdate,
+    PaginatedBatchJobOut,
+)
+from balsam.server import answers
+from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.queries import BatchJobs
+from balsam.store import batch_jobs as store
+from balsam.store.paging import next_cursor
+
+router = APIRouter(prefix="/batch-jobs", tags=["batch-jobs"])
+BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
+
+
+@router.get("/", responses={200: {"model": PaginatedBatchJobOut}})
+def list_batch_jobs(server: Srv, caller: Caller, query: BatchJobs) -> Response:
+    page = query.page(query.ordering or "id")
+    with server.db.read() as conn:
+        rows = store.page(conn, caller, query.filter(), page)
+        total = store.count(conn, caller, query.filter()) if query.counted else None
+    return answers.listing(rows, answers.batch_job, total, next_cursor(rows, page))
+
+
+@router.post("/", status_code=201, responses={201: {"model": BatchJobOut}})
+def create_batch_job(server: Srv, caller: Caller, key: OnceKey, body: BatchJobCreate) -> Response:
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, lambda: answers.batch_job(batch_jobs.create(tx, caller, body)))
+    return answers.json_answer(answer, 201)
+
+
+@router.patch("/", responses={200: {"model": list[BatchJobOut]}})
+def change_batch_jobs(server: Srv, caller: Caller, body: list[BatchJobBulkUpdate]) -> Response:
+    """All or nothing."""
+    with server.db.write() as tx:
+        rows = batch_jobs.change_many(tx, caller, body)
+    return answers.json_answer([answers.batch_job(row) for row in rows])
+
+
+@router.get("/{batch_job_id}", responses={200: {"model": BatchJobOut}})
+def get_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId) -> Response:
+    with server.db.read() as conn:
+        row = store.get(conn, caller, batch_job_id)
+    if row is None:
+        raise NotFound("Not found")
+    return answers.json_answer(answers.batch_job(row))
+
+
+@router.put("/{batch_job_id}", responses={200: {"model": BatchJobOut}})
+def change_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId, body: BatchJobUpdate) -> Response:
+    with server.db.write() as tx:
+        row = batch_jobs.change(tx, caller, batch_job_id, body)
+    return answers.json_answer(answers.batch_job(row))
+
+
+@router.delete("/{batch_job_id}", status_code=204)
+def delete_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId) -> Response:
+    with server.db.write() as tx:
+        row = store.get(tx.conn, caller, batch_job_id)
+        if row is None or not store.remove(tx.conn, caller, batch_job_id):
+            raise NotFound("Not found")
+        tx.changed(caller.user_id, "batch_jobs", row["site_id"])
+    return answers.no_content()

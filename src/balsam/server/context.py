@@ -1,0 +1,73 @@
+"""What every route needs: the database, the caller, the request's idempotency key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from balsam.core import digest
+from balsam.core.errors import Forbidden, Unauthorized
+from balsam.logic import users
+from balsam.logic.once import Key
+from balsam.server.settings import ServerSettings
+from balsam.server.watchers import Watchers
+from balsam.store.database import Database
+from balsam.store.owner import Owner
+
+
+@dataclass(slots=True)
+class Server:
+    """The parts that the routes share; made by `server.app`."""
+
+    settings: ServerSettings
+    db: Database
+    watchers: Watchers
+    epoch: str
+    up_since: int
+
+
+def _server(request: Request) -> Server:
+    server = request.app.state.server
+    assert isinstance(server, Server)
+    return server
+
+
+Srv = Annotated[Server, Depends(_server)]
+
+
+def bearer(request: Request) -> str:
+    """The token that the request carries."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("Not authenticated")
+    return token
+
+
+def _caller(request: Request, server: Srv) -> Owner:
+    with server.db.read() as conn:
+        return users.whose(conn, bearer(request))
+
+
+Caller = Annotated[Owner, Depends(_caller)]
+
+
+def _user(caller: Caller) -> Owner:
+    if caller.site_id is not None:
+        raise Forbidden("a site's token may not do this: log in with `balsam login`")
+    return caller
+
+
+User = Annotated[Owner, Depends(_user)]
+
+
+async def _key(request: Request) -> Key | None:
+    text = request.headers.get("idempotency-key")
+    if text is None:
+        return None
+    what = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    return Key(text, digest.of_bytes(what + await request.body()))
+
+
+OnceKey = Annotated[Key | None, Depends(_key)]

@@ -1,0 +1,72 @@
+"""Every error's HTTP status, in one place."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+
+from balsam.core.errors import (
+    BalsamError,
+    Conflict,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    KeyReused,
+    NotFound,
+    NotHolder,
+    SessionOver,
+    TooLarge,
+    Unauthorized,
+)
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[BalsamError], int] = {
+    NotFound: 404,
+    SessionOver: 404,
+    Conflict: 400,
+    Invalid: 400,
+    TooLarge: 400,
+    IllegalMove: 409,
+    NotHolder: 409,
+    KeyReused: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
+}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(BalsamError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(OperationalError, _database_away)
+
+
+def _refused(_request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, BalsamError)
+    status = STATUS[type(exc)]
+    body = {"detail": exc.sentence}
+    if status == 404:
+        body["error"] = "Not found"
+    # A failed password login is no challenge, as published.
+    challenge = {"www-authenticate": "Bearer"} if status == 401 and exc.sentence != "Unauthorized" else None
+    return JSONResponse(body, status, headers=challenge)
+
+
+def _not_valid(_request: Request, exc: Exception) -> JSONResponse:
+    assert isinstance(exc, RequestValidationError)
+    # What was sent is left out: it may be a password, or megabytes.
+    detail: list[dict[str, Any]] = [
+        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in exc.errors()[:50]
+    ]
+    return JSONResponse({"detail": detail}, 422)
+
+
+def _database_away(_request: Request, exc: Exception) -> JSONResponse:
+    log.error("the database did not answer: %s", exc)
+    sentence = "The server's database can't be written or read now; the server's log says why. Try again."
+    return JSONResponse({"detail": sentence}, 503, headers={"retry-after": "1"})

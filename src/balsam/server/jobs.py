@@ -1,0 +1,146 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Response
+
+from balsam.core.errors import Conflict, Invalid, NotFound, TooLarge
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
+from balsam.logic import advance, jobs
+from balsam.logic.once import once
+from balsam.logic.why import why
+from balsam.schemas.jobs import JobBulkUpdate, JobCreate, JobOut, JobUpdate, PaginatedJobsOut, WhyOut
+from balsam.server import answers
+from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.queries import JobChoice, Jobs
+from balsam.store import jobs as job_store
+from balsam.store.database import Tx
+from balsam.store.jobs import JobFilter
+from balsam.store.owner import Owner
+from balsam.store.paging import Page, next_cursor
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
+SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
+MAX_REFUSED_NAMED = 200  # headers are bounded; the number of refused ones follows from the count
+
+
+@router.get("/", responses={200: {"model": PaginatedJobsOut}})
+def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
+    page = query.page(query.ordering)
+    with server.db.read() as conn:
+        rows = job_store.page(conn, caller, query.filter(), page)
+        total = job_store.count(conn, caller, query.filter()) if query.counted else None
+    return answers.listing(rows, answers.job, total, next_cursor(rows, page))
+
+
+@router.post("/", status_code=201, responses={201: {"model": list[JobOut]}})
+def create_jobs(server: Srv, caller: Caller, key: OnceKey, body: list[JobCreate]) -> Response:
+    """Creates all of the jobs or none; answers them in the order of the request."""
+    _check_size(body, "create")
+    with server.db.write() as tx:
+        ids, _ = once(tx, caller, key, lambda: jobs.create(tx, caller, body))
+        by_id = {row["id"]: row for row in job_store.by_ids(tx.conn, caller, ids)}
+    return answers.json_answer([answers.new_job(by_id[i]) for i in ids if i in by_id], 201)
+
+
+@router.patch("/", response_model=int)
+def change_jobs(
+    server: Srv, caller: Caller, key: OnceKey, body: list[JobBulkUpdate], session_id: SessionId = None
+) -> Response:
+    """Changes item by item; answers how many were applied.
+
+    The header `Balsam-Refused` names the others: a JSON list of [job id, reason].
+    """
+    _check_size(body, "update")
+    updates = {item.id: item for item in body}
+    if len(updates) < len(body):
+        raise Invalid("Duplicate Job ID keys provided")
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, lambda: _apply(tx, caller, updates, session_id))
+    return _applied(answer)
+
+
+def _apply(
+    tx: Tx, caller: Owner, updates: dict[int, JobBulkUpdate], session_id: int | None
+) -> dict[str, Any]:
+    applied = advance.apply(tx, caller, updates, session_id)
+    return {"count": applied.count, "refused": applied.refused[:MAX_REFUSED_NAMED]}
+
+
+def _applied(answer: dict[str, Any]) -> Response:
+    headers = (
+        {"balsam-refused": json.dumps(answer["refused"])} if answer["refused"] else None
+    )
+    return answers.json_answer(answer["count"], headers=headers)
+
+
+@router.put("/", response_model=int)
+def change_matching_jobs(
+    server: Srv, caller: Caller, choice: JobChoice, body: JobUpdate, session_id: SessionId = None
+) -> Response:
+    """The same change for every job that the filters choose: all jobs of the caller without a filter."""
+    with server.db.write() as tx:
+        applied = jobs.change_matching(tx, caller, choice.filter(), body, session_id)
+    return _applied({"count": applied.count, "refused": applied.refused[:MAX_REFUSED_NAMED]})
+
+
+@router.delete("/", status_code=204)
+def delete_matching_jobs(server: Srv, caller: Caller, choice: JobChoice) -> Response:
+    with server.db.write() as tx:
+        jobs.remove_matching(tx, caller, choice.filter())
+    return answers.no_content()
+
+
+@router.get("/why", response_model=list[WhyOut])
+def why_many(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
+    """Why each of the chosen jobs does not progress."""
+    with server.db.read() as conn:
+        rows = job_store.page(conn, caller, query.filter(), Page(limit=min(query.limit, 1_000)))
+        return [why(conn, caller, row["id"]) for row in rows]
+
+
+@router.get("/{job_id}", responses={200: {"model": JobOut}})
+def get_job(server: Srv, caller: Caller, job_id: JobId) -> Response:
+    with server.db.read() as conn:
+        rows = job_store.by_ids(conn, caller, [job_id])
+    if not rows:
+        raise NotFound("Not found")
+    return answers.json_answer(answers.job(rows[0]))
+
+
+@router.get("/{job_id}/why", response_model=WhyOut)
+def why_one(server: Srv, caller: Caller, job_id: JobId) -> dict[str, Any]:
+    """One sentence and a code for what keeps the job."""
+    with server.db.read() as conn:
+        return why(conn, caller, job_id)
+
+
+@router.put("/{job_id}", response_model=int)
+def change_job(
+    server: Srv, caller: Caller, job_id: JobId, body: JobUpdate, session_id: SessionId = None
+) -> Response:
+    with server.db.write() as tx:
+        if not job_store.existing_ids(tx.conn, caller, [job_id]):
+            raise NotFound("Could not find some Job IDs")
+        applied = advance.apply(tx, caller, {job_id: body}, session_id)
+    if applied.refused:
+        raise Conflict(applied.refused[0][1])
+    return answers.json_answer(applied.count)
+
+
+@router.delete("/{job_id}", status_code=204)
+def delete_job(server: Srv, caller: Caller, job_id: JobId) -> Response:
+    with server.db.write() as tx:
+        if jobs.remove_matching(tx, caller, JobFilter(id=[job_id])) == 0:
+            raise NotFound("Not found")
+    return answers.no_content()
+
+
+def _check_size(items: Sequence[Any], verb: str) -> None:
+    if len(items) > MAX_BULK_ITEMS_ACCEPTED:
+        raise TooLarge(f"Cannot bulk-{verb} more than {MAX_BULK_ITEMS_ACCEPTED} in a single API call.")

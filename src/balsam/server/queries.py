@@ -1,0 +1,222 @@
+"""The query strings of the lists, and the filters that they become."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import Field
+
+from balsam.core.clock import to_us
+from balsam.core.errors import Invalid
+from balsam.core.limits import MAX_PAGE
+from balsam.core.states import JobState, TransferDirection, TransferItemState
+from balsam.schemas.batch_jobs import BatchJobOrdering
+from balsam.schemas.events import EventOrdering
+from balsam.schemas.jobs import JobOrdering
+from balsam.schemas.types import Id, Text, UtcTime, Wire
+from balsam.store.apps import AppFilter
+from balsam.store.batch_jobs import BatchJobFilter
+from balsam.store.events import EventFilter
+from balsam.store.jobs import JobFilter
+from balsam.store.paging import Page
+from balsam.store.sites import SiteFilter
+from balsam.store.transfers import TransferFilter
+
+MAX_OFFSET = 2**62
+Ids = Annotated[list[Id] | None, Field(default=None, max_length=MAX_PAGE)]
+
+
+class PageQuery(Wire):
+    """`count=no` leaves the count out; `after` is the `next` of the page before."""
+
+    limit: int = Field(default=MAX_PAGE, ge=0, le=MAX_PAGE)
+    offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
+    after: Text | None = None
+    count: str = Field(default="yes", pattern="^(yes|no)$")
+
+    @property
+    def counted(self) -> bool:
+        return self.count == "yes"
+
+    def page(self, order: str = "id") -> Page:
+        return Page(limit=self.limit, offset=self.offset, order=order, after=self.after)
+
+
+class SiteQuery(PageQuery):
+    id: Ids
+    name: Text | None = None
+    path: Text | None = None
+    last_refresh_after: UtcTime | None = None
+
+    def filter(self) -> SiteFilter:
+        return SiteFilter(self.id, self.name, self.path, _us(self.last_refresh_after))
+
+
+class AppQuery(PageQuery):
+    id: Ids
+    site_id: Ids
+    name: Text | None = None
+    site_path: Text | None = None
+    site_name: Text | None = None
+
+    def filter(self) -> AppFilter:
+        return AppFilter(self.id, self.site_id, self.name, self.site_path, self.site_name)
+
+
+class JobSelection(Wire):
+    """Which jobs: for lists, and for changes and deletions by query."""
+
+    id: Ids
+    parent_id: Ids
+    app_id: Ids
+    site_id: Ids
+    batch_job_id: Ids
+    session_id: Ids
+    last_update_before: UtcTime | None = None
+    last_update_after: UtcTime | None = None
+    workdir__contains: Text | None = None
+    state__ne: JobState | None = None
+    state: list[JobState] | None = None
+    tags: list[Text] | None = None
+    pending_file_cleanup: bool | None = None
+
+    def filter(self) -> JobFilter:
+        return JobFilter(
+            id=self.id,
+            parent_id=self.parent_id,
+            app_id=self.app_id,
+            site_id=self.site_id,
+            batch_job_id=self.batch_job_id,
+            session_id=self.session_id,
+            last_update_before=_us(self.last_update_before),
+            last_update_after=_us(self.last_update_after),
+            workdir__contains=self.workdir__contains,
+            state__ne=self.state__ne,
+            state=self.state,
+            tags=pairs(self.tags, "tags"),
+            pending_file_cleanup=self.pending_file_cleanup,
+        )
+
+
+class JobQuery(PageQuery, JobSelection):
+    ordering: JobOrdering = JobOrdering.id
+
+
+class BatchJobSelection(Wire):
+    id: Ids
+    site_id: Ids
+    state: list[Text] | None = None
+    scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
+    queue: Text | None = None
+    start_time_before: UtcTime | None = None
+    start_time_after: UtcTime | None = None
+    end_time_before: UtcTime | None = None
+    end_time_after: UtcTime | None = None
+    filter_tags: list[Text] | None = None
+
+    def filter(self) -> BatchJobFilter:
+        return BatchJobFilter(
+            id=self.id,
+            site_id=self.site_id,
+            state=self.state,
+            scheduler_id=self.scheduler_id,
+            queue=self.queue,
+            start_time_before=_us(self.start_time_before),
+            start_time_after=_us(self.start_time_after),
+            end_time_before=_us(self.end_time_before),
+            end_time_after=_us(self.end_time_after),
+            filter_tags=pairs(self.filter_tags, "filter_tags"),
+        )
+
+
+class BatchJobQuery(PageQuery, BatchJobSelection):
+    ordering: BatchJobOrdering | None = None
+
+
+class EventSelection(Wire):
+    """Which events; unknown states choose none, as published."""
+
+    id: Ids
+    job_id: Ids
+    batch_job_id: Ids
+    site_id: Ids
+    scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
+    tags: list[Text] | None = None
+    data: list[Text] | None = None
+    timestamp_before: UtcTime | None = None
+    timestamp_after: UtcTime | None = None
+    from_state: list[Text] | None = None
+    to_state: list[Text] | None = None
+
+    def filter(self) -> EventFilter:
+        return EventFilter(
+            id=self.id,
+            job_id=self.job_id,
+            batch_job_id=self.batch_job_id,
+            scheduler_id=self.scheduler_id,
+            tags=pairs(self.tags, "tags"),
+            data=pairs(self.data, "data"),
+            timestamp_before=_us(self.timestamp_before),
+            timestamp_after=_us(self.timestamp_after),
+            from_state=self.from_state,
+            to_state=self.to_state,
+            site_id=self.site_id,
+        )
+
+
+class EventQuery(PageQuery, EventSelection):
+    ordering: EventOrdering = EventOrdering.timestamp_desc
+
+
+class TransferQuery(PageQuery):
+    id: Ids
+    site_id: Id | None = None
+    job_id: Ids
+    state: list[TransferItemState] | None = None
+    direction: TransferDirection | None = None
+    job_state: Text | None = None
+    tags: list[Text] | None = None
+
+    def filter(self) -> TransferFilter:
+        return TransferFilter(
+            self.id,
+            self.site_id,
+            self.job_id,
+            self.state,
+            self.direction,
+            self.job_state,
+            pairs(self.tags, "tags"),
+        )
+
+
+class SessionQuery(Wire):
+    id: Ids
+    count: str = "yes"
+
+
+def pairs(texts: list[str] | None, name: str) -> dict[str, str] | None:
+    """`key:value` texts as a dict; a value may hold colons and may be empty."""
+    if texts is None:
+        return None
+    for text in texts:
+        if ":" not in text:
+            raise Invalid(f"{name}={text!r} has no colon: write {name}=KEY:VALUE")
+    return dict(text.split(":", 1) for text in texts)
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
+
+
+Sites = Annotated[SiteQuery, Query()]
+Apps = Annotated[AppQuery, Query()]
+Jobs = Annotated[JobQuery, Query()]
+JobChoice = Annotated[JobSelection, Query()]
+BatchJobs = Annotated[BatchJobQuery, Query()]
+BatchJobChoice = Annotated[BatchJobSelection, Query()]
+Events = Annotated[EventQuery, Query()]
+EventChoice = Annotated[EventSelection, Query()]
+Transfers = Annotated[TransferQuery, Query()]
+Sessions = Annotated[SessionQuery, Query()]

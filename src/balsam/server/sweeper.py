@@ -1,0 +1,51 @@
+"""The housekeeping thread: ends leases that ran out, forgets old idempotency keys and tokens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from balsam.core.clock import now_us
+from balsam.core.limits import IDEMPOTENCY_TTL_SEC
+from balsam.logic.sessions import Lease, sweep
+from balsam.server.context import Server
+from balsam.store import idempotency, users
+
+log = logging.getLogger(__name__)
+FORGET_EVERY_SEC = 600.0
+
+
+class Sweeper:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+        self._forgot = 0.0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        settings = self._server.settings
+        period = min(5.0, settings.lease_sec / 4)
+        while not self._stop.wait(period):
+            try:
+                self._once(Lease(settings.lease_sec, settings.vouched_lease_sec))
+            except Exception:
+                # The database was away: nobody could renew a lease meanwhile, so none has aged.
+                log.exception("the sweep failed; leases count from now")
+                self._server.up_since = now_us()
+
+    def _once(self, lease: Lease) -> None:
+        for session_id in sweep(self._server.db, lease, self._server.up_since):
+            log.warning("session %d had no heartbeat for its lease: ended, its jobs are free", session_id)
+        if time.monotonic() - self._forgot > FORGET_EVERY_SEC:
+            self._forgot = time.monotonic()
+            with self._server.db.write() as tx:
+                idempotency.forget(tx.conn, now_us() - IDEMPOTENCY_TTL_SEC * 1_000_000)
+                users.drop_expired_tokens(tx.conn, now_us())

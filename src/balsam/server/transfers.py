@@ -1,0 +1,64 @@
+"""Transfer items over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from balsam.core.errors import Invalid, NotFound
+from balsam.core.limits import MAX_ID
+from balsam.logic import transfers
+from balsam.schemas.transfers import (
+    PaginatedTransferItemOut,
+    TransferItemBulkUpdate,
+    TransferItemOut,
+    TransferItemUpdate,
+)
+from balsam.server import answers
+from balsam.server.context import Caller, Srv
+from balsam.server.queries import Transfers
+from balsam.store import transfers as store
+from balsam.store.paging import Page, next_cursor
+from balsam.store.transfers import TransferFilter
+
+router = APIRouter(prefix="/transfers", tags=["transfers"])
+TransferId = Annotated[int, Path(ge=0, le=MAX_ID)]
+
+
+@router.get("/", responses={200: {"model": PaginatedTransferItemOut}})
+def list_transfers(server: Srv, caller: Caller, query: Transfers) -> Response:
+    page = query.page()
+    with server.db.read() as conn:
+        rows = store.page(conn, caller, query.filter(), page)
+        total = store.count(conn, caller, query.filter()) if query.counted else None
+    return answers.listing(rows, answers.transfer, total, next_cursor(rows, page))
+
+
+@router.patch("/", responses={200: {"model": list[TransferItemOut]}})
+def change_transfers(server: Srv, caller: Caller, body: list[TransferItemBulkUpdate]) -> Response:
+    with server.db.write() as tx:
+        rows = transfers.change_many(tx, caller, body)
+    return answers.json_answer([answers.transfer(row) for row in rows])
+
+
+@router.get("/{transfer_id}", responses={200: {"model": TransferItemOut}})
+def get_transfer(server: Srv, caller: Caller, transfer_id: TransferId) -> Response:
+    with server.db.read() as conn:
+        rows = store.page(conn, caller, TransferFilter(id=[transfer_id]), Page())
+    if not rows:
+        raise NotFound("Not found")
+    return answers.json_answer(answers.transfer(rows[0]))
+
+
+@router.put("/{transfer_id}", responses={200: {"model": TransferItemOut}})
+def change_transfer(
+    server: Srv, caller: Caller, transfer_id: TransferId, body: TransferItemUpdate
+) -> Response:
+    update = TransferItemBulkUpdate(id=transfer_id, **body.model_dump(exclude_unset=True))
+    with server.db.write() as tx:
+        try:
+            rows = transfers.change_many(tx, caller, [update])
+        except Invalid:
+            raise NotFound("Not found") from None
+    return answers.json_answer(answers.transfer(rows[0]))

@@ -1,0 +1,68 @@
+"""Logins and tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Response
+
+from balsam.core.clock import naive_text
+from balsam.core.errors import Forbidden, NotFound
+from balsam.logic import users
+from balsam.schemas.users import LoginOut, SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
+from balsam.server.answers import json_answer, no_content
+from balsam.server.context import Caller, Srv, User
+from balsam.store import users as user_store
+
+router = APIRouter(prefix="/auth", tags=["users"])
+
+
+@router.get("/how")
+def how() -> list[str]:
+    """How to log in here."""
+    return ["LoginMethod.password"]
+
+
+@router.post("/password/register", status_code=201, response_model=UserOut)
+def register(server: Srv, body: UserCreate) -> dict[str, Any]:
+    if not server.settings.registration:
+        raise Forbidden(f"this server serves {server.settings.owner} only: nobody else can register")
+    with server.db.write() as tx:
+        return users.register(tx, body.username, body.password)
+
+
+@router.post("/password/login", response_model=LoginOut)
+def log_in(server: Srv, username: Annotated[str, Form()], password: Annotated[str, Form()]) -> dict[str, Any]:
+    with server.db.write() as tx:
+        token = users.log_in(tx, username, password, server.settings.token_ttl_sec)
+    return {"access_token": token.text, "token_type": "bearer", "expiration": naive_text(token.expires)}
+
+
+@router.get("/password/me", response_model=UserOut)
+def me(server: Srv, caller: Caller) -> dict[str, Any]:
+    with server.db.read() as conn:
+        return user_store.get(conn, caller)
+
+
+@router.post("/site-tokens", status_code=201, response_model=SiteTokenOut)
+def create_site_token(server: Srv, user: User, body: SiteTokenCreate) -> dict[str, Any]:
+    """A token for one site's agent and launchers; it is shown only this once."""
+    with server.db.write() as tx:
+        token_id, text = users.site_token(tx, user, body.site_id)
+    return {"id": token_id, "site_id": body.site_id, "token": text}
+
+
+@router.get("/site-tokens")
+def list_site_tokens(server: Srv, user: User) -> Response:
+    with server.db.read() as conn:
+        rows = user_store.site_tokens(conn, user)
+    times = ("created", "revoked")
+    return json_answer([{**row, **{name: naive_text(row[name]) for name in times}} for row in rows])
+
+
+@router.delete("/site-tokens/{token_id}", status_code=204)
+def revoke_site_token(server: Srv, user: User, token_id: int) -> Response:
+    with server.db.write() as tx:
+        if not user_store.revoke_token(tx.conn, user, token_id):
+            raise NotFound("Not found")
+    return no_content()

@@ -1,0 +1,166 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam.client.errors import NotFoundError
+from balsam.client.transport import Client
+from balsam.core import digest
+from tests.server.lab import Lab
+from tests.services import PasswordServer, User
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def lab(client: Client) -> Lab:
+    return Lab(client, hooks=[])
+
+
+def test_no_job_is_held_by_two_sessions(lab: Lab) -> None:
+    jobs = lab.create(5)
+    first, second = lab.session(), lab.session()
+    assert lab.acquire(first, 3) == jobs[:3]
+    assert lab.acquire(second, 3) == jobs[3:]
+    assert lab.acquire(second) == []
+
+
+def test_the_same_key_acquires_the_same_jobs(lab: Lab) -> None:
+    lab.create(4)
+    session = lab.session()
+    once = lab.acquire(session, 2, key="once")
+    assert lab.acquire(session, 2, key="once") == once
+    assert set(lab.acquire(session, 2, key="twice")).isdisjoint(once)
+
+
+def test_jobs_are_taken_by_priority_then_size(lab: Lab) -> None:
+    [small] = lab.create()
+    [large] = lab.create(num_nodes=4)
+    [long] = lab.create(wall_time_min=5)
+    [urgent] = lab.create(priority=1)
+    session = lab.session()
+    assert lab.acquire(session, 3) == [urgent, large, long]
+    assert lab.acquire(session) == [small]
+
+
+def test_long_large_first_takes_the_longest_first(lab: Lab) -> None:
+    [large] = lab.create(num_nodes=4)
+    [long] = lab.create(wall_time_min=5)
+    assert lab.acquire(lab.session(), sort_by="long_large_first") == [long, large]
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ({"filter_tags": {"a": "1"}}, ["tagged"]),
+        ({"max_wall_time_min": 7.9}, ["tagged", "wide", "ranks"]),
+        ({"max_nodes_per_job": 1}, ["tagged", "long", "ranks"]),
+        ({"serial_only": True}, ["tagged", "long"]),
+        ({"max_aggregate_nodes": 2.5}, ["wide"]),
+    ],
+)
+def test_a_session_gets_only_what_it_asks_for(lab: Lab, asked: dict[str, Any], taken: list[str]) -> None:
+    jobs = {
+        "tagged": lab.create(tags={"a": "1", "b": "2"})[0],
+        "wide": lab.create(num_nodes=2)[0],
+        "long": lab.create(wall_time_min=60)[0],
+        "ranks": lab.create(ranks_per_node=2)[0],
+    }
+    got = lab.acquire(lab.session(), **asked)
+    assert sorted(got) == sorted(jobs[name] for name in taken)
+
+
+def test_an_ended_session_frees_its_jobs_and_times_out_the_running_ones(lab: Lab) -> None:
+    running, waiting = lab.create(2)
+    session = lab.session()
+    lab.acquire(session)
+    lab.move([running], "RUNNING", session)
+    lab.client.delete(f"/sessions/{session}")
+    assert lab.walk(running)[-2:] == ["RUN_TIMEOUT", "RESTART_READY"]
+    assert lab.state(waiting) == "PREPROCESSED"
+    assert sorted(lab.acquire(lab.session())) == [running, waiting]
+    with pytest.raises(NotFoundError):
+        lab.client.put(f"/sessions/{session}", {})
+
+
+def test_what_an_ended_session_still_reports_changes_nothing(lab: Lab) -> None:
+    [job] = lab.create()
+    old = lab.session()
+    lab.acquire(old)
+    lab.move([job], "RUNNING", old)
+    lab.client.delete(f"/sessions/{old}")
+    new = lab.session()
+    lab.acquire(new)
+    lab.move([job], "RUNNING", new)
+    count, refused = lab.move([job], "RUN_DONE", old)
+    assert count == 0 and f"held by session {new}" in refused[0][1]
+    assert lab.state(job) == "RUNNING"
+
+
+def test_a_heartbeat_tells_a_session_what_is_still_its_own(lab: Lab) -> None:
+    jobs = lab.create(3)
+    session = lab.session()
+    lab.acquire(session)
+    beat = lab.client.put(f"/sessions/{session}", {"digest": digest.of_ids(jobs)})
+    assert beat["in_step"] is True
+    assert lab.client.put(f"/sessions/{session}", {"digest": digest.of_ids(jobs[:2])})["in_step"] is False
+    beat = lab.client.put(f"/sessions/{session}", {"job_ids": [*jobs[:2], 10**9]})
+    assert beat["job_ids"] == jobs[:2]
+    assert lab.job(jobs[2])["session_id"] is None
+    assert lab.client.put(f"/sessions/{session}", {}) is None
+
+
+def test_the_end_of_an_allocation_that_the_agent_saw_ends_its_lease_at_once(lab: Lab) -> None:
+    [job] = lab.create()
+    batch_job = lab.batch_job()["id"]
+    session = lab.session(batch_job_id=batch_job)
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session)
+    lab.client.patch("/batch-jobs/", [{"id": batch_job, "state": "finished", "cause": "killed by signal 9"}])
+    assert lab.state(job) == "RESTART_READY"
+    timeout = next(event for event in lab.events(job) if event["to_state"] == "RUN_TIMEOUT")
+    assert "killed by signal 9" in timeout["data"]["message"]
+
+
+def test_an_unfenced_holder_moves_jobs_without_naming_itself(lab: Lab) -> None:
+    [job] = lab.create()
+    session = lab.session(fenced=False, num_nodes=None)
+    lab.acquire(session)
+    assert lab.move([job], "RUNNING") == (1, [])
+    assert lab.move([job], "PREPROCESSED")[0] == 0
+    assert lab.move([job], "RUN_DONE") == (1, [])
+    assert lab.state(job) == "JOB_FINISHED"
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[User]:
+    with PasswordServer(tmp_path, lease_sec=0.5) as server:
+        user = server.new_user()
+        yield user
+        user.client.close()
+
+
+def test_a_silent_session_expires_and_its_jobs_run_elsewhere(hasty: User) -> None:
+    lab = Lab(hasty.client, hooks=[])
+    [job] = lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session)
+    wait_until(lambda: lab.state(job) == "RESTART_READY")
+    timeout = lab.events(job)[-2]
+    assert timeout["data"]["message"] == "Session expired: job was stuck in RUNNING state"
+    assert lab.acquire(lab.session()) == [job]
+
+
+def test_a_session_whose_allocation_is_seen_running_outlives_the_short_lease(hasty: User) -> None:
+    lab = Lab(hasty.client, hooks=[])
+    batch_job = lab.batch_job()["id"]
+    session = lab.session(batch_job_id=batch_job)
+    forgotten = lab.session()
+
+    def forgotten_is_gone() -> bool:
+        lab.client.patch("/batch-jobs/", [{"id": batch_job, "state": "running"}])
+        live = [row["id"] for row in lab.client.get("/sessions/")["results"]]
+        return forgotten not in live and session in live
+
+    wait_until(forgotten_is_gone)

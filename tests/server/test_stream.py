@@ -1,0 +1,109 @@
+import threading
+from collections.abc import Callable, Iterator
+from queue import Queue
+
+import pytest
+
+from balsam.client.sse import ServerSentEvent
+from balsam.client.transport import Client
+from tests.server.lab import Lab
+from tests.services import PasswordServer, User
+
+
+class Listener:
+    """Reads a stream in a thread; `get` waits for the next message of one of the names."""
+
+    def __init__(self, server: PasswordServer, user: User, **params: object) -> None:
+        self._messages: Queue[ServerSentEvent] = Queue()
+        self._closed = False
+        self._client = Client(server.url, user.token)
+        self._thread = threading.Thread(target=self._read, args=(params,), daemon=True)
+        self._thread.start()
+        self.hello = self.get("hello", "reset")
+
+    def _read(self, params: dict[str, object]) -> None:
+        messages = self._client.stream("/stream", params)
+        for message in messages:
+            self._messages.put(message)
+            if self._closed:
+                break
+        messages.close()  # type: ignore[attr-defined]
+        self._client.close()
+
+    def get(self, *names: str) -> ServerSentEvent:
+        while True:
+            message = self._messages.get(timeout=10)
+            if message.name in names:
+                return message
+
+    def close(self) -> None:
+        self._closed = True  # the next beat ends the thread
+        self._thread.join()
+
+
+Listen = Callable[..., Listener]
+
+
+@pytest.fixture
+def listen(password_server: PasswordServer, user: User) -> Iterator[Listen]:
+    opened: list[Listener] = []
+
+    def start(who: User = user, **params: object) -> Listener:
+        opened.append(Listener(password_server, who, **params))
+        return opened[-1]
+
+    yield start
+    for listener in opened:
+        listener.close()
+
+
+@pytest.fixture
+def lab(user: User) -> Lab:
+    return Lab(user.client, hooks=[])
+
+
+def test_a_change_reaches_an_open_stream(lab: Lab, listen: Listen) -> None:
+    listener = listen()
+    [job] = lab.create()
+    message = listener.get("events")
+    assert [(row["job_id"], row["to_state"]) for row in message.data] == [
+        (job, "STAGED_IN"),
+        (job, "PREPROCESSED"),
+    ]
+    lab.batch_job()
+    assert listener.get("batch-jobs").data == {"site_ids": [lab.site["id"]]}
+
+
+def test_a_stream_resumes_behind_its_cursor(lab: Lab, listen: Listen) -> None:
+    before = listen().hello.data["cursor"]
+    jobs = [lab.create()[0] for _ in range(3)]
+    resumed = listen(cursor=before, to_state="PREPROCESSED")
+    assert resumed.hello.name == "hello"
+    message = resumed.get("events")
+    assert [row["job_id"] for row in message.data] == jobs
+    last = listen(cursor=message.id, to_state="PREPROCESSED")
+    [job] = lab.create()
+    assert [row["job_id"] for row in last.get("events").data] == [job]
+
+
+def test_a_foreign_cursor_answers_reset(lab: Lab, listen: Listen) -> None:
+    ours = str(listen().hello.data["cursor"])
+    for cursor in ("another-database:1", "nonsense", ours + "99999"):
+        assert listen(cursor=cursor).hello.name == "reset"
+
+
+def test_a_stranger_hears_nothing(password_server: PasswordServer, lab: Lab, listen: Listen) -> None:
+    stranger = password_server.new_user()
+    listener = listen(stranger)
+    lab.create()
+    assert listener.get("events", "beat").name == "beat"
+    stranger.client.close()
+
+
+def test_freed_jobs_are_told_to_those_who_wait_for_work(lab: Lab, listen: Listen) -> None:
+    listener = listen()
+    lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    lab.client.delete(f"/sessions/{session}")
+    assert listener.get("freed").data == {"site_ids": [lab.site["id"]]}
