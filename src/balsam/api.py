@@ -1,0 +1,64 @@
+"""What user code imports. Importing it reads no file and asks no server.
+
+from balsam.api import ApplicationDefinition, BatchJob, Job, Site
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from balsam.core.states import JobMode, JobState, TransferDirection
+from balsam.schemas import AppParameter, BatchJobPartition, JobTransferItem, TransferSlot
+from balsam.sdk.application import ApplicationDefinition
+from balsam.sdk.apps import App
+from balsam.sdk.batch_jobs import BatchJob
+from balsam.sdk.events import EventLog
+from balsam.sdk.jobs import Job
+from balsam.sdk.sessions import Session
+from balsam.sdk.sites import Site
+from balsam.sdk.transfers import TransferItem
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+    from balsam.config import ClientSettings, SiteConfig
+
+    client: Client
+    site_config: SiteConfig | None
+
+__all__ = [
+    "App",
+    "AppParameter",
+    "ApplicationDefinition",
+    "BatchJob",
+    "BatchJobPartition",
+    "ClientSettings",
+    "EventLog",
+    "Job",
+    "JobMode",
+    "JobState",
+    "JobTransferItem",
+    "Session",
+    "Site",
+    "SiteConfig",
+    "TransferDirection",
+    "TransferItem",
+    "TransferSlot",
+    "site_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Made when first asked for: they read files, and most scripts need none of them."""
+    if name == "client":
+        from balsam.sdk.context import default_client
+
+        return default_client()
+    if name in ("ClientSettings", "SiteConfig"):
+        from balsam import config
+
+        return getattr(config, name)
+    if name == "site_config":
+        from balsam.config import current_site_config
+
+        return current_site_config()
+    raise AttributeError(f"module 'balsam.api' has no attribute {name!r}")

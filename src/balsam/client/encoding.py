@@ -1,0 +1,60 @@
+"""Python values as query parameters and JSON bodies, in the forms that the published client sends."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel
+
+from balsam.core.clock import UtcDatetime
+
+Pairs = list[tuple[str, str]]
+
+
+def query_pairs(params: Mapping[str, Any] | None) -> Pairs:
+    """Key and value pairs of a query: keys repeated for lists and sets, `key:value` for dicts, no Nones."""
+    return [
+        (key, text) for key, value in (params or {}).items() if value is not None for text in _texts(value)
+    ]
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}:{_text(inner)}" for key, inner in value.items()]
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return [_text(inner) for inner in value]
+    return [_text(value)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime.datetime):
+        return UtcDatetime.of(value).isoformat()
+    return str(value)
+
+
+def json_body(body: Any) -> bytes:
+    """UTF-8 JSON; raises TypeError that names the type which JSON does not know."""
+    try:
+        return orjson.dumps(body, _jsonable, orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError as exc:
+        raise TypeError(f"can't be sent as JSON: {exc.__cause__ or exc}") from exc
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return UtcDatetime.of(value).isoformat()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, (PurePath, UUID)):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} is not JSON")

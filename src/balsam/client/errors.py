@@ -1,0 +1,83 @@
+"""What can go wrong between a program and the server, as one tree.
+
+ClientError
+├── ServerUnreachable   no answer in time, or nobody listens there (also a TimeoutError)
+├── ServerRefused       any 4xx: raised at once, with the server's sentence
+│   ├── AuthError       401: the login has expired
+│   ├── NotFoundError   404: no such object, or somebody else's
+│   └── SomeRefused     a bulk update of which some items were refused, others applied
+├── ServerFault         5xx, still so after a bounded retry
+└── NotLoggedIn         no login is configured
+"""
+
+from __future__ import annotations
+
+
+class ClientError(Exception):
+    """Something went wrong on the way to the server or back."""
+
+
+class ServerUnreachable(ClientError, TimeoutError):
+    """Nobody answered at the URL within the time given to retries."""
+
+    def __init__(self, api_root: str, reason: str) -> None:
+        super().__init__(
+            f"no answer from the Balsam server at {api_root} ({reason}): "
+            "check that it runs (`balsam server status`) and that this machine can reach it"
+        )
+        self.api_root = api_root
+
+
+class ServerRefused(ClientError):
+    """The server understood the request and refused it; asking again will not help."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+class AuthError(ServerRefused):
+    """The login has expired, was revoked, or never was one."""
+
+    def __init__(self, api_root: str, sentence: str = "") -> None:
+        said = f" (the server says: {sentence})" if sentence else ""
+        super().__init__(401, f"your login at {api_root} has expired: run `balsam login`{said}")
+
+
+class NotFoundError(ServerRefused):
+    """No such object, or it is somebody else's."""
+
+
+class SomeRefused(ServerRefused):
+    """Some items of a bulk update were refused; the others were applied.
+
+    `applied` and `num_refused`: how many; `refused`: pairs of id and reason of the first ones.
+    """
+
+    def __init__(self, applied: int, num_refused: int, refused: list[tuple[int, str]]) -> None:
+        shown = "; ".join(reason for _, reason in refused[:3])
+        more = "; ..." if num_refused > 3 else ""
+        super().__init__(409, f"{applied} updates were applied and {num_refused} refused: {shown}{more}")
+        self.applied = applied
+        self.num_refused = num_refused
+        self.refused = refused
+
+
+class ServerFault(ClientError):
+    """The server failed (5xx) and kept failing."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(f"the server failed with {status}: {sentence}; see the server's log")
+        self.status = status
+
+
+class NotLoggedIn(ClientError):
+    """No login is configured on this machine."""
+
+    def __init__(self, where: str = "") -> None:
+        looked = f" (looked for {where})" if where else ""
+        super().__init__(
+            f"you are not logged in to a Balsam server{looked}: run `balsam login`, "
+            "or `balsam server start` for a server of your own"
+        )

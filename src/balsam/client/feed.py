@@ -1,0 +1,128 @@
+"""One stream of ends of jobs, shared by all that wait in a process."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from balsam.client.stream import follow
+from balsam.core.states import DONE_STATES
+
+if TYPE_CHECKING:
+    from balsam.client.sse import ServerSentEvent
+    from balsam.client.transport import Client
+
+log = logging.getLogger(__name__)
+
+IDLE_SEC = 60.0  # a stream that nobody has waited on for so long is closed
+CONNECT_SEC = 3.0  # how long a waiter waits for the stream before it only polls
+
+Hint = frozenset[int] | None  # ids of jobs that ended; None: look at all
+
+
+class Subscription:
+    """Hints for one waiter; a context manager."""
+
+    def __init__(self, feed: Feed, job_ids: Iterable[int]) -> None:
+        self._feed = feed
+        self._job_ids = frozenset(job_ids)
+        self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self._feed.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._feed.remove(self)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the stream is connected, so that polling is only a safety net."""
+        return self._feed.connected.is_set()
+
+    def wait_until_live(self, timeout: float) -> None:
+        self._feed.connected.wait(min(CONNECT_SEC, max(0.0, timeout)))
+
+    def offer(self, hint: Hint) -> None:
+        relevant = None if hint is None else hint & self._job_ids
+        if relevant is None or relevant:
+            self._hints.put(relevant)
+
+    def next_hint(self, timeout: float) -> Hint:
+        """Ids that ended; None after `timeout` seconds or when the stream was cut: look at all."""
+        try:
+            return self._hints.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            return None
+
+
+class Feed:
+    """Runs a thread while anybody waits, and for a minute after."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._subscriptions: set[Subscription] = set()
+        self._thread: threading.Thread | None = None
+        self._idle_since = time.monotonic()
+        self.connected = threading.Event()
+
+    def subscribe(self, job_ids: Iterable[int]) -> Subscription:
+        return Subscription(self, job_ids)
+
+    def add(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions.add(subscription)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="balsam-feed", daemon=True)
+                self._thread.start()
+
+    def remove(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions.discard(subscription)
+            self._idle_since = time.monotonic()
+
+    def _run(self) -> None:
+        try:
+            for message in follow(self._client, "/stream", {"to_state": sorted(DONE_STATES)}):
+                self._dispatch(message)
+                if self._retire_if_idle():
+                    return
+        except Exception:  # the top of a thread: waiters go on by polling
+            log.exception("the stream of %s is given up", self._client.api_root)
+            self._retire()
+
+    def _dispatch(self, message: ServerSentEvent) -> None:
+        if message.name == "events":
+            self._offer(frozenset(event["job_id"] for event in message.data))
+        elif message.name == "cut":
+            self.connected.clear()
+            self._offer(None)
+        elif message.name in ("hello", "reset"):
+            self.connected.set()
+            self._offer(None)
+
+    def _offer(self, hint: Hint) -> None:
+        with self._lock:
+            for subscription in self._subscriptions:
+                subscription.offer(hint)
+
+    def _retire_if_idle(self) -> bool:
+        with self._lock:
+            if self._subscriptions or time.monotonic() - self._idle_since < IDLE_SEC:
+                return False
+            self._thread = None
+            self.connected.clear()
+            return True
+
+    def _retire(self) -> None:
+        with self._lock:
+            self._thread = None
+            self.connected.clear()

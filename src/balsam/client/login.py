@@ -1,0 +1,117 @@
+"""The login file: which server, with which token. Private to its owner, replaced in one piece."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from balsam.core.clock import UtcDatetime
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+
+CLIENT_CLASS = "balsam.client.BasicAuthRequestsClient"  # what the published client looks for
+SITE_FILE = ".balsam-site"
+SITE_TOKEN_FILE = ".balsam-token.yml"
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the server is and what opens it; `token_expiry` is UTC."""
+
+    api_root: str
+    token: str | None = None
+    token_expiry: datetime | None = None
+    connect_timeout: float = 6.2
+    read_timeout: float = 120.0
+    retry_count: int = 10
+    client_class: str = CLIENT_CLASS
+    ca_file: str | None = None
+
+    def client(self) -> Client:
+        """A new connection with this login."""
+        from balsam.client.transport import Client
+
+        return Client(
+            self.api_root,
+            self.token,
+            ca_file=self.ca_file,
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+        )
+
+
+def home() -> Path:
+    """The folder of the user's own files: `~/.balsam`."""
+    return Path.home() / ".balsam"
+
+
+def login_path() -> Path:
+    """`$BALSAM_CLIENT_PATH`, or `client.yml` in the user's Balsam folder."""
+    chosen = os.environ.get("BALSAM_CLIENT_PATH")
+    return Path(chosen).expanduser() if chosen else home() / "client.yml"
+
+
+def load_login(path: Path | None = None) -> Login | None:
+    """The stored login, or None when there is no file; ValueError names a file that is none."""
+    path = path or login_path()
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return _login_of(text, path)
+
+
+def save_login(login: Login, path: Path | None = None) -> None:
+    """Stores the login for its owner alone; a reader sees the old file or the new, never a part."""
+    import yaml
+
+    path = path or login_path()
+    content = asdict(login)
+    if login.token_expiry is not None:
+        # Naive UTC, as the published client reads and writes it.
+        expiry = UtcDatetime.of(login.token_expiry)
+        content["token_expiry"] = datetime(*expiry.timetuple()[:6], expiry.microsecond)
+    _replace_private(path, yaml.safe_dump(content, sort_keys=True))
+
+
+def find_site_path(start: Path | None = None) -> Path | None:
+    """The site folder: `$BALSAM_SITE_PATH`, or the nearest one above `start` (the working directory)."""
+    chosen = os.environ.get("BALSAM_SITE_PATH")
+    if chosen and start is None:
+        return Path(chosen)
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / SITE_FILE).is_file()), None)
+
+
+def load_site_login(site_path: Path) -> Login | None:
+    """The token that a site folder holds, or None."""
+    return load_login(site_path / SITE_TOKEN_FILE)
+
+
+def _login_of(text: str, path: Path) -> Login:
+    import yaml
+
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict) or "api_root" not in content:
+        raise ValueError(f"{path} holds no login: run `balsam login` to write a new one")
+    known: dict[str, Any] = {
+        field.name: content[field.name] for field in fields(Login) if field.name in content
+    }
+    if isinstance(known.get("token_expiry"), datetime):
+        known["token_expiry"] = UtcDatetime.of(known["token_expiry"])
+    return Login(**known)
+
+
+def _replace_private(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,0 +1,5 @@
+"""Where published scripts import AuthError from."""
+
+from balsam.client.errors import AuthError
+
+__all__ = ["AuthError"]

@@ -1,0 +1,86 @@
+"""What an app takes: parameters from its declarations, its template or the signature of run(); slots."""
+
+from __future__ import annotations
+
+import inspect
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from balsam.schemas import AppParameter, TransferSlot
+from balsam.sdk import command_template
+from balsam.sdk.parameters import ANY_NAME
+from balsam.sdk.spelling import unknown
+
+if TYPE_CHECKING:
+    from balsam.sdk.application import ApplicationDefinition
+
+
+def check_definition(app: type[ApplicationDefinition]) -> None:
+    """Raises AttributeError for a class that does not say how to run, or says it twice."""
+    has_run, has_template = app.run is not None, app.command_template is not None
+    if has_run == has_template:
+        said = "both command_template and run()" if has_run else "neither command_template nor run()"
+        raise AttributeError(f"the app {app.__name__} has {said}: exactly one is needed")
+
+
+def parameters_of(app: type[ApplicationDefinition]) -> dict[str, AppParameter]:
+    """Name to parameter, in the order of the signature, or declared first and then by name.
+
+    The name `**` stands for any: of a run() that takes `**kwargs`.
+    """
+    check_definition(app)
+    declared = {name: _parameter(app, name, spec) for name, spec in app.parameters.items()}
+    if app.command_template is None:
+        return of_signature(app.run) | declared
+    found = {name: AppParameter(required=True) for name in command_template.names(app.command_template)}
+    return declared | {name: spec for name, spec in found.items() if name not in declared}
+
+
+@lru_cache(256)
+def of_signature(run: Any) -> dict[str, AppParameter]:
+    """The parameters of a run method, without self; defaults as text, help from the annotation."""
+    _, *others = inspect.signature(run).parameters.values()
+    return dict(_of_argument(argument) for argument in others)
+
+
+def transfers_of(app: type[ApplicationDefinition]) -> dict[str, TransferSlot]:
+    """Slot name to slot; ValueError names the app and the slot that is wrong."""
+    try:
+        return {name: TransferSlot.model_validate(slot) for name, slot in app.transfers.items()}
+    except ValidationError as exc:
+        raise ValueError(f"the transfers of app {app.__name__} are wrong: {exc}") from exc
+
+
+def check_transfers(app: str, given: set[str], slots: dict[str, TransferSlot]) -> None:
+    """Raises ValueError for a slot that the app does not have, or a required one that is not given."""
+    for name in given:
+        if name not in slots:
+            raise ValueError(unknown(f"the app {app}", name, slots))
+    missing = [name for name, slot in slots.items() if slot.required and name not in given]
+    if missing:
+        raise ValueError(f"the app {app} needs transfers for: {', '.join(missing)}")
+
+
+def _of_argument(argument: inspect.Parameter) -> tuple[str, AppParameter]:
+    if argument.kind is inspect.Parameter.VAR_KEYWORD:
+        return ANY_NAME, AppParameter(required=False)
+    if argument.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY):
+        raise TypeError(f"run() takes its parameters by keyword; {argument} can't be given by keyword")
+    required = argument.default is inspect.Parameter.empty
+    default = None if required else str(argument.default)
+    return argument.name, AppParameter(required=required, default=default, help=_help(argument.annotation))
+
+
+def _help(annotation: Any) -> str:
+    if annotation is inspect.Parameter.empty:
+        return ""
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _parameter(app: type[ApplicationDefinition], name: str, spec: Any) -> AppParameter:
+    try:
+        return AppParameter.model_validate(spec)
+    except ValidationError as exc:
+        raise ValueError(f"the parameter {name!r} of app {app.__name__} is wrong: {exc}") from exc

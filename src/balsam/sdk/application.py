@@ -1,0 +1,329 @@
+"""ApplicationDefinition: what users subclass to say how a job is run."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from balsam.core.states import JobState
+from balsam.schemas import (
+    AppParameter,
+    DeserializeError,
+    EmptyPayload,
+    JobTransferItem,
+    TransferSlot,
+    deserialize,
+    get_source,
+)
+from balsam.schemas.payloads import serializer_info
+from balsam.sdk import app_interface, command_template
+from balsam.sdk.apps import App
+from balsam.sdk.class_payload import class_payload
+from balsam.sdk.context import default_client
+from balsam.sdk.model import DoesNotExist
+from balsam.sdk.sites import Site
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+    from balsam.sdk.jobs import Job
+
+HOOKS = (
+    "preprocess",
+    "postprocess",
+    "handle_error",
+    "handle_timeout",
+    "shell_preamble",
+    "get_arg_str",
+    "get_environ_vars",
+)
+
+
+class ModuleLoadError(Exception):
+    """An app's class can't be loaded here."""
+
+
+class ApplicationDefinition:
+    """An application: subclass it, set `site`, and either `command_template` or `run()`.
+
+        class Hello(ApplicationDefinition):
+            site = "laptop"
+            command_template = "echo Hello, {{ name }}!"
+
+        Hello.sync()
+        job = Hello.submit(workdir="hello/1", name="world")
+
+    Hooks (`preprocess`, `postprocess`, `handle_error`, `handle_timeout`) run at the site, not on the
+    compute nodes; they read and set `self.job`, and the working directory is the job's workdir.
+
+    - `site`: id, name or Site.
+    - `command_template`: one shell command; parameters in double braces (Jinja2). Values are put in as
+      they are; `{{ name | q }}` quotes one for the shell.
+    - `run(self, ...)`: Python instead of a command; what it returns is the job's result.
+    - `parameters`: name -> AppParameter, where a parameter of a template is optional or needs help text.
+    - `transfers`: slot -> TransferSlot: files staged in and out.
+    - `environment_variables`: of the command or of `run()`.
+    - `cleanup_files`: patterns of files that are deleted from the workdir after the job.
+    - `isolate`: True: each run() in a process of its own, not in a worker that runs many.
+    - `python_exe`: the interpreter that runs `run()`; as a rule the one that runs the site.
+    """
+
+    ARG_CHUNK_SIZE: ClassVar[int] = 100_000  # longest single argument that published launchers passed
+    ModuleLoadError = ModuleLoadError
+
+    site: ClassVar[int | str | Site | None] = None
+    command_template: ClassVar[str | None] = None
+    run: Any = None
+    parameters: ClassVar[dict[str, Any]] = {}
+    transfers: ClassVar[dict[str, Any]] = {}
+    environment_variables: ClassVar[dict[str, str]] = {}
+    cleanup_files: ClassVar[list[str]] = []
+    isolate: ClassVar[bool] = False
+    python_exe: ClassVar[str] = sys.executable
+
+    __app_id__: ClassVar[int | None] = None
+    _client_key: ClassVar[str | None] = None  # of the client through which __app_id__ was learnt
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__dict__.get("run") is not None and cls.__dict__.get("command_template") is not None:
+            raise AttributeError(f"the app {cls.__name__} has both command_template and run(): remove one")
+        cls.__app_id__ = None
+        cls._client_key = None
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    # ---- what users override ----
+
+    def preprocess(self) -> None:
+        """Before the first run: `self.job.state` goes to PREPROCESSED, or to FAILED."""
+        self.job.state = JobState.preprocessed
+
+    def postprocess(self) -> None:
+        """After a run that ended well: to POSTPROCESSED, or to RESTART_READY or FAILED."""
+        self.job.state = JobState.postprocessed
+
+    def handle_error(self) -> None:
+        """After a run that ended with an error: to FAILED, or to RESTART_READY."""
+        self.job.state = JobState.failed
+
+    def handle_timeout(self) -> None:
+        """After a run that was cut short: to RESTART_READY, or to FAILED."""
+        self.job.state = JobState.restart_ready
+
+    def shell_preamble(self) -> str | list[str] | None:
+        """Shell lines that are run before the command, e.g. `module load` lines."""
+        return None
+
+    def get_arg_str(self) -> str:
+        """The command line; the template filled in with the job's parameters (empty for `run()` apps)."""
+        if self.command_template is None:
+            return ""
+        given = self.job.get_parameters()
+        defaults = {name: spec.default for name, spec in self.interface().items() if spec.default is not None}
+        return command_template.render(self.command_template, {**defaults, **given})
+
+    def get_environ_vars(self) -> dict[str, str]:
+        """Environment variables of the run, beside the launcher's own."""
+        own = {"BALSAM_JOB_ID": str(self.job.id), "OMP_NUM_THREADS": str(self.job.threads_per_rank)}
+        return own | {name: str(value) for name, value in self.environment_variables.items()}
+
+    # ---- registration ----
+
+    @classmethod
+    def sync(cls, rename_from: str | None = None) -> None:
+        """Registers the app at its site, or updates what is registered.
+
+        `rename_from`: the name under which it is registered now; its jobs stay its own.
+        """
+        client = default_client()
+        body = cls._body(client)
+        app = cls._registered(client, body["site_id"], rename_from)
+        if app is None:
+            app = App.from_row(client.post(App.ROUTE, body), client)
+        else:
+            app = App.from_row(client.put(f"{App.ROUTE}{app.id}", body), client)
+        cls._remember(app)
+
+    @classmethod
+    def to_dict(cls) -> dict[str, Any]:
+        """What `sync()` sends."""
+        return cls._body(default_client())
+
+    @classmethod
+    def resolve_site_id(cls) -> int:
+        """The id of `site`; raises Site.DoesNotExist."""
+        return _site_id(cls.site, cls.__name__, default_client())
+
+    @classmethod
+    def interface(cls) -> dict[str, AppParameter]:
+        """The app's parameters: those declared, those of the template, or those of `run()`."""
+        return app_interface.parameters_of(cls)
+
+    # ---- jobs ----
+
+    @classmethod
+    def submit(
+        cls,
+        workdir: str | Path,
+        tags: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        return_code: int | None = None,
+        num_nodes: int = 1,
+        ranks_per_node: int = 1,
+        threads_per_rank: int = 1,
+        threads_per_core: int = 1,
+        launch_params: Mapping[str, Any] | None = None,
+        gpus_per_rank: float = 0,
+        node_packing_count: int = 1,
+        wall_time_min: int = 0,
+        parent_ids: Iterable[int | Job] = (),
+        transfers: Mapping[str, JobTransferItem | str] | None = None,
+        save: bool = True,
+        **app_params: Any,
+    ) -> Job:
+        """A new job of this app, saved unless `save=False` (for `Job.objects.bulk_create`).
+
+        `workdir`: relative to the site's data folder. `wall_time_min`: how long it may take; 0: not said.
+        Other keywords are the app's parameters, but for `priority`, `parents_must`, `max_restarts` and
+        `mem_mb_per_rank` where the app has no such parameter. A wrong one is a ParameterError (a
+        TypeError and a ValueError) that names the right ones, before anything is sent.
+        """
+        from balsam.sdk.jobs import JOB_EXTRAS, Job
+
+        taken = cls.interface()
+        extras = {
+            name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
+        }
+        job = Job(
+            workdir,
+            cls,
+            tags=tags,
+            data=data,
+            return_code=return_code,
+            num_nodes=num_nodes,
+            ranks_per_node=ranks_per_node,
+            threads_per_rank=threads_per_rank,
+            threads_per_core=threads_per_core,
+            launch_params=launch_params,
+            gpus_per_rank=gpus_per_rank,
+            node_packing_count=node_packing_count,
+            wall_time_min=wall_time_min,
+            parent_ids=parent_ids,
+            transfers=transfers,
+            parameters=app_params,
+            **extras,
+        )
+        if save:
+            job.save()
+        return job
+
+    @classmethod
+    def registered_id(cls, client: Client) -> int:
+        """The id under which `client`'s user registered this app; raises App.DoesNotExist."""
+        if cls.__app_id__ is None or cls._client_key != client.key:
+            site_id = _site_id(cls.site, cls.__name__, client)
+            app = cls._registered(client, site_id, None)
+            if app is None:
+                raise DoesNotExist(
+                    f"the app {cls.__name__} is not registered at site {cls.site!r}: "
+                    f"call {cls.__name__}.sync()"
+                )
+            cls._remember(app)
+        assert cls.__app_id__ is not None
+        return cls.__app_id__
+
+    # ---- loading ----
+
+    @classmethod
+    def load_by_site(cls, site: int | str | Site) -> dict[str, type[ApplicationDefinition]]:
+        """All apps of a site by name; a warning for each whose class does not load here."""
+        client = default_client()
+        loaded = {}
+        for app in App.objects.using(client).filter(site_id=_site_id(site, "load_by_site", client)):
+            try:
+                loaded[app.name] = cls.from_serialized(app)
+            except ModuleLoadError as exc:
+                warnings.warn(str(exc), RuntimeWarning, stacklevel=2)
+        return loaded
+
+    @classmethod
+    def load_by_name(cls, app_name: str, site_name: str | None = None) -> type[ApplicationDefinition]:
+        """The class of a registered app; raises App.DoesNotExist, or ModuleLoadError with the reason.
+
+        `site_name` may be left out where only one site has an app of that name.
+        """
+        return cls.from_serialized(App.objects.get(name=app_name, site_name=site_name))
+
+    @classmethod
+    def load_by_id(cls, app_id: int) -> type[ApplicationDefinition]:
+        """The class of a registered app; raises App.DoesNotExist, or ModuleLoadError with the reason."""
+        return cls.from_serialized(App.objects.get(id=app_id))
+
+    @classmethod
+    def from_serialized(cls, app: App) -> type[ApplicationDefinition]:
+        """The class that an App record carries; raises ModuleLoadError with the reason."""
+        try:
+            loaded = deserialize(app.serialized_class)
+        except (DeserializeError, EmptyPayload) as exc:
+            made = f" (it was made with Python {app.serializer.python})" if app.serializer else ""
+            raise ModuleLoadError(f"the app {app.name} (id {app.id}) does not load{made}: {exc}") from exc
+        if not (isinstance(loaded, type) and issubclass(loaded, ApplicationDefinition)):
+            raise ModuleLoadError(f"the app {app.name} (id {app.id}) holds no ApplicationDefinition")
+        loaded._remember(app)
+        return loaded
+
+    # ---- inside ----
+
+    @classmethod
+    def _remember(cls, app: App) -> None:
+        cls.__app_id__ = app.id
+        cls._client_key = app.client().key
+
+    @classmethod
+    def _registered(cls, client: Client, site_id: int, rename_from: str | None) -> App | None:
+        apps = App.objects.using(client)
+        own = apps.filter(site_id=site_id, name=cls.__name__).first()
+        if own is not None or rename_from is None:
+            return own
+        return apps.get(site_id=site_id, name=rename_from)
+
+    @classmethod
+    def _body(cls, client: Client) -> dict[str, Any]:
+        app_interface.check_definition(cls)
+        return {
+            "site_id": _site_id(cls.site, cls.__name__, client),
+            "name": cls.__name__,
+            "serialized_class": class_payload(cls),
+            "source_code": textwrap.dedent(get_source(cls)),
+            "description": (cls.__dict__.get("__doc__") or "").strip(),
+            "parameters": cls.interface(),
+            "transfers": app_interface.transfers_of(cls),
+            "hooks": cls.overridden_hooks(),
+            "isolate": cls.isolate,
+            "serializer": serializer_info(),
+        }
+
+    @classmethod
+    def overridden_hooks(cls) -> list[str]:
+        """Names of the hooks that this class or a class between it and ApplicationDefinition overrides."""
+        return [name for name in HOOKS if getattr(cls, name) is not getattr(ApplicationDefinition, name)]
+
+    @classmethod
+    def slots(cls) -> dict[str, TransferSlot]:
+        """The app's transfer slots."""
+        return app_interface.transfers_of(cls)
+
+
+def _site_id(site: int | str | Site | None, app_name: str, client: Client) -> int:
+    if isinstance(site, Site):
+        return site.id
+    if isinstance(site, int):
+        return site
+    if isinstance(site, str):
+        return Site.objects.using(client).get(name=site).id
+    raise AttributeError(f"the app {app_name} has no site: set `site` to a site's name or id")

@@ -1,0 +1,220 @@
+"""BatchJobs: allocations of nodes that a site asks its batch scheduler for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, TypedDict, Unpack
+
+from balsam.core.clock import UtcDatetime
+from balsam.core.states import BatchJobState, JobMode
+from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
+from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema
+from balsam.sdk.model import Model
+from balsam.sdk.query import Manager, Query
+from balsam.sdk.sites import Site
+
+SET_ONCE = CREATE | READ
+LATER = UPDATE | READ
+
+
+class BatchJobOptions(TypedDict, total=False):
+    optional_params: Mapping[str, Any] | None
+    filter_tags: Mapping[str, Any] | None
+    partitions: list[BatchJobPartition] | None
+
+
+class BatchJobUpdates(TypedDict, total=False):
+    scheduler_id: int
+    state: BatchJobState | str
+    status_info: Mapping[str, str]
+    start_time: datetime
+    end_time: datetime
+    cause: str
+    scheduler_id_text: str
+
+
+class BatchJobFilters(TypedDict, total=False):
+    id: int | Iterable[int] | None
+    site_id: int | Site | Iterable[int] | None
+    state: BatchJobState | str | Iterable[BatchJobState | str] | None
+    scheduler_id: int | None
+    queue: str | None
+    start_time_before: datetime | None
+    start_time_after: datetime | None
+    end_time_before: datetime | None
+    end_time_after: datetime | None
+    filter_tags: Mapping[str, Any] | None
+
+
+class BatchJob(Model):
+    """A request for `num_nodes` nodes for `wall_time_min` minutes; a launcher runs jobs on them.
+
+    `filter_tags`: only jobs with these tags are run. `partitions`: several launchers share the nodes.
+    """
+
+    ROUTE = "/batch-jobs/"
+    SHOWN = ("id", "site_id", "num_nodes", "wall_time_min", "state")
+    FIELDS = {
+        "id": Field(READ, PLAIN),
+        "num_nodes": Field(SET_ONCE, PLAIN),
+        "wall_time_min": Field(SET_ONCE, PLAIN),
+        "job_mode": Field(SET_ONCE, enum(JobMode)),
+        "site_id": Field(SET_ONCE, PLAIN),
+        "project": Field(SET_ONCE, PLAIN),
+        "queue": Field(SET_ONCE, PLAIN),
+        "optional_params": Field(SET_ONCE, TAGS, {}),
+        "filter_tags": Field(SET_ONCE, TAGS, {}),
+        "partitions": Field(SET_ONCE, schema(list[BatchJobPartition])),
+        "scheduler_id": Field(LATER, PLAIN),
+        "state": Field(LATER, enum(BatchJobState)),
+        "status_info": Field(LATER, TAGS, {}),
+        "start_time": Field(LATER, TIME),
+        "end_time": Field(LATER, TIME),
+        "cause": Field(LATER, PLAIN),
+        "scheduler_id_text": Field(LATER, PLAIN),
+    }
+    objects: ClassVar[BatchJobManager]
+
+    num_nodes: int
+    wall_time_min: int
+    job_mode: JobMode
+    site_id: int
+    project: str
+    queue: str
+    optional_params: dict[str, str]
+    filter_tags: dict[str, str]
+    partitions: list[BatchJobPartition] | None
+    scheduler_id: int | None
+    state: BatchJobState
+    status_info: dict[str, str]
+    start_time: UtcDatetime | None
+    end_time: UtcDatetime | None
+    cause: str | None
+    scheduler_id_text: str | None
+
+    def __init__(
+        self,
+        num_nodes: int,
+        wall_time_min: int,
+        job_mode: JobMode | str,
+        site_id: int | Site,
+        project: str,
+        queue: str,
+        **options: Unpack[BatchJobOptions],
+    ) -> None:
+        super().__init__(
+            num_nodes=num_nodes,
+            wall_time_min=wall_time_min,
+            job_mode=job_mode,
+            site_id=site_id.id if isinstance(site_id, Site) else site_id,
+            project=project,
+            queue=queue,
+            **options,
+        )
+
+    def validate(
+        self,
+        allowed_queues: Mapping[str, AllowedQueue],
+        allowed_projects: Iterable[str],
+        optional_batch_job_params: Mapping[str, str],
+    ) -> None:
+        """Raises ValueError, with what is allowed, for a request that the site's queues would not take."""
+        _check_member("queue", self.queue, allowed_queues)
+        _check_member("project", self.project, list(allowed_projects))
+        for name in self.optional_params:
+            _check_member("optional parameter", name, optional_batch_job_params)
+        _check_size(self, allowed_queues[self.queue])
+        _check_partitions(self)
+
+    def partitions_to_cli_args(self) -> str:
+        """The partitions as options of the launcher: `--part mode:nodes[:key=value...]` for each."""
+        return " ".join(f"--part {_part_text(part)}" for part in self.partitions or [])
+
+
+class BatchJobQuery(Query[BatchJob]):
+    """BatchJobs that match filters."""
+
+    FILTERS = (
+        "scheduler_id",
+        "queue",
+        "start_time_before",
+        "start_time_after",
+        "end_time_before",
+        "end_time_after",
+        "filter_tags",
+    )
+    LIST_FILTERS = ("id", "site_id", "state")
+    ENUM_FILTERS = {"state": BatchJobState}
+    ORDERINGS = ("start_time",)
+    UPDATE_IN_BULK = True
+
+    def filter(self, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
+        return self.narrowed(filters)
+
+    def get(self, **filters: Unpack[BatchJobFilters]) -> BatchJob:
+        return self.narrowed(filters).the_one()
+
+    def order_by(self, field: BatchJobOrdering | str) -> BatchJobQuery:
+        """`start_time` or `-start_time`."""
+        return self.ordered(field)
+
+    def update(self, **values: Unpack[BatchJobUpdates]) -> int:
+        return self.change(values)
+
+
+class BatchJobManager(Manager[BatchJob, BatchJobQuery]):
+    """`BatchJob.objects`."""
+
+    def create(
+        self,
+        num_nodes: int,
+        wall_time_min: int,
+        job_mode: JobMode | str,
+        site_id: int | Site,
+        project: str,
+        queue: str,
+        **options: Unpack[BatchJobOptions],
+    ) -> BatchJob:
+        return self.created(BatchJob(num_nodes, wall_time_min, job_mode, site_id, project, queue, **options))
+
+    def filter(self, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
+        return self.all().filter(**filters)
+
+    def get(self, **filters: Unpack[BatchJobFilters]) -> BatchJob:
+        return self.all().get(**filters)
+
+
+BatchJob.objects = BatchJobManager(BatchJob, BatchJobQuery)
+
+
+def _check_member(what: str, name: str, allowed: Iterable[str]) -> None:
+    names = sorted(allowed)
+    if name not in names:
+        raise ValueError(f"the site has no {what} {name!r}; it has: {', '.join(names) or 'none'}")
+
+
+def _check_size(batch_job: BatchJob, queue: AllowedQueue) -> None:
+    if batch_job.num_nodes > queue.max_nodes:
+        raise ValueError(
+            f"{batch_job.num_nodes} nodes are more than queue {batch_job.queue!r} takes ({queue.max_nodes})"
+        )
+    if batch_job.wall_time_min > queue.max_walltime:
+        raise ValueError(
+            f"{batch_job.wall_time_min} minutes are more than queue {batch_job.queue!r} takes "
+            f"({queue.max_walltime})"
+        )
+
+
+def _check_partitions(batch_job: BatchJob) -> None:
+    parts = batch_job.partitions
+    if parts and sum(part.num_nodes for part in parts) != batch_job.num_nodes:
+        raise ValueError(
+            f"the partitions have {sum(part.num_nodes for part in parts)} nodes together, "
+            f"and the allocation has {batch_job.num_nodes}"
+        )
+
+
+def _part_text(part: BatchJobPartition) -> str:
+    tags = "".join(f":{key}={value}" for key, value in part.filter_tags.items())
+    return f"{part.job_mode.value}:{part.num_nodes}{tags}"

@@ -1,0 +1,99 @@
+"""Events: one for each state transition of each job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, NoReturn, TypedDict, Unpack
+
+from balsam.core.clock import UtcDatetime
+from balsam.core.states import JobState
+from balsam.schemas import EventOrdering
+from balsam.sdk.fields import PLAIN, READ, TIME, TREE, Field
+from balsam.sdk.model import Model
+from balsam.sdk.query import Manager, Query
+from balsam.sdk.sites import Site
+
+
+class EventFilters(TypedDict, total=False):
+    id: int | Iterable[int] | None
+    job_id: int | Iterable[int] | None
+    batch_job_id: int | Iterable[int] | None
+    site_id: int | Site | Iterable[int | Site] | None
+    scheduler_id: int | None
+    tags: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None
+    timestamp_before: datetime | None
+    timestamp_after: datetime | None
+    from_state: JobState | str | Iterable[JobState | str] | None
+    to_state: JobState | str | Iterable[JobState | str] | None
+
+
+class EventLog(Model):
+    """A job's move from `from_state` to `to_state` at `timestamp`; `data` says more. Read only."""
+
+    ROUTE = "/events/"
+    UPDATABLE = False
+    DELETABLE = False
+    SHOWN = ("id", "job_id", "timestamp", "from_state", "to_state")
+    FIELDS = {
+        "id": Field(READ, PLAIN),
+        "job_id": Field(READ, PLAIN),
+        "timestamp": Field(READ, TIME),
+        "from_state": Field(READ, PLAIN),
+        "to_state": Field(READ, PLAIN),
+        "data": Field(READ, TREE, {}),
+        "batch_job_id": Field(READ, PLAIN),
+    }
+    objects: ClassVar[EventLogManager]
+
+    job_id: int
+    timestamp: UtcDatetime
+    from_state: str
+    to_state: str
+    data: dict[str, Any]
+    batch_job_id: int | None
+
+    def _create(self) -> NoReturn:
+        self._has_no_route("created")
+
+
+class EventLogQuery(Query[EventLog]):
+    """Events that match filters, the newest first."""
+
+    FILTERS = (
+        "scheduler_id",
+        "tags",
+        "data",
+        "timestamp_before",
+        "timestamp_after",
+    )
+    LIST_FILTERS = ("id", "job_id", "batch_job_id", "site_id", "from_state", "to_state")
+    ENUM_FILTERS = {"from_state": JobState, "to_state": JobState}
+    ORDERINGS = ("timestamp",)
+    DEFAULT_ORDER = "-timestamp"
+
+    def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
+        """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""
+        return self.narrowed(filters)
+
+    def get(self, **filters: Unpack[EventFilters]) -> EventLog:
+        return self.narrowed(filters).the_one()
+
+    def order_by(self, field: EventOrdering | str) -> EventLogQuery:
+        """`timestamp` or `-timestamp`."""
+        return self.ordered(field)
+
+
+class EventLogManager(Manager[EventLog, EventLogQuery]):
+    """`EventLog.objects`."""
+
+    def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
+        """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""
+        return self.all().filter(**filters)
+
+    def get(self, **filters: Unpack[EventFilters]) -> EventLog:
+        return self.all().get(**filters)
+
+
+EventLog.objects = EventLogManager(EventLog, EventLogQuery)

@@ -1,0 +1,113 @@
+"""From jobs as users write them to the bodies that create them: apps found, parameters checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
+from balsam.schemas import JobTransferItem
+from balsam.sdk import app_interface, parameters
+from balsam.sdk.apps import App
+from balsam.sdk.fields import Kind
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+    from balsam.sdk.application import ApplicationDefinition
+    from balsam.sdk.jobs import Job
+
+MAX_CHARS_PER_REQUEST = 16_000_000
+
+
+def create(client: Client, jobs: list[Job]) -> None:
+    """Creates the jobs that are not saved yet, in as few requests as the limits allow."""
+    new = [job for job in jobs if not job.is_saved]
+    bodies = _bodies(client, new)
+    done = 0
+    for part in _parts(bodies):
+        rows = client.post("/jobs/", part)
+        for job, row in zip(new[done : done + len(part)], rows, strict=True):
+            job._client = client
+            job._load(row)
+        done += len(part)
+
+
+def check_against_class(app: object, given: Mapping[str, Any], slots: set[str]) -> None:
+    """Where the app is named by its class: raises for parameters and transfers that do not fit."""
+    from balsam.sdk.application import ApplicationDefinition
+
+    if isinstance(app, type) and issubclass(app, ApplicationDefinition):
+        parameters.check(app.__name__, given, app.interface())
+        app_interface.check_transfers(app.__name__, slots, app.slots())
+
+
+def app_class(client: Client, ref: Any, site_name: str | None) -> type[ApplicationDefinition]:
+    """The class of an app given by id, name, record or class."""
+    from balsam.sdk.application import ApplicationDefinition
+
+    if isinstance(ref, type) and issubclass(ref, ApplicationDefinition):
+        return ref
+    if isinstance(ref, App):
+        return ApplicationDefinition.from_serialized(ref)
+    wanted = {"id": ref} if isinstance(ref, int) else {"name": ref, "site_name": site_name}
+    return ApplicationDefinition.from_serialized(App.objects.using(client).all().narrowed(wanted).the_one())
+
+
+def _bodies(client: Client, jobs: list[Job]) -> list[dict[str, Any]]:
+    found: dict[Any, int] = {}
+    bodies = []
+    for job in jobs:
+        ref = (job.app_id, job._site_name)
+        if ref not in found:
+            found[ref] = _app_id(client, job)
+        fields = parameters.fields_of(job._parameters, job.workdir)
+        bodies.append({**job.creation_body(), "app_id": found[ref], **fields})
+    return bodies
+
+
+def _app_id(client: Client, job: Job) -> int:
+    ref: Any = job.app_id
+    if isinstance(ref, App):
+        return ref.id
+    if isinstance(ref, str):
+        app = App.objects.using(client).get(name=ref, site_name=job._site_name)
+        if app.hooks is not None:  # older clients describe parameters less exactly
+            parameters.check(app.name, job._parameters, app.parameters)
+            app_interface.check_transfers(app.name, set(job.transfers), app.transfers)
+        return app.id
+    if isinstance(ref, type):
+        number: int = ref.registered_id(client)  # type: ignore[attr-defined]
+        return number
+    return int(ref)
+
+
+def _parts(bodies: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    part: list[dict[str, Any]] = []
+    chars = 0
+    for body in bodies:
+        size = 500 + 2 * len(body["serialized_parameters"])
+        if part and (len(part) == MAX_ITEMS_PER_BULK_OP or chars + size > MAX_CHARS_PER_REQUEST):
+            yield part
+            part, chars = [], 0
+        part.append(body)
+        chars += size
+    if part:
+        yield part
+
+
+def _transfers(value: Mapping[str, Any]) -> dict[str, JobTransferItem]:
+    return {slot: _transfer(item) for slot, item in value.items()}
+
+
+def _transfer(item: Any) -> JobTransferItem:
+    if isinstance(item, str):
+        alias, colon, path = item.partition(":")
+        if not colon:
+            raise ValueError(f"{item!r} is no transfer: write `location:path`")
+        return JobTransferItem(location_alias=alias, path=path)
+    if isinstance(item, dict):
+        return JobTransferItem(location_alias=item["location_alias"], path=str(item["path"]))
+    return JobTransferItem.model_validate(item)
+
+
+TRANSFERS = Kind(_transfers, lambda value: {slot: _transfer(i).model_dump() for slot, i in value.items()})

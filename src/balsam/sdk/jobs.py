@@ -1,0 +1,388 @@
+"""Jobs: one app to be run in one workdir."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
+
+from balsam.client.errors import SomeRefused
+from balsam.client.jobs import patch_jobs
+from balsam.core.clock import UtcDatetime
+from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_ITEMS_PER_BULK_OP
+from balsam.core.states import DONE_STATES, JobState, ParentsMust
+from balsam.schemas import JobOrdering, JobTransferItem, SerializerInfo
+from balsam.schemas.jobs import WhyOut
+from balsam.sdk import job_creation, parameters, results, waiting
+from balsam.sdk.apps import App
+from balsam.sdk.fields import (
+    CREATE,
+    FULL,
+    IDS,
+    PATH,
+    PLAIN,
+    READ,
+    TAGS,
+    TIME,
+    TREE,
+    UPDATE,
+    Field,
+    enum,
+    schema,
+)
+from balsam.sdk.model import DoesNotExist, Model
+from balsam.sdk.query import Manager, Query, cut
+from balsam.sdk.sites import Site
+
+if TYPE_CHECKING:
+    from balsam.sdk.application import ApplicationDefinition
+
+    AppRef = int | str | App | type[ApplicationDefinition]
+
+SET_ONCE = CREATE | READ
+LATER = UPDATE | READ
+# Options of a job that an app's own parameter of the same name hides in `submit()`.
+JOB_EXTRAS = ("priority", "parents_must", "max_restarts", "mem_mb_per_rank")
+
+
+class JobResources(TypedDict, total=False):
+    tags: Mapping[str, Any] | None
+    data: Mapping[str, Any] | None
+    return_code: int | None
+    num_nodes: int
+    ranks_per_node: int
+    threads_per_rank: int
+    threads_per_core: int
+    launch_params: Mapping[str, Any] | None
+    gpus_per_rank: float
+    node_packing_count: int
+    wall_time_min: int
+    priority: int
+    parents_must: ParentsMust | str
+    max_restarts: int
+    mem_mb_per_rank: int
+
+
+class JobOptions(JobResources, total=False):
+    site_name: str | None
+    parameters: Mapping[str, Any] | None
+    parent_ids: Iterable[int | Job]
+    transfers: Mapping[str, JobTransferItem | str] | None
+
+
+class JobUpdates(JobResources, total=False):
+    workdir: str | Path
+    serialized_parameters: str
+    parameters_json: dict[str, Any]
+    batch_job_id: int
+    state: JobState | str
+    state_timestamp: datetime
+    state_data: Mapping[str, Any]
+    pending_file_cleanup: bool
+    serialized_return_value: str
+    serialized_exception: str
+
+
+class JobFilters(TypedDict, total=False):
+    id: int | Iterable[int] | None
+    parent_id: int | Iterable[int] | None
+    app_id: AppRef | Iterable[AppRef] | None
+    site_id: int | Site | Iterable[int | Site] | None
+    batch_job_id: int | Iterable[int] | None
+    session_id: int | Iterable[int] | None
+    last_update_before: datetime | None
+    last_update_after: datetime | None
+    workdir__contains: str | None
+    state__ne: JobState | str | None
+    state: JobState | str | Iterable[JobState | str] | None
+    tags: Mapping[str, Any] | None
+    pending_file_cleanup: bool | None
+
+
+class Job(Model):
+    """One run of an app in `workdir` (relative to the site's data folder), from CREATED to its end.
+
+    `app_id`: an id, a name (with `site_name` where several sites have it) or an ApplicationDefinition.
+    Resources are per run: `num_nodes` x `ranks_per_node` processes, each of `threads_per_rank` threads;
+    up to `node_packing_count` such jobs share a node; `wall_time_min` minutes (0: not said).
+    `transfers`: as given at creation; of a loaded job they are in `TransferItem.objects`.
+    `state_timestamp` and `state_data` go with a new `state` into its event.
+    """
+
+    ROUTE = "/jobs/"
+    SHOWN = ("id", "workdir", "state")
+    NoResult = results.NoResult
+    FIELDS = {
+        "id": Field(READ, PLAIN),
+        "workdir": Field(FULL, PATH),
+        "app_id": Field(SET_ONCE, PLAIN),
+        "site_id": Field(READ, PLAIN),
+        "tags": Field(FULL, TAGS, {}),
+        "data": Field(FULL, TREE, {}),
+        "return_code": Field(FULL, PLAIN),
+        "num_nodes": Field(FULL, PLAIN, 1),
+        "ranks_per_node": Field(FULL, PLAIN, 1),
+        "threads_per_rank": Field(FULL, PLAIN, 1),
+        "threads_per_core": Field(FULL, PLAIN, 1),
+        "launch_params": Field(FULL, TAGS, {}),
+        "gpus_per_rank": Field(FULL, PLAIN, 0.0),
+        "node_packing_count": Field(FULL, PLAIN, 1),
+        "wall_time_min": Field(FULL, PLAIN, 0),
+        "parent_ids": Field(SET_ONCE, IDS, []),
+        "transfers": Field(CREATE, job_creation.TRANSFERS, {}),
+        "priority": Field(FULL, PLAIN, 0),
+        "parents_must": Field(FULL, enum(ParentsMust), "finish"),
+        "max_restarts": Field(FULL, PLAIN, DEFAULT_MAX_RESTARTS),
+        "mem_mb_per_rank": Field(FULL, PLAIN, 0),
+        "state": Field(LATER, enum(JobState)),
+        "state_timestamp": Field(UPDATE, TIME),
+        "state_data": Field(UPDATE, TREE, {}),
+        "batch_job_id": Field(LATER, PLAIN),
+        "pending_file_cleanup": Field(LATER, PLAIN, False),
+        "serialized_parameters": Field(LATER, PLAIN, ""),
+        "parameters_json": Field(LATER, TREE),
+        "serialized_return_value": Field(LATER, PLAIN, ""),
+        "serialized_exception": Field(LATER, PLAIN, ""),
+        "serializer": Field(READ, schema(SerializerInfo)),
+        "session_id": Field(READ, PLAIN),
+        "last_update": Field(READ, TIME),
+        "num_runs": Field(READ, PLAIN, 0),
+    }
+    objects: ClassVar[JobManager]
+
+    workdir: Path
+    app_id: int
+    site_id: int
+    tags: dict[str, str]
+    data: dict[str, Any]
+    return_code: int | None
+    num_nodes: int
+    ranks_per_node: int
+    threads_per_rank: int
+    threads_per_core: int
+    launch_params: dict[str, str]
+    gpus_per_rank: float
+    node_packing_count: int
+    wall_time_min: int
+    parent_ids: set[int]
+    transfers: dict[str, JobTransferItem]
+    priority: int
+    parents_must: ParentsMust
+    max_restarts: int
+    mem_mb_per_rank: int
+    state: JobState
+    state_timestamp: UtcDatetime | None
+    state_data: dict[str, Any]
+    batch_job_id: int | None
+    pending_file_cleanup: bool
+    serialized_parameters: str
+    parameters_json: dict[str, Any] | None
+    serialized_return_value: str
+    serialized_exception: str
+    serializer: SerializerInfo | None
+    session_id: int | None
+    last_update: UtcDatetime
+    num_runs: int
+
+    _session_id: int | None = None  # in whose name states are changed, while that session holds the job
+    _site_name: str | None = None
+    _parameters: Mapping[str, Any] = {}
+    _app: type[ApplicationDefinition] | None = None
+
+    def __init__(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> None:
+        self._site_name = options.pop("site_name", None)
+        self._parameters = dict(options.pop("parameters", None) or {})
+        super().__init__(workdir=workdir, app_id=app_id, **options)
+        job_creation.check_against_class(app_id, self._parameters, set(self.transfers))
+
+    @property
+    def app(self) -> type[ApplicationDefinition]:
+        """The class of the job's app."""
+        if self._app is None:
+            self._app = job_creation.app_class(self.client(), self.app_id, self._site_name)
+        return self._app
+
+    def get_parameters(self) -> dict[str, Any]:
+        """The app's parameters."""
+        if not self.is_saved:
+            return dict(self._parameters)
+        return copy.deepcopy(parameters.read(self.parameters_json, self.serialized_parameters))
+
+    def set_parameters(self, value: Mapping[str, Any]) -> None:
+        """Other parameters, from the next `save()` on."""
+        if not self.is_saved:
+            self._parameters = dict(value)
+            return
+        fields = parameters.fields_of(value, self.workdir)
+        self.serialized_parameters = fields["serialized_parameters"]
+        self.parameters_json = fields["parameters_json"]
+
+    def parent_query(self) -> JobQuery:
+        """The jobs that this one waits for."""
+        return Job.objects.using(self.client()).filter(id=self.parent_ids)
+
+    def resolve_workdir(self, data_path: str | Path) -> Path:
+        """The workdir's path under a site's data folder."""
+        return Path(data_path) / self.workdir
+
+    def done(self) -> bool:
+        """Whether the job has ended, well or not; asks the server unless that is known."""
+        if self.state not in DONE_STATES:
+            self.refresh_from_db()
+        return self.state in DONE_STATES
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What `run()` returned, as soon as the job has ended.
+
+        Raises what `run()` raised; Job.NoResult where it failed without (a command), with the reason, or
+        where a command that ended well returned nothing; TimeoutError after `timeout` seconds.
+        """
+        for _ in waiting.ended([self], timeout):
+            pass
+        return results.outcome(self)
+
+    def result_nowait(self) -> Any:
+        """Like `result`, without waiting: Job.NoResult if the job has not ended."""
+        self.done()
+        return results.outcome(self)
+
+    def why(self) -> WhyOut:
+        """Why the job does not progress: a code and a sentence."""
+        self._must_be_saved("explain")
+        return WhyOut(**self.client().get(f"{self.ROUTE}{self.id}/why"))
+
+    def _create(self) -> None:
+        job_creation.create(self.client(), [self])
+
+    def _update(self, changed: dict[str, Any]) -> None:
+        self.client().put(f"{self.ROUTE}{self.id}", changed, params={"session_id": self._session_id})
+        if "state" in changed:  # the server may have moved it further
+            self.refresh_from_db()
+        else:
+            self._was_updated(changed)
+
+    def _was_updated(self, changed: dict[str, Any]) -> None:
+        kept = {
+            name: value for name, value in changed.items() if name not in ("state_data", "state_timestamp")
+        }
+        self._load({**self._row, **kept})
+
+
+class JobQuery(Query[Job]):
+    """Jobs that match filters."""
+
+    FILTERS = (
+        "last_update_before",
+        "last_update_after",
+        "workdir__contains",
+        "state__ne",
+        "tags",
+        "pending_file_cleanup",
+    )
+    LIST_FILTERS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id", "state")
+    ENUM_FILTERS = {"state": JobState, "state__ne": JobState}
+    ORDERINGS = ("id", "last_update", "state", "workdir")
+    UPDATE_BY_QUERY = True
+
+    def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
+        """Several values of one filter: any of them; several filters, or tags: all of them."""
+        return self.narrowed(filters)
+
+    def get(self, **filters: Unpack[JobFilters]) -> Job:
+        return self.narrowed(filters).the_one()
+
+    def order_by(self, field: JobOrdering | str) -> JobQuery:
+        """`id`, `last_update`, `state` or `workdir`; with `-`: descending."""
+        return self.ordered(field)
+
+    def update(self, **values: Unpack[JobUpdates]) -> int:
+        """Sets fields of all matches in one request; how many jobs."""
+        return self.change(values)
+
+    def why(self, limit: int = 100) -> list[WhyOut]:
+        """Why these jobs do not progress; at most `limit` of them."""
+        rows = self.client().get("/jobs/why", {**self.filters, "limit": limit})
+        return [WhyOut(**row) for row in rows]
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, type) and hasattr(value, "registered_id"):
+            return value.registered_id(self._client)
+        return super()._plain(value)
+
+
+class JobManager(Manager[Job, JobQuery]):
+    """`Job.objects`."""
+
+    def create(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> Job:
+        return self.created(Job(workdir, app_id, **options))
+
+    def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
+        """Several values of one filter: any of them; several filters, or tags: all of them."""
+        return self.all().filter(**filters)
+
+    def get(self, **filters: Unpack[JobFilters]) -> Job:
+        return self.all().get(**filters)
+
+    def bulk_create(self, instances: Iterable[Job]) -> list[Job]:
+        """Creates many jobs in few requests; the same instances, saved, in their order."""
+        jobs = list(instances)
+        job_creation.create(self.client(), jobs)
+        return jobs
+
+    def bulk_update(self, instances: Iterable[Job]) -> int:
+        """Sends what changed in each job; how many were sent.
+
+        Raises SomeRefused after all others were applied, where states of held jobs were refused.
+        """
+        changed = [(job, body) for job in instances if (body := job.changed())]
+        applied, refused = 0, list[tuple[int, str]]()
+        for session_id in dict.fromkeys(job._session_id for job, _ in changed):
+            of_session = [(job, body) for job, body in changed if job._session_id == session_id]
+            for part in cut(of_session, MAX_ITEMS_PER_BULK_OP):
+                items = [{"id": job.id, **body} for job, body in part]
+                count, reasons = patch_jobs(self.client(), items, session_id)
+                applied += count
+                refused += reasons
+        self._mark_updated(changed, is_sure=not refused)
+        if refused:
+            raise SomeRefused(applied, len(changed) - applied, refused)
+        return applied
+
+    def bulk_refresh(self, jobs: Iterable[Job]) -> list[Job]:
+        """Loads many jobs anew, 500 in a request; the same instances. Raises DoesNotExist."""
+        given = list(jobs)
+        waiting.refresh(given)
+        return given
+
+    def wait(
+        self,
+        jobs: Iterable[Job],
+        timeout: float | None = None,
+        poll_interval: float = 1.0,
+        return_when: str = "ALL_COMPLETED",
+    ) -> waiting.WaitResult:
+        """Waits until jobs have ended; (done, not_done), also after `timeout` seconds.
+
+        `return_when`: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION (the first that FAILED).
+        """
+        return waiting.wait(jobs, timeout, poll_interval, return_when)
+
+    def as_completed(
+        self, jobs: Iterable[Job], timeout: float | None = None, poll_interval: float = 1.0
+    ) -> Iterator[Job]:
+        """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds."""
+        return waiting.as_completed(jobs, timeout, poll_interval)
+
+    def _mark_updated(self, changed: list[tuple[Job, dict[str, Any]]], is_sure: bool) -> None:
+        for job, body in changed:
+            job._was_updated(body)
+        # The server may have moved jobs further, and where some were refused it names only the first.
+        gone = suppress(DoesNotExist) if not is_sure else nullcontext()
+        with gone:
+            waiting.refresh([job for job, body in changed if "state" in body or not is_sure])
+
+
+Job.objects = JobManager(Job, JobQuery)

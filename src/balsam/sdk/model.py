@@ -1,0 +1,200 @@
+"""An object on the server, held by the user: typed fields, `save()` of what changed, one client for life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+from balsam.sdk.context import default_client
+from balsam.sdk.fields import CREATE, READ, UPDATE, Field
+from balsam.sdk.spelling import reject_unknown, unknown
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+
+
+class DoesNotExist(Exception):
+    """No object matches; the same class as `Job.DoesNotExist`, `Site.DoesNotExist` and so on."""
+
+
+class MultipleObjectsReturned(Exception):
+    """More than one object matches where one was asked for."""
+
+
+class Model:
+    """What Job, Site and the others have in common.
+
+    Fields are decoded from the server's row when they are first touched, and live in the instance's
+    `__dict__` from then on; `save()` compares those with the row, so a dict that was changed in place is
+    noticed.
+    """
+
+    ROUTE: ClassVar[str]  # of the collection, e.g. "/jobs/"
+    FIELDS: ClassVar[dict[str, Field]]
+    UPDATABLE: ClassVar[bool] = True  # whether the server has a PUT for one of them
+    DELETABLE: ClassVar[bool] = True
+    DoesNotExist = DoesNotExist
+    MultipleObjectsReturned = MultipleObjectsReturned
+
+    id: int  # None until saved; declared as what it is for everybody else
+
+    def __init__(self, **fields: Any) -> None:
+        creatable = [name for name, field in self.FIELDS.items() if field.use & CREATE]
+        reject_unknown(type(self).__name__, fields, creatable)
+        self._row: dict[str, Any] = {}
+        self._client: Client | None = None
+        for name, value in fields.items():
+            if value is not None:  # None: the default
+                setattr(self, name, value)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any], client: Client) -> Self:
+        """The instance of a row that the server answered; it acts through `client` ever after."""
+        instance = cls.__new__(cls)
+        instance._client = client
+        instance._load(row)
+        return instance
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the server knows this object."""
+        return bool(self._row)
+
+    def client(self) -> Client:
+        """The client that this object came from, or will be saved through."""
+        if self._client is None:
+            self._client = default_client()
+        return self._client
+
+    def save(self) -> None:
+        """Creates the object, or sends the fields that changed since it was loaded; else does nothing."""
+        if not self.is_saved:
+            self._create()
+        elif changed := self.changed():
+            self._update(changed)
+
+    def delete(self) -> None:
+        """Deletes the object on the server."""
+        if not self.DELETABLE:
+            self._has_no_route("deleted")
+        self._must_be_saved("delete")
+        self.client().delete(f"{self.ROUTE}{self.id}")
+        self._row = {}
+
+    def refresh_from_db(self) -> None:
+        """Loads all fields anew; what was set and not saved is lost. Raises DoesNotExist."""
+        self._must_be_saved("refresh")
+        rows = self.client().get(self.ROUTE, {"id": self.id, "count": "no", "limit": 1})["results"]
+        if not rows:
+            raise DoesNotExist(f"{type(self).__name__} {self.id} does not exist (any more)")
+        self._load(rows[0])
+
+    def changed(self) -> dict[str, Any]:
+        """Names and JSON values of the fields that `save()` would send."""
+        return {
+            name: value
+            for name, field in self.FIELDS.items()
+            if name in self.__dict__ and field.use & UPDATE
+            for value in [field.write(self.__dict__[name])]
+            if value != field.write(field.read(self._row.get(name, field.default)))
+        }
+
+    def display_dict(self) -> dict[str, Any]:
+        """All fields that can be read, as JSON-like values; serialized payloads are left out."""
+        return {
+            name: field.write(getattr(self, name))
+            for name, field in self.FIELDS.items()
+            if field.use & READ and not name.startswith("serialize")
+        }
+
+    def display_model(self) -> str:
+        """`name: value` lines of all fields that can be read."""
+        return "\n".join(f"{name}: {value}" for name, value in self.display_dict().items())
+
+    def creation_body(self) -> dict[str, Any]:
+        """What is sent to create this object."""
+        return {
+            name: field.write(self.__dict__[name])
+            for name, field in self.FIELDS.items()
+            if name in self.__dict__ and field.use & CREATE
+        }
+
+    def _create(self) -> None:
+        self._load(self.client().post(self.ROUTE, self.creation_body()))
+
+    def _update(self, changed: dict[str, Any]) -> None:
+        if not self.UPDATABLE:
+            self._has_no_route("updated")
+        self._load(self.client().put(f"{self.ROUTE}{self.id}", changed))
+
+    def _load(self, row: dict[str, Any]) -> None:
+        self._row = row
+        for name in self.FIELDS:
+            self.__dict__.pop(name, None)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            object.__setattr__(self, name, value)
+            return
+        field = self._settable(name)
+        try:
+            self.__dict__[name] = field.read(value)
+        except (ValueError, TypeError, AttributeError) as exc:
+            raise ValueError(f"{type(self).__name__}.{name} can't be {value!r}: {exc}") from exc
+
+    def _settable(self, name: str) -> Field:
+        field = self.FIELDS.get(name)
+        if field is None:
+            raise AttributeError(unknown(type(self).__name__, name, self.FIELDS))
+        if not field.use & (UPDATE if self.is_saved else CREATE):
+            when = "after it is created" if self.is_saved else "before it is saved"
+            raise AttributeError(f"{type(self).__name__}.{name} can't be set {when}")
+        return field
+
+    if not TYPE_CHECKING:  # the annotations of each model tell a type checker what is there
+
+        def __getattr__(self, name: str) -> Any:
+            field = self.FIELDS.get(name)
+            if field is None:
+                raise AttributeError(unknown(type(self).__name__, name, self.FIELDS))
+            value = field.read(self.__dict__.get("_row", {}).get(name, field.default))
+            self.__dict__[name] = value
+            return value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.SHOWN)})"
+
+    SHOWN: ClassVar[tuple[str, ...]] = ("id",)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Model) or not (self.is_saved and other.is_saved):
+            return self is other
+        mine = (type(self), self.id, self.client().api_root)
+        return mine == (type(other), other.id, other.client().api_root)
+
+    def __hash__(self) -> int:
+        if not self.is_saved:
+            raise TypeError(f"a {type(self).__name__} that is not saved has no id to be hashed by")
+        return hash((type(self), self.id))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold no connection: what is unpickled uses the default client there."""
+        return {**self.__dict__, "_client": None}
+
+    def _must_be_saved(self, verb: str) -> None:
+        if not self.is_saved:
+            raise DoesNotExist(f"can't {verb} a {type(self).__name__} that was never saved")
+
+    def _has_no_route(self, participle: str) -> NoReturn:
+        raise NotImplementedError(f"a {type(self).__name__} can't be {participle} through the API")
+
+
+def update_body(model: type[Model], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of an update of many by query; TypeError for a field that can't be updated."""
+    known = [name for name, field in model.FIELDS.items() if field.use & UPDATE]
+    reject_unknown(f"{model.__name__}.update()", values, known)
+    body = {}
+    for name, value in values.items():
+        field = model.FIELDS[name]
+        body[name] = field.write(field.read(value))
+    return body

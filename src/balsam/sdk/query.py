@@ -1,0 +1,361 @@
+"""Lazy, chainable queries: nothing is asked of the server before rows are needed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+
+from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
+from balsam.sdk.context import default_client
+from balsam.sdk.model import DoesNotExist, Model, MultipleObjectsReturned, update_body
+from balsam.sdk.spelling import reject_unknown, unknown
+
+if TYPE_CHECKING:
+    from balsam.client.transport import Client
+
+M = TypeVar("M", bound=Model)
+Q = TypeVar("Q", bound="Query[Any]")
+
+IDS_PER_REQUEST = 500  # ids in one URL
+
+
+class Query(Generic[M]):
+    """Objects of one kind that match filters, in an order, perhaps a slice of them.
+
+    Iteration, `len()`, `bool()`, `[i]`, `[a:b]`, `[a:b:step]`. Rows that were fetched are kept; `all()`
+    gives a fresh query. A filter with an empty list matches nothing.
+    """
+
+    FILTERS: tuple[str, ...] = ()  # names of filters that take one value
+    LIST_FILTERS: tuple[str, ...] = ()  # that take one value or several
+    ENUM_FILTERS: Mapping[str, type[Enum]] = {}  # whose values are a state's, a direction's ...
+    ORDERINGS: tuple[str, ...] = ()
+    DEFAULT_ORDER = "id"
+    UPDATE_BY_QUERY = False  # whether the server has PUT and DELETE by filters
+    UPDATE_IN_BULK = False  # whether it has PATCH of many
+    PAGE = 10_000  # rows asked for at a time
+
+    def __init__(self, model: type[M], client: Client) -> None:
+        self._model = model
+        self._client = client
+        self._filters: dict[str, Any] = {}
+        self._order: str | None = None
+        self._start = 0
+        self._stop: int | None = None
+        self._fetched: list[M] = []
+        self._rest: Iterator[M] | None = None
+
+    # ---- narrowing ----
+
+    def all(self) -> Self:
+        """The same query, with nothing fetched yet."""
+        copy = type(self)(self._model, self._client)
+        copy._filters, copy._order = self._filters, self._order
+        copy._start, copy._stop = self._start, self._stop
+        return copy
+
+    def narrowed(self, filters: Mapping[str, Any]) -> Self:
+        """The matches that also match `filters`; TypeError for a name that is no filter."""
+        self._must_be_whole("filter")
+        what = f"{self._model.__name__}.objects.filter()"
+        reject_unknown(what, filters, (*self.FILTERS, *self.LIST_FILTERS))
+        copy = self.all()
+        given = {
+            name: self._filter_value(name, value) for name, value in filters.items() if value is not None
+        }
+        copy._filters = {**self._filters, **given}
+        return copy
+
+    def ordered(self, field: str) -> Self:
+        """In the order of a field; `-field`: descending."""
+        self._must_be_whole("order")
+        name = str(field.value if isinstance(field, Enum) else field)
+        allowed = [sign + ordering for ordering in self.ORDERINGS for sign in ("", "-")]
+        if name not in allowed:
+            raise TypeError(unknown(f"{self._model.__name__} order_by()", name, allowed))
+        copy = self.all()
+        copy._order = name
+        return copy
+
+    @property
+    def is_sliced(self) -> bool:
+        return self._start > 0 or self._stop is not None
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The filters, as they are sent."""
+        return dict(self._filters)
+
+    def client(self) -> Client:
+        return self._client
+
+    # ---- reading ----
+
+    def count(self) -> int:
+        """How many match; no rows are fetched."""
+        if self.matches_nothing:
+            return 0
+        total = sum(
+            int(self._client.get(self._model.ROUTE, {**filters, "limit": 0})["count"])
+            for filters in self._requests()
+        )
+        stop = total if self._stop is None else min(total, self._stop)
+        return max(0, stop - self._start)
+
+    def first(self) -> M | None:
+        """The first match, or None."""
+        return next(iter(self[:1]), None)
+
+    def the_one(self) -> M:
+        """The only match; raises DoesNotExist or MultipleObjectsReturned, with the filters."""
+        found = list(self[:2])
+        if not found:
+            raise DoesNotExist(f"no {self._model.__name__} matches {self._told()}")
+        if len(found) > 1:
+            raise MultipleObjectsReturned(f"more than one {self._model.__name__} matches {self._told()}")
+        return found[0]
+
+    def iterator(self) -> Iterator[M]:
+        """All matches, page by page, without keeping those that were passed."""
+        return (self._model.from_row(row, self._client) for row in self._rows())
+
+    def __iter__(self) -> Iterator[M]:
+        for position in itertools.count():
+            if position == len(self._fetched) and not self._fetch_one():
+                return
+            yield self._fetched[position]
+
+    def __len__(self) -> int:
+        while self._fetch_one():
+            pass
+        return len(self._fetched)
+
+    def __bool__(self) -> bool:
+        return bool(self._fetched) or self.first() is not None
+
+    @overload
+    def __getitem__(self, key: int) -> M: ...
+    @overload
+    def __getitem__(self, key: slice) -> Self | list[M]: ...
+    def __getitem__(self, key: int | slice) -> M | Self | list[M]:
+        if isinstance(key, int):
+            assert key >= 0, "a query has no negative indices; reverse it with order_by()"
+            if key < len(self._fetched):
+                return self._fetched[key]
+            found = list(self._slice(key, key + 1))
+            if not found:
+                raise IndexError(f"the query has no item {key}")
+            return found[0]
+        start, stop = key.start or 0, key.stop
+        assert start >= 0 and (stop is None or stop >= 0), "a query has no negative indices"
+        part = self._slice(start, stop)
+        return part if key.step is None else list(part)[:: key.step]
+
+    # ---- writing ----
+
+    def change(self, values: Mapping[str, Any]) -> int:
+        """Updates all matches; the number of objects updated."""
+        body = update_body(self._model, values)
+        if self.matches_nothing or not body:
+            return 0
+        if self.UPDATE_BY_QUERY:
+            return sum(
+                int(self._client.put(self._model.ROUTE, body, params=filters))
+                for filters in self._requests_of_slice()
+            )
+        if self.UPDATE_IN_BULK:
+            return self._patch_all(body)
+        raise NotImplementedError(
+            f"many {self._model.__name__} objects can't be updated at once: save() them one by one"
+        )
+
+    def delete(self) -> None:
+        """Deletes all matches."""
+        if not self.UPDATE_BY_QUERY:
+            raise NotImplementedError(
+                f"many {self._model.__name__} objects can't be deleted at once: delete() them one by one"
+            )
+        if self.matches_nothing:
+            return
+        for filters in self._requests_of_slice():
+            self._client.delete(self._model.ROUTE, filters)
+
+    def __repr__(self) -> str:
+        part = f"[{self._start}:{'' if self._stop is None else self._stop}]" if self.is_sliced else ""
+        return f"<{type(self).__name__} {self._told()}{part}>"
+
+    # ---- inside ----
+
+    def _filter_value(self, name: str, value: Any) -> Any:
+        if isinstance(value, Query) or (isinstance(value, Iterable) and not _is_single(value)):
+            if name not in self.LIST_FILTERS:
+                raise TypeError(f"the filter {name!r} of {self._model.__name__} takes one value, not several")
+            return [self._member(name, item) for item in value]
+        return self._member(name, value)
+
+    def _member(self, name: str, value: Any) -> Any:
+        states = self.ENUM_FILTERS.get(name)
+        if states is None:
+            return self._plain(value)
+        if value not in [member.value for member in states]:
+            raise ValueError(unknown(f"the filter {name!r}", str(value), [member.value for member in states]))
+        return states(value).value
+
+    def _plain(self, value: Any) -> Any:
+        return value.id if isinstance(value, Model) else value
+
+    def _slice(self, start: int, stop: int | None) -> Self:
+        part = self.all()
+        part._start = self._start + start
+        ends = [self._stop, None if stop is None else self._start + stop]
+        part._stop = min((end for end in ends if end is not None), default=None)
+        return part
+
+    def _fetch_one(self) -> bool:
+        if self._rest is None:
+            self._rest = self.iterator()
+        for item in self._rest:
+            self._fetched.append(item)
+            return True
+        return False
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        requests = [] if self.matches_nothing else self._requests()
+        if len(requests) > 1:
+            return self._merged(requests)
+        if self.is_sliced:
+            return itertools.chain.from_iterable(map(self._rows_by_offset, requests))
+        return itertools.chain.from_iterable(map(self._rows_by_key, requests))
+
+    def _rows_by_key(self, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        after: str | None = None
+        while True:
+            page = self._page(filters, limit=self.PAGE, after=after)
+            yield from page["results"]
+            after = page.get("next")
+            if after is None:
+                return
+
+    def _rows_by_offset(self, filters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        offset = self._start
+        while self._stop is None or offset < self._stop:
+            limit = self.PAGE if self._stop is None else min(self.PAGE, self._stop - offset)
+            rows = self._page(filters, limit=limit, offset=offset)["results"]
+            yield from rows
+            offset += len(rows)
+            if len(rows) < limit:
+                return
+
+    def _merged(self, requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        # More ids than fit into one URL: fetched in parts, then put in order here.
+        rows = list(itertools.chain.from_iterable(map(self._rows_by_key, requests)))
+        order = self._order or self.DEFAULT_ORDER
+        name = order.removeprefix("-")
+        rows.sort(key=lambda row: (row[name] is None, row[name], row["id"]), reverse=order.startswith("-"))
+        return itertools.islice(rows, self._start, self._stop)
+
+    def _page(self, filters: dict[str, Any], **window: Any) -> Any:
+        return self._client.get(
+            self._model.ROUTE, {**filters, "ordering": self._order, "count": "no", **window}
+        )
+
+    def _requests(self) -> list[dict[str, Any]]:
+        """The filters, cut up where a list is too long for one URL."""
+        longest = max(self._filters, key=lambda name: _length(self._filters[name]), default=None)
+        if longest is None or _length(self._filters[longest]) <= IDS_PER_REQUEST:
+            return [self._filters]
+        values = list(dict.fromkeys(self._filters[longest]))
+        return [{**self._filters, longest: part} for part in cut(values, IDS_PER_REQUEST)]
+
+    def _requests_of_slice(self) -> list[dict[str, Any]]:
+        """The filters, or the ids of the slice."""
+        if not self.is_sliced:
+            return self._requests()
+        return [{"id": part} for part in cut([row["id"] for row in self._rows()], IDS_PER_REQUEST)]
+
+    def _patch_all(self, body: dict[str, Any]) -> int:
+        items = [{"id": row["id"], **body} for row in self._rows()]
+        for part in cut(items, MAX_ITEMS_PER_BULK_OP):
+            self._client.patch(self._model.ROUTE, part)
+        return len(items)
+
+    @property
+    def matches_nothing(self) -> bool:
+        """Whether a filter's list is empty, so that nothing needs to be asked."""
+        return any(isinstance(value, list) and not value for value in self._filters.values())
+
+    def _must_be_whole(self, verb: str) -> None:
+        if self.is_sliced:
+            raise ValueError(f"can't {verb} a query after it was sliced: {verb} first, then slice")
+
+    def _told(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._filters.items()) or "(all)"
+
+
+class Manager(Generic[M, Q]):
+    """`Job.objects` and the like: where queries start.
+
+    It holds no login: each call uses the default client of that moment, unless bound by `using`.
+    """
+
+    def __init__(self, model: type[M], query: type[Q], client: Callable[[], Client] = default_client) -> None:
+        self._model = model
+        self._query = query
+        self._client_now = client
+
+    def using(self, client: Client) -> Self:
+        """The same, acting through `client`; so do all objects that come from it."""
+        return type(self)(self._model, self._query, lambda: client)
+
+    def client(self) -> Client:
+        return self._client_now()
+
+    def all(self) -> Q:
+        return self._query(self._model, self._client_now())
+
+    def count(self) -> int:
+        return self.all().count()
+
+    def first(self) -> M | None:
+        found: M | None = self.all().first()
+        return found
+
+    def bulk_create(self, instances: Iterable[M]) -> list[M]:
+        """Creates many at once; the same instances, saved."""
+        raise NotImplementedError(f"{self._model.__name__} objects can't be created in bulk")
+
+    def bulk_update(self, instances: Iterable[M]) -> int:
+        """Sends what changed in each; how many were sent."""
+        if not self._query.UPDATE_IN_BULK:
+            raise NotImplementedError(
+                f"{self._model.__name__} objects can't be updated in bulk: save() them one by one"
+            )
+        changed = [(instance, body) for instance in instances if (body := instance.changed())]
+        for part in cut(changed, MAX_ITEMS_PER_BULK_OP):
+            rows = self.client().patch(self._model.ROUTE, [{"id": one.id, **body} for one, body in part])
+            by_id = {row["id"]: row for row in rows}
+            for instance, _ in part:
+                instance._load(by_id[instance.id])
+        return len(changed)
+
+    def created(self, instance: M) -> M:
+        """Saves a new instance through this manager's client."""
+        instance._client = self.client()
+        instance.save()
+        return instance
+
+
+def cut(items: list[Any], size: int) -> list[list[Any]]:
+    """Consecutive parts of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, (str, bytes, PurePath, Mapping, Enum, type))
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 1

@@ -1,0 +1,111 @@
+"""Sites: folders on machines where jobs run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, TypedDict, Unpack
+from uuid import UUID
+
+from balsam.core.clock import UtcDatetime
+from balsam.schemas import AllowedQueue, SchedulerBackfillWindow, SchedulerJobStatus
+from balsam.sdk.fields import FULL, PATH, PLAIN, READ, TAGS, TIME, TREE, UUIDS, Field, schema
+from balsam.sdk.model import Model
+from balsam.sdk.query import Manager, Query
+
+
+class SiteOptions(TypedDict, total=False):
+    globus_endpoint_id: UUID | str | None
+    backfill_windows: dict[str, list[SchedulerBackfillWindow]] | None
+    queued_jobs: dict[int, SchedulerJobStatus] | None
+    optional_batch_job_params: dict[str, str] | None
+    allowed_projects: list[str] | None
+    allowed_queues: dict[str, AllowedQueue] | None
+    transfer_locations: dict[str, str] | None
+
+
+class SiteUpdates(SiteOptions, total=False):
+    name: str
+    path: str | Path
+
+
+class SiteFilters(TypedDict, total=False):
+    name: str | None
+    path: str | Path | None
+    id: int | Iterable[int] | None
+    last_refresh_after: datetime | None
+
+
+class Site(Model):
+    """A folder on a machine, with a name unique to its owner, where an agent runs jobs.
+
+    `name` and `path` (absolute) are needed; what the machine allows is filled in by the site's agent.
+    """
+
+    ROUTE = "/sites/"
+    SHOWN = ("id", "name", "path")
+    FIELDS = {
+        "id": Field(READ, PLAIN),
+        "name": Field(FULL, PLAIN),
+        "path": Field(FULL, PATH),
+        "globus_endpoint_id": Field(FULL, UUIDS),
+        "backfill_windows": Field(FULL, schema(dict[str, list[SchedulerBackfillWindow]]), {}),
+        "queued_jobs": Field(FULL, schema(dict[int, SchedulerJobStatus]), {}),
+        "optional_batch_job_params": Field(FULL, TAGS, {}),
+        "allowed_projects": Field(FULL, TREE, []),
+        "allowed_queues": Field(FULL, schema(dict[str, AllowedQueue]), {}),
+        "transfer_locations": Field(FULL, TAGS, {}),
+        "last_refresh": Field(READ, TIME),
+        "creation_date": Field(READ, TIME),
+    }
+    objects: ClassVar[SiteManager]
+
+    name: str
+    path: Path
+    globus_endpoint_id: UUID | None
+    backfill_windows: dict[str, list[SchedulerBackfillWindow]]
+    queued_jobs: dict[int, SchedulerJobStatus]
+    optional_batch_job_params: dict[str, str]
+    allowed_projects: list[str]
+    allowed_queues: dict[str, AllowedQueue]
+    transfer_locations: dict[str, str]
+    last_refresh: UtcDatetime
+    creation_date: UtcDatetime
+
+    def __init__(self, name: str, path: str | Path, **options: Unpack[SiteOptions]) -> None:
+        super().__init__(name=name, path=path, **options)
+
+
+class SiteQuery(Query[Site]):
+    """Sites that match filters."""
+
+    FILTERS = ("name", "path", "last_refresh_after")
+    LIST_FILTERS = ("id",)
+
+    def filter(self, **filters: Unpack[SiteFilters]) -> SiteQuery:
+        """`name` matches exactly, `path` a part."""
+        return self.narrowed(filters)
+
+    def get(self, **filters: Unpack[SiteFilters]) -> Site:
+        return self.narrowed(filters).the_one()
+
+    def update(self, **values: Unpack[SiteUpdates]) -> int:
+        return self.change(values)
+
+
+class SiteManager(Manager[Site, SiteQuery]):
+    """`Site.objects`."""
+
+    def create(self, name: str, path: str | Path, **options: Unpack[SiteOptions]) -> Site:
+        return self.created(Site(name, path, **options))
+
+    def filter(self, **filters: Unpack[SiteFilters]) -> SiteQuery:
+        """`name` matches exactly, `path` a part."""
+        return self.all().filter(**filters)
+
+    def get(self, **filters: Unpack[SiteFilters]) -> Site:
+        return self.all().get(**filters)
+
+
+Site.objects = SiteManager(Site, SiteQuery)

@@ -1,0 +1,195 @@
+"""result(), wait() and as_completed(): told by the stream, with jobs that end while one waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from balsam.api import ApplicationDefinition, Job, JobState
+from balsam.client.transport import Client
+from balsam.schemas.payloads import RemoteTraceback
+from tests.sdk.moves import fail, finish
+from tests.services import EmbeddedServer, User
+from tests.waiting import wait_until
+
+Apps = type[ApplicationDefinition]
+MakeJobs = Callable[..., list[Job]]
+NEVER_POLL = 1000.0  # seconds: what is learnt in time was told by the stream
+
+
+@pytest.fixture
+def background() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_result_of_a_job_that_has_ended(make_jobs: MakeJobs) -> None:
+    (job,) = make_jobs(1)
+    finish(job, {"answer": 42})
+    assert job.result(timeout=5) == {"answer": 42}
+    assert job.result_nowait() == {"answer": 42}
+    assert job.done()
+
+
+def test_result_comes_as_soon_as_the_job_ends(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
+    jobs = make_jobs(4)
+    with pytest.raises(TimeoutError):  # the stream is up from here on
+        jobs[0].result(timeout=0.05)
+    waits = []
+    for job in jobs[1:]:
+        promise = background.submit(_result_and_when, job)
+        wait_until(lambda: job.client().feed().connected.is_set() and len(job.client().feed()._subscriptions))
+        finish(job, job.id)
+        ended = time.monotonic()
+        value, known = promise.result(timeout=5)
+        assert value == job.id
+        waits.append(known - ended)
+    assert min(waits) < 0.05
+
+
+def _result_and_when(job: Job) -> tuple[object, float]:
+    return job.result(timeout=5), time.monotonic()
+
+
+def test_result_raises_what_run_raised(make_jobs: MakeJobs) -> None:
+    (job,) = make_jobs(1)
+    fail(job, ZeroDivisionError("by zero"))
+    with pytest.raises(ZeroDivisionError, match="by zero") as caught:
+        job.result(timeout=5)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+    assert "ZeroDivisionError" in str(caught.value.__cause__)
+
+
+def test_a_command_that_failed_says_how(hello: Apps) -> None:
+    job = hello.submit("runs/7", name="x")
+    fail(job, returncode=3, error="no such file: input.dat")
+    with pytest.raises(
+        Job.NoResult, match=rf"job {job.id} in runs/7 is FAILED: .*3; no such file: input.dat"
+    ):
+        job.result(timeout=5)
+
+
+def test_no_result_yet_and_no_result_ever(hello: Apps) -> None:
+    job = hello.submit("w", name="x")
+    with pytest.raises(Job.NoResult, match="PREPROCESSED"):
+        job.result_nowait()
+    with pytest.raises(TimeoutError, match=rf"{job.id} \(PREPROCESSED\)"):
+        job.result(timeout=0.05)
+    for state in (JobState.running, JobState.run_done):
+        job.state = state
+        job.save()
+    with pytest.raises(Job.NoResult, match=r"job\.out"):
+        job.result()
+
+
+def test_wait_for_all(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
+    jobs = make_jobs(3)
+    promise = background.submit(Job.objects.using(jobs[0].client()).wait, jobs, 10, NEVER_POLL)
+    for job in jobs:
+        finish(job, None)
+    done, not_done = promise.result(timeout=10)
+    assert done == jobs and not_done == []
+    assert {job.state for job in done} == {JobState.job_finished}
+
+
+def test_wait_for_the_first(make_jobs: MakeJobs) -> None:
+    jobs = make_jobs(3)
+    finish(jobs[1], 1)
+    result = Job.objects.wait(jobs, timeout=5, return_when="FIRST_COMPLETED")
+    assert result.done == [jobs[1]] and result.not_done == [jobs[0], jobs[2]]
+
+
+def test_wait_for_the_first_failure(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
+    jobs = make_jobs(3)
+    finish(jobs[0], 1)
+    promise = background.submit(
+        Job.objects.using(jobs[0].client()).wait, jobs, 10, NEVER_POLL, "FIRST_EXCEPTION"
+    )
+    fail(jobs[2], ValueError("no"))
+    result = promise.result(timeout=10)
+    assert result.done == [jobs[0], jobs[2]] and result.not_done == [jobs[1]]
+
+
+def test_wait_ends_in_time_with_what_is_done(make_jobs: MakeJobs) -> None:
+    jobs = make_jobs(2)
+    finish(jobs[0], 1)
+    done, not_done = Job.objects.wait(jobs, timeout=0.1)
+    assert (done, not_done) == ([jobs[0]], [jobs[1]])
+    with pytest.raises(ValueError, match="FIRST_COMPLETED"):
+        Job.objects.wait(jobs, return_when="SOME")
+
+
+def test_as_completed_yields_in_the_order_of_ends(make_jobs: MakeJobs) -> None:
+    jobs = make_jobs(3)
+    order = []
+    finish(jobs[2], 2)
+    completed = Job.objects.as_completed(Job.objects.all(), timeout=10, poll_interval=NEVER_POLL)
+    for following, job in zip((jobs[0], jobs[1], None), completed, strict=True):
+        order.append(job.result_nowait())
+        if following is not None:
+            finish(following, int(following.get_parameters()["x"]))
+    assert order == [2, 0, 1]
+
+
+def test_as_completed_runs_out_of_time(make_jobs: MakeJobs) -> None:
+    jobs = make_jobs(2)
+    finish(jobs[0], 0)
+    seen = []
+    with pytest.raises(TimeoutError, match="1 jobs have not ended"):
+        for job in Job.objects.as_completed(jobs, timeout=0.1):
+            seen.append(job)
+    assert seen == [jobs[0]]
+
+
+def test_jobs_that_are_gone_or_never_saved_end_the_wait(make_jobs: MakeJobs, add: Apps) -> None:
+    jobs = make_jobs(2)
+    Job.objects.filter(id=jobs[0].id).delete()
+    with pytest.raises(Job.DoesNotExist, match=str(jobs[0].id)):
+        Job.objects.wait(jobs, timeout=5)
+    with pytest.raises(Job.DoesNotExist, match="never saved"):
+        add.submit("w", x=1, save=False).result()
+
+
+def test_waiters_of_one_client_share_one_stream(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
+    jobs = make_jobs(4)
+    promises = [background.submit(job.result, 10) for job in jobs]
+    feed = jobs[0].client().feed()
+    wait_until(lambda: len(feed._subscriptions) == 4)
+    streams = [thread for thread in threading.enumerate() if thread is feed._thread]
+    assert len(streams) == 1
+    for job in jobs:
+        finish(job, job.id)
+    assert [promise.result(timeout=10) for promise in promises] == [job.id for job in jobs]
+
+
+def test_jobs_of_two_users_are_awaited_together(new_user: Callable[[], User]) -> None:
+    jobs = [_job_of(new_user().client) for _ in range(2)]
+    for job in jobs:
+        finish(job, 1)
+    assert Job.objects.wait(jobs, timeout=10).done == jobs
+
+
+def test_waiting_survives_a_server_that_restarts(
+    embedded: EmbeddedServer, background: ThreadPoolExecutor
+) -> None:
+    client = embedded.client()
+    job = _job_of(client)
+    promise = background.submit(job.result, 60)
+    wait_until(lambda: client.feed().connected.is_set())
+    embedded.kill()
+    wait_until(lambda: not client.feed().connected.is_set())
+    embedded.start()
+    finish(job, "survived")
+    assert promise.result(timeout=30) == "survived"
+
+
+def _job_of(client: Client) -> Job:
+    from balsam.api import App, Site
+
+    site = Site.objects.using(client).create("lab", "/lab")
+    app = App.objects.using(client).create(site.id, "A", "", "", hooks=[])
+    return Job.objects.using(client).create("w", app.id)
