@@ -1,0 +1,224 @@
+"""A warm child that runs users' app classes: `python -m balsam.runtime.python_worker FD SITE`.
+
+It serves requests of a `WorkerPool` over the inherited socket FD, one at a time, until the stream ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from balsam.core.clock import now_us
+from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.runtime.capture import output_to
+from balsam.runtime.frames import frame, receive
+from balsam.runtime.site_client import lazy_client
+from balsam.schemas.payloads import SerializeError, serialize, serialize_exception
+from balsam.sdk.application import ApplicationDefinition
+from balsam.sdk.apps import App
+from balsam.sdk.context import use_client
+from balsam.sdk.jobs import Job
+
+JOB_OUTPUT = "job.out"
+HOOK_OUTPUT = "balsam.log"
+ERROR_LINES = 15
+
+AppClass = type[ApplicationDefinition]
+Answer = dict[str, Any]
+
+
+class Worker:
+    """Serves requests; keeps the app classes that it has loaded."""
+
+    def __init__(self, link: socket.socket, site_path: Path) -> None:
+        self._link = link
+        self._home = str(site_path)
+        self._classes: dict[tuple[int, str], AppClass | Exception] = {}
+        self._client = lazy_client(site_path)
+        use_client(self._client)
+
+    def serve(self) -> None:
+        """Greets, then answers each request, until the other end closes."""
+        self._link.sendall(frame(b"{}"))
+        while (body := receive(self._link)) is not None:
+            self._link.sendall(frame(_encode(self._answer(orjson.loads(body)))))
+
+    def _answer(self, request: dict[str, Any]) -> Answer:
+        started = now_us()
+        try:
+            answer = self._step(request)
+        except BaseException as exc:  # user code may raise anything, sys.exit() included
+            answer = failure(exc)
+        return {**answer, "started_us": started, "ended_us": now_us()}
+
+    def _step(self, request: dict[str, Any]) -> Answer:
+        app_class = self._app_class(request["app"])
+        if request["job"] is None:
+            return {"ok": True, "result": describe(app_class)}
+        job = self._job(request)
+        step = STEPS.get(request["kind"], hook)
+        with _in_workdir(request, self._home), _environment(request["environment"]):
+            return step(request["kind"], app_class(job))
+
+    def _job(self, request: dict[str, Any]) -> Job:
+        job = Job.from_row(request["job"], self._client)
+        job._session_id = request["session_id"]
+        return job
+
+    def _app_class(self, record: dict[str, Any]) -> AppClass:
+        key = (record["id"], record["digest"])
+        if "serialized_class" in record:
+            self._classes[key] = self._load(record)
+        loaded = self._classes[key]
+        if isinstance(loaded, Exception):
+            raise loaded
+        return loaded
+
+    def _load(self, record: dict[str, Any]) -> AppClass | Exception:
+        row = {"id": record["id"], "name": record["name"], "serialized_class": record["serialized_class"]}
+        try:
+            return ApplicationDefinition.from_serialized(App.from_row(row, self._client))
+        except Exception as exc:  # the class body is user code
+            return exc
+
+
+def describe(app_class: AppClass) -> dict[str, Any]:
+    """What a launcher needs to know of an app, so that it can do without its class where possible."""
+    interface = app_class.interface()
+    return {
+        "command_template": app_class.command_template,
+        "defaults": {name: spec.default for name, spec in interface.items() if spec.default is not None},
+        "environment_variables": {k: str(v) for k, v in app_class.environment_variables.items()},
+        "python_exe": app_class.python_exe,
+        "isolate": bool(app_class.isolate),
+        "overrides": app_class.overridden_hooks(),
+    }
+
+
+def command(kind: str, app: ApplicationDefinition) -> Answer:
+    preamble = app.shell_preamble()
+    return {
+        "ok": True,
+        "result": {
+            "command": app.get_arg_str(),
+            "preamble": [preamble] if isinstance(preamble, str) else list(preamble or ()),
+            "environment": {name: str(value) for name, value in app.get_environ_vars().items()},
+        },
+    }
+
+
+def run(kind: str, app: ApplicationDefinition) -> Answer:
+    with output_to(JOB_OUTPUT):
+        try:
+            os.environ.update({name: str(value) for name, value in app.get_environ_vars().items()})
+            value = app.run(**app.job.get_parameters())
+            return {"ok": True, "serialized_return_value": _payload_of(value)}
+        except BaseException as exc:  # its traceback belongs into job.out
+            if isinstance(exc, SystemExit) and exc.code in (None, 0):
+                return {"ok": True, "serialized_return_value": serialize(None)}
+            sys.stderr.write(_user_traceback(exc))
+            return failure(exc)
+
+
+def hook(kind: str, app: ApplicationDefinition) -> Answer:
+    heading = f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {kind} of job {app.job.id} ====\n"
+    with output_to(HOOK_OUTPUT, heading):
+        try:
+            getattr(app, kind)()
+            return {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
+        except BaseException as exc:  # its traceback belongs into balsam.log
+            sys.stderr.write(_user_traceback(exc))
+            return failure(exc)
+
+
+STEPS: Mapping[str, Callable[[str, ApplicationDefinition], Answer]] = {"command": command, "run": run}
+
+
+def failure(exc: BaseException) -> Answer:
+    """The answer that tells of an exception of user code."""
+    payload = serialize_exception(exc)
+    if len(payload) > MAX_PAYLOAD_CHARS:
+        payload = serialize_exception(RuntimeError(f"{type(exc).__name__}: {exc}"[:10_000]))
+    lines = _user_traceback(exc).strip().splitlines()
+    return {"ok": False, "error": "\n".join(lines[-ERROR_LINES:]), "serialized_exception": payload}
+
+
+def _user_traceback(exc: BaseException) -> str:
+    """The traceback without the frames of this file."""
+    tb = exc.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
+        tb = tb.tb_next
+    return "".join(traceback.format_exception(type(exc), exc, tb))
+
+
+def _payload_of(value: Any) -> str:
+    payload = serialize(value)
+    if len(payload) > MAX_PAYLOAD_CHARS:
+        raise SerializeError(
+            f"the return value takes {len(payload):,} characters when serialized, and the limit is "
+            f"{MAX_PAYLOAD_CHARS:,}: write it to a file in the workdir and return its name"
+        )
+    return payload
+
+
+@contextlib.contextmanager
+def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
+    workdir = request["workdir"]
+    try:
+        os.chdir(workdir)
+    except FileNotFoundError:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        os.chdir(workdir)
+    try:
+        yield
+    finally:
+        os.chdir(home)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        now = dict(os.environ)
+        if now != before:
+            for name in now.keys() - before.keys():
+                del os.environ[name]
+            os.environ.update({name: text for name, text in before.items() if now.get(name) != text})
+
+
+def _encode(answer: Answer) -> bytes:
+    try:
+        return orjson.dumps(answer)
+    except TypeError as exc:  # a hook put into job.data what JSON does not know
+        return orjson.dumps({**failure(TypeError(f"job.data can't be sent: {exc}")), "ended_us": now_us()})
+
+
+def main() -> None:
+    fd = int(sys.argv[1])
+    site_path = Path(sys.argv[2])
+    os.set_inheritable(fd, False)
+    sys.argv = ["balsam"]
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.chdir(site_path)
+    with socket.socket(fileno=fd) as link, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        Worker(link, site_path).serve()
+    sys.stdout.flush()
+    os._exit(0)  # threads that user code left behind would keep the process
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""A site's settings.yml: every key, its default, and what is wrong with a file in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from balsam.core.states import JobMode
+
+DEFAULT_FORMAT = "%(asctime)s.%(msecs)03d | %(process)d | %(levelname)s | %(name)s:%(lineno)s] %(message)s"
+
+# Older settings files name classes by dotted paths; these are the names that we have for them.
+SCHEDULER_NAMES = {"local": "local", "LocalProcessScheduler": "local"}
+NODE_NAMES = {"DefaultNode": "local", "ComputeNode": "local"}
+MPI_NAMES = {"AppRun": "mpich", "MPICHRun": "mpich", "OpenMPIRun": "openmpi", "LocalAppRun": "local"}
+
+
+class InvalidSettings(Exception):
+    """A settings file that can't be used: one sentence with the file, the key and the remedy."""
+
+
+def _plain(value: Any) -> Any:
+    """What YAML reads as a number or boolean, as text."""
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def _last_name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _known_scheduler(path: str) -> str:
+    if _last_name(path) not in SCHEDULER_NAMES:
+        raise ValueError(f"there is no scheduler {path!r} here; there is: local")
+    return path
+
+
+PlainText = Annotated[str, BeforeValidator(_plain)]
+Params = dict[PlainText, PlainText]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class Section(BaseModel):
+    """Part of a settings file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class LoggingSettings(Section):
+    level: Annotated[Level, BeforeValidator(lambda text: str(text).upper())] = "INFO"
+    format: str = DEFAULT_FORMAT
+    datefmt: str = "%Y-%m-%d %H:%M:%S"
+    buffer_num_records: Count = 1024
+    flush_period: Count = 30
+
+
+class LauncherSettings(Section):
+    idle_ttl_sec: Count = 60
+    delay_sec: Count = 1
+    error_tail_num_lines: Count = 10
+    max_concurrent_mpiruns: Positive = 990
+    compute_node: str = "local"
+    mpi_app_launcher: str = "mpich"
+    local_app_launcher: str = "local"
+    mpirun_allows_node_packing: bool = True
+    serial_mode_prefetch_per_rank: Positive = 64
+    serial_mode_startup_params: Params = Field(default_factory=dict)
+    sort_by: Literal["long_large_first"] | None = None
+    on_cut: Literal["finish", "stop"] = "finish"
+
+    @property
+    def node(self) -> str:
+        """The node type by its short name."""
+        return NODE_NAMES.get(_last_name(self.compute_node), self.compute_node)
+
+    @property
+    def mpi_launcher(self) -> str:
+        """The MPI launcher by its short name."""
+        return MPI_NAMES.get(_last_name(self.mpi_app_launcher), self.mpi_app_launcher)
+
+
+class QueueSettings(Section):
+    """What a queue takes: nodes and minutes per allocation, allocations at once."""
+
+    max_nodes: Positive
+    max_walltime: Positive
+    max_queued_jobs: Positive
+
+
+LOCAL_QUEUE = QueueSettings(max_nodes=1, max_walltime=1440, max_queued_jobs=1000)
+
+
+class SchedulerSettings(Section):
+    scheduler_class: Annotated[str, AfterValidator(_known_scheduler)] = "local"
+    sync_period: Positive = 10
+    allowed_queues: dict[PlainText, QueueSettings] = Field(default_factory=lambda: {"local": LOCAL_QUEUE})
+    allowed_projects: list[PlainText] = Field(default_factory=lambda: ["local"])
+    optional_batch_job_params: Params = Field(default_factory=dict)
+    job_template_path: Path = Path("job-template.sh")
+
+    @property
+    def name(self) -> str:
+        """The scheduler by its short name."""
+        return SCHEDULER_NAMES[_last_name(self.scheduler_class)]
+
+
+class ProcessingSettings(Section):
+    num_workers: Positive = 1
+    prefetch_depth: Positive = 1000
+
+
+class TransferSettings(Section):
+    transfer_locations: Params = Field(default_factory=dict)
+    max_concurrent_transfers: Positive = 5
+    globus_endpoint_id: UUID | None = None
+    globus_endpoint_site_path: str | None = None
+    transfer_batch_size: Positive = 100
+    num_items_query_limit: Positive = 2000
+    service_period: Positive = 5
+
+
+class FileCleanerSettings(Section):
+    cleanup_batch_size: Positive = 180
+    service_period: Positive = 30
+
+
+class QueueMaintainerSettings(Section):
+    submit_period: Positive = 60
+    submit_project: str = "local"
+    submit_queue: str = "local"
+    job_mode: JobMode = JobMode.mpi
+    num_queued_jobs: Count = 5
+    num_nodes: Positive = 1
+    wall_time_min: Positive = 1
+
+
+class ElasticQueueSettings(Section):
+    service_period: Positive = 60
+    submit_project: str = "local"
+    submit_queue: str = "local"
+    job_mode: JobMode = JobMode.mpi
+    min_wall_time_min: Positive = 35
+    max_wall_time_min: Positive = 360
+    wall_time_pad_min: Count = 5
+    min_num_nodes: Positive = 20
+    max_num_nodes: Positive = 127
+    max_queue_wait_time_min: Count = 10
+    max_queued_jobs: Positive = 20
+    use_backfill: bool = True
+
+
+class Settings(Section):
+    """All of settings.yml; a section that is null turns its service off."""
+
+    logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    filter_tags: Params = Field(default_factory=dict)
+    launcher: LauncherSettings = Field(default_factory=LauncherSettings)
+    scheduler: SchedulerSettings | None = Field(default_factory=SchedulerSettings)
+    processing: ProcessingSettings | None = Field(default_factory=ProcessingSettings)
+    transfers: TransferSettings | None = Field(default_factory=TransferSettings)
+    file_cleaner: FileCleanerSettings | None = None
+    queue_maintainer: QueueMaintainerSettings | None = None
+    elastic_queue: ElasticQueueSettings | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """From a file; raises InvalidSettings."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidSettings(f"{path} can't be read: {exc}") from exc
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "settings.yml") -> Self:
+        """From a file's text; `name` stands in the sentence of InvalidSettings."""
+        try:
+            content = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            raise InvalidSettings(f"{name} is not YAML: {_one_line(str(exc))}") from exc
+        if not isinstance(content, dict | None):
+            raise InvalidSettings(f"{name} holds no keys: it should read `logging: ...` and so on")
+        try:
+            return cls.model_validate(content or {})
+        except ValidationError as exc:
+            raise InvalidSettings(f"{name}: {_sentence(exc.errors(include_url=False))}") from exc
+
+
+def sample_settings_text() -> str:
+    """The commented settings.yml of a new site."""
+    return (files("balsam.runtime") / "settings.yml").read_text(encoding="utf-8")
+
+
+def known_keys() -> list[str]:
+    """Every key with a fixed name, dotted: `launcher.idle_ttl_sec`."""
+    return list(_keys_of(Settings, ""))
+
+
+def _keys_of(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield prefix + name
+        for inner in _sections_in(field.annotation):
+            yield from _keys_of(inner, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: Any) -> Iterator[type[Section]]:
+    options = (annotation, *getattr(annotation, "__args__", ()))
+    return (o for o in options if isinstance(o, type) and issubclass(o, Section) and o is not QueueSettings)
+
+
+def _sentence(errors: list[ErrorDetails]) -> str:
+    # A misspelt key is the likely reason for one that is missing.
+    errors = sorted(errors, key=lambda error: error["type"] != "extra_forbidden")
+    more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+    return _describe(errors[0]) + more
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key} is no setting{_suggestion(key)}"
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    shown = "null" if error["input"] is None else repr(error["input"])
+    return f"{key} is {shown}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _suggestion(key: str) -> str:
+    """Names the nearest right key: one of the same section, one of the same name, or the most alike."""
+    section, _, name = key.rpartition(".")
+    keys = known_keys()
+    if section.startswith("scheduler.allowed_queues."):
+        keys = [f"{section}.{field}" for field in QueueSettings.model_fields]
+    siblings = [k for k in keys if k.rpartition(".")[0] == section]
+    near = (
+        difflib.get_close_matches(key, siblings, 1, cutoff=0.7)
+        or [k for k in keys if k.rpartition(".")[2] == name]
+        or difflib.get_close_matches(key, keys, 1, cutoff=0.5)
+    )
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; {section or 'a settings file'} may hold {', '.join(_last_name(k) for k in siblings)}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

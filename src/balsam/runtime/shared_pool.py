@@ -1,0 +1,90 @@
+"""A worker pool for programs with several threads, such as an agent that runs hooks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from balsam.runtime.worker_pool import Guarding, Reply, Request, Ticket, WorkerPool, WorkerSetting
+
+
+class SharedWorkerPool:
+    """A worker pool for a program with several threads: `call` waits for its reply.
+
+    One service thread owns the pool inside. Start, then stop; as a context manager both are done.
+    """
+
+    def __init__(self, size: int, setting: WorkerSetting, guard: Guarding | None = None) -> None:
+        self._pool = WorkerPool(size, setting, guard)
+        self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._inbox: deque[Callable[[], object]] = deque()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._serve, name="worker-pool", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Kills what runs; every open call is answered as crashed."""
+        self._stopping = True
+        self._wake()
+        self._thread.join()
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+    def __enter__(self) -> SharedWorkerPool:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def submit(self, request: Request) -> Future[Reply]:
+        """The reply to come."""
+        future: Future[Reply] = Future()
+        self._post(lambda: self._begin(request, future))
+        return future
+
+    def call(self, request: Request, timeout: float | None = None) -> Reply:
+        """The reply; after `timeout` seconds the worker is killed and the reply says so."""
+        future: Future[Reply] = Future()
+        tickets: list[Ticket] = []
+        self._post(lambda: tickets.append(self._begin(request, future)))
+        try:
+            return future.result(timeout)
+        except TimeoutError:
+            self._post(lambda: self._pool.kill(tickets[0]))
+            reply = future.result()
+            sentence = f"took longer than {timeout:g} s and was killed"
+            return Reply(request, ok=False, error=sentence, crashed=True) if reply.crashed else reply
+
+    def _begin(self, request: Request, future: Future[Reply]) -> Ticket:
+        return self._pool.submit(request, future.set_result)
+
+    def _post(self, action: Callable[[], object]) -> None:
+        self._inbox.append(action)
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it is awake already
+            os.write(self._wake_out, b".")
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wake_in, selectors.EVENT_READ)
+            selector.register(self._pool, selectors.EVENT_READ)
+            while not self._stopping:
+                for key, _ in selector.select():
+                    if key.fd == self._wake_in:
+                        os.read(self._wake_in, 4096)
+                while self._inbox:
+                    self._inbox.popleft()()
+                self._pool.dispatch()
+        while self._inbox:
+            self._inbox.popleft()()
+        self._pool.close()

@@ -1,0 +1,440 @@
+"""Warm Python workers that run users' app classes, and the pool that feeds them.
+
+User code never runs in a launcher or agent: it runs in `balsam.runtime.python_worker` children, each of
+which serves one request after the other over a socket. A child that dies costs only its request.
+
+`WorkerPool` belongs to one thread: register its `fileno()` with a selector, call `dispatch()` when it is
+readable; replies come through the callbacks of `submit`. Programs with several threads use
+`runtime.shared_pool`.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Protocol
+
+import orjson
+
+from balsam.core.clock import now_us
+from balsam.core.digest import of_bytes
+from balsam.runtime.children import signal_group
+from balsam.runtime.frames import FrameReader, frame
+
+REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
+
+
+class Kind(StrEnum):
+    """What a worker is asked to do with an app class."""
+
+    describe = "describe"  # no job: what the class declares and overrides
+    command = "command"  # the command line, preamble and environment of a job
+    run = "run"  # run(), its output in job.out
+    preprocess = "preprocess"  # hooks, their output in balsam.log
+    postprocess = "postprocess"
+    handle_error = "handle_error"
+    handle_timeout = "handle_timeout"
+
+
+@dataclass(frozen=True)
+class AppCode:
+    """An app class as the server stores it."""
+
+    app_id: int
+    name: str
+    serialized_class: str = field(repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        return of_bytes(self.serialized_class.encode())
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> AppCode:
+        """From an app's JSON record."""
+        return cls(record["id"], record["name"], record["serialized_class"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One step of one job (or of the app itself: `describe`, whose `job` is None).
+
+    `job`: the job's JSON record as the server sent it. `workdir`: absolute; made if it is missing.
+    `environment`: set for this step only, on top of the worker's own.
+    """
+
+    kind: Kind
+    app: AppCode
+    job: Mapping[str, Any] | None = field(default=None, repr=False)
+    workdir: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    session_id: int | None = None
+    interpreter: str = sys.executable
+    fresh: bool = False  # the worker serves nothing else, neither before nor after (app.isolate)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came of a request.
+
+    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died.
+    `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
+    among them if it set one). `result`: the answer to `describe` and `command`.
+    """
+
+    request: Request
+    ok: bool
+    error: str = ""
+    crashed: bool = False
+    serialized_return_value: str = field(default="", repr=False)
+    serialized_exception: str = field(default="", repr=False)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+    started_us: int = 0
+    ended_us: int = 0
+
+
+class Guarding(Protocol):
+    """Who kills process groups when this process is gone."""
+
+    def add(self, pgid: int) -> None: ...
+    def remove(self, pgid: int) -> None: ...
+
+
+class NoGuard:
+    def add(self, pgid: int) -> None:
+        pass
+
+    def remove(self, pgid: int) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetting:
+    """What every worker of a pool is given: the site, its environment, and where its own output goes."""
+
+    site_path: str
+    environment: Mapping[str, str] | None = None  # None: this process's own
+    output: int | None = None  # a file descriptor; None: this process's own
+
+
+class Ticket:
+    """A submitted request: waiting, handed to a worker, or answered."""
+
+    __slots__ = ("done", "on_start", "request", "worker")
+
+    def __init__(
+        self,
+        request: Request,
+        done: Callable[[Reply], None],
+        on_start: Callable[[int], None] | None,
+    ) -> None:
+        self.request = request
+        self.done = done
+        self.on_start = on_start
+        self.worker: _Worker | None = None
+
+
+class _Worker:
+    """One child, from its start to its reaping."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], link: socket.socket, interpreter: str, fresh: bool
+    ) -> None:
+        self.process = process
+        self.link = link
+        self.pidfd = os.pidfd_open(process.pid)
+        self.interpreter = interpreter
+        self.fresh = fresh
+        self.ready = False
+        self.writing = False
+        self.buried = False
+        self.ticket: Ticket | None = None
+        self.known_apps: set[tuple[int, str]] = set()
+        self.incoming = FrameReader()
+        self.outgoing = bytearray()
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and self.ticket is None
+
+
+class WorkerPool:
+    """Up to `size` workers, started when they are needed and kept for the next request.
+
+    Not safe for threads; nothing here blocks. `done` callbacks are called from `dispatch` and `close` only,
+    so they may submit again.
+    """
+
+    def __init__(self, size: int, setting: WorkerSetting, guard: Guarding | None = None) -> None:
+        self.size = size
+        self._setting = setting
+        self._guard = guard or NoGuard()
+        self._epoll = selectors.EpollSelector()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, selectors.EVENT_READ)
+        self._workers: list[_Worker] = []
+        self._waiting: deque[Ticket] = deque()
+        self._answers: deque[tuple[Ticket, Reply]] = deque()
+        self._unreaped: list[subprocess.Popen[bytes]] = []
+        self._closed = False
+
+    def fileno(self) -> int:
+        """Readable when `dispatch` has something to do."""
+        return self._epoll.fileno()
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def submit(
+        self,
+        request: Request,
+        done: Callable[[Reply], None],
+        on_start: Callable[[int], None] | None = None,
+    ) -> Ticket:
+        """Queues a request; `on_start(us)` when a worker gets it, then `done(reply)` exactly once."""
+        ticket = Ticket(request, done, on_start)
+        self._waiting.append(ticket)
+        self._assign()
+        return ticket
+
+    def warm(self, count: int, interpreter: str = sys.executable) -> None:
+        """Starts workers ahead of their first request."""
+        for _ in range(min(count, self.size) - len(self._workers)):
+            self._start(interpreter, fresh=False)
+
+    def dispatch(self, timeout: float | None = 0.0) -> None:
+        """Reads replies, calls their callbacks, hands out waiting requests; waits at most `timeout` s."""
+        for key, events in self._epoll.select(timeout):
+            worker: _Worker | None = key.data
+            if worker is None:
+                os.eventfd_read(self._bell)
+                continue
+            if events & selectors.EVENT_WRITE:
+                self._flush(worker)
+            if events & selectors.EVENT_READ:
+                self._read(worker)
+            if key.fd == worker.pidfd:
+                self._bury(worker)  # the socket may stay open in children that it forked
+        self._unreaped = [p for p in self._unreaped if p.poll() is None]
+        while self._answers:
+            ticket, reply = self._answers.popleft()
+            ticket.done(reply)
+        self._assign()
+
+    def kill(self, ticket: Ticket) -> None:
+        """Ends a request with its worker's whole process group; its reply comes as `crashed`."""
+        if ticket.worker is not None:
+            signal_group(ticket.worker.process.pid, kill=True)
+        elif ticket in self._waiting:
+            self._waiting.remove(ticket)
+            self._fail(ticket, "killed before it started")
+
+    def terminate(self, ticket: Ticket) -> None:
+        """Like `kill`, but asks first (SIGTERM)."""
+        if ticket.worker is not None:
+            signal_group(ticket.worker.process.pid, kill=False)
+        else:
+            self.kill(ticket)
+
+    def close(self) -> None:
+        """Kills all workers; open requests are answered as crashed."""
+        self._closed = True
+        for worker in list(self._workers):
+            self._bury(worker)
+        while self._waiting:
+            self._fail(self._waiting.popleft(), "the pool was closed")
+        while self._answers:
+            ticket, reply = self._answers.popleft()
+            ticket.done(reply)
+        self._epoll.close()
+        os.close(self._bell)
+
+    def _fail(self, ticket: Ticket, sentence: str) -> None:
+        self._answers.append((ticket, Reply(ticket.request, ok=False, error=sentence, crashed=True)))
+        os.eventfd_write(self._bell, 1)
+
+    def _assign(self) -> None:
+        """Hands waiting requests to idle workers; starts workers for what is left, as far as allowed."""
+        unborn = Counter((w.interpreter, w.fresh) for w in self._workers if not w.ready)
+        passed: list[Ticket] = []
+        while self._waiting and not self._closed:
+            ticket = self._waiting.popleft()
+            request = ticket.request
+            worker = self._idle_worker(request)
+            if worker is not None:
+                self._hand(worker, ticket)
+                continue
+            if unborn[request.interpreter, request.fresh] > 0:
+                unborn[request.interpreter, request.fresh] -= 1
+            elif self._make_room():
+                error = self._start(request.interpreter, request.fresh)
+                if error is not None:
+                    self._fail(ticket, error)
+                    continue
+            else:
+                passed.append(ticket)
+                break
+            passed.append(ticket)
+        self._waiting.extendleft(reversed(passed))
+
+    def _idle_worker(self, request: Request) -> _Worker | None:
+        """The idle worker that was started last; one that knows the app if any."""
+        best: _Worker | None = None
+        key = (request.app.app_id, request.app.digest)
+        for worker in reversed(self._workers):
+            if worker.idle and _fits(worker, request):
+                if key in worker.known_apps:
+                    return worker
+                best = best or worker
+        return best
+
+    def _make_room(self) -> bool:
+        if len(self._workers) < self.size:
+            return True
+        idle = next((w for w in self._workers if w.idle), None)
+        if idle is None:
+            return False
+        self._bury(idle)  # of another interpreter, or it would have been used
+        return True
+
+    def _start(self, interpreter: str, fresh: bool) -> str | None:
+        """Starts a worker; a sentence if it can't."""
+        ours, theirs = socket.socketpair()
+        command = [interpreter, "-m", "balsam.runtime.python_worker"]
+        command += [str(theirs.fileno()), self._setting.site_path]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=self._setting.output,
+                stderr=self._setting.output,
+                env=self._setting.environment,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except OSError as exc:
+            ours.close()
+            return f"can't start the interpreter {interpreter}: {exc.strerror}"
+        finally:
+            theirs.close()
+        self._guard.add(process.pid)
+        ours.setblocking(False)
+        worker = _Worker(process, ours, interpreter, fresh)
+        self._workers.append(worker)
+        self._epoll.register(ours, selectors.EVENT_READ, worker)
+        self._epoll.register(worker.pidfd, selectors.EVENT_READ, worker)
+        return None
+
+    def _hand(self, worker: _Worker, ticket: Ticket) -> None:
+        worker.ticket = ticket
+        ticket.worker = worker
+        if ticket.on_start is not None:
+            ticket.on_start(now_us())
+        worker.outgoing += frame(_encode(ticket.request, worker.known_apps))
+        self._flush(worker)
+
+    def _flush(self, worker: _Worker) -> None:
+        if worker.buried:
+            return
+        try:
+            while worker.outgoing:
+                sent = worker.link.send(worker.outgoing)
+                del worker.outgoing[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            worker.outgoing.clear()  # it is dying: the end of its stream says so
+        if bool(worker.outgoing) != worker.writing:
+            worker.writing = bool(worker.outgoing)
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if worker.writing else 0)
+            self._epoll.modify(worker.link, events, worker)
+
+    def _read(self, worker: _Worker) -> None:
+        while not worker.buried:
+            try:
+                data = worker.link.recv(1 << 18)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._bury(worker)
+                return
+            for body in worker.incoming.feed(data):
+                self._answer(worker, orjson.loads(body))
+
+    def _answer(self, worker: _Worker, message: dict[str, Any]) -> None:
+        ticket, worker.ticket = worker.ticket, None
+        worker.ready = True
+        if ticket is None:
+            return  # its greeting
+        ticket.worker = None
+        self._answers.append((ticket, Reply(ticket.request, **message)))
+        if worker.fresh:
+            self._bury(worker)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Ends a worker that is dead, surplus or spoilt, and answers for what it leaves undone."""
+        if worker.buried:
+            return
+        worker.buried = True
+        self._workers.remove(worker)
+        self._epoll.unregister(worker.link)
+        self._epoll.unregister(worker.pidfd)
+        worker.link.close()
+        os.close(worker.pidfd)
+        # Idle workers end at the end of their stream, but what user code left behind in the group may not.
+        signal_group(worker.process.pid, kill=True)
+        self._guard.remove(worker.process.pid)
+        epitaph = self._reap(worker.process)
+        if worker.ticket is not None:
+            worker.ticket.worker = None
+            self._fail(worker.ticket, f"the Python worker died with {epitaph}")
+        elif not worker.ready and not self._closed:
+            self._give_up_on(worker, epitaph)
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> str:
+        try:
+            code = process.wait(REAP_SEC)
+        except subprocess.TimeoutExpired:
+            self._unreaped.append(process)  # it hangs in the kernel: the loop can't wait for that
+            return "SIGKILL, which it has not obeyed yet"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def _give_up_on(self, worker: _Worker, epitaph: str) -> None:
+        """A worker that never came up would be started again for ever: its first waiter is answered."""
+        ticket = next((t for t in self._waiting if _fits(worker, t.request)), None)
+        if ticket is not None:
+            self._waiting.remove(ticket)
+            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}")
+
+
+def _fits(worker: _Worker, request: Request) -> bool:
+    return worker.interpreter == request.interpreter and worker.fresh == request.fresh
+
+
+def _encode(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
+    """The request as the worker reads it; the class travels once per worker."""
+    key = (request.app.app_id, request.app.digest)
+    app: dict[str, Any] = {"id": key[0], "digest": key[1], "name": request.app.name}
+    if key not in known_apps:
+        app["serialized_class"] = request.app.serialized_class
+        known_apps.add(key)
+    return orjson.dumps(
+        {
+            "kind": request.kind,
+            "app": app,
+            "job": request.job,
+            "workdir": request.workdir,
+            "environment": request.environment,
+            "session_id": request.session_id,
+        }
+    )

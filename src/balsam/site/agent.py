@@ -1,0 +1,250 @@
+"""The agent of a site: `python -m balsam.site.agent SITE_PATH`.
+
+Reads settings and environment, builds the services and watches over them until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from balsam.client.errors import ClientError
+from balsam.client.transport import Client
+from balsam.platform.schedulers.local import LocalScheduler
+from balsam.runtime import logs
+from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings
+from balsam.runtime.shared_pool import SharedWorkerPool
+from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.worker_pool import WorkerSetting
+from balsam.site import pid_file
+from balsam.site.listener import ListenerService
+from balsam.site.presence import PresenceService
+from balsam.site.processing import AppCache, ProcessingService
+from balsam.site.results import ResultService
+from balsam.site.scheduler import SchedulerService
+from balsam.site.services import Service, Stop, supervise
+from balsam.site.session import AgentSession
+
+log = logging.getLogger("balsam.site.agent")
+
+CLIENT_RETRY_SEC = 1.0  # each service has its own endless loop
+FIRST_CONTACT_SEC = 10.0
+JOIN_SEC = 1.0
+FAREWELL_SEC = 1.0
+REFUSALS = (SiteFolderError, InvalidSettings, pid_file.AgentRuns)
+
+
+class HookDesk:
+    """All that runs hooks: the lease, the workers with their guard, and the two services that use them."""
+
+    name = "guard"
+
+    def __init__(self, site: SiteFolder, client: Client, settings: ProcessingSettings, stop: Stop) -> None:
+        self._guard = GuardLink()
+        environment = {**os.environ, **self._guard.environment}
+        setting = WorkerSetting(site_path=str(site.path), environment=environment)
+        self._pool = SharedWorkerPool(settings.num_workers, setting, self._guard)
+        self.session = AgentSession(client, site.site_id, site.agent_session_path)
+        self.apps = AppCache(client, site.site_id)
+        self.results = ResultService(client, self.session, lambda ids: self.processing.settled(ids))
+        self.processing = ProcessingService(
+            client,
+            self.session,
+            self.apps,
+            self._pool,
+            site.data_path,
+            settings.prefetch_depth,
+            stop.bell(),
+            self.results.put,
+        )
+
+    def start(self) -> list[Service]:
+        """Starts the workers' thread; the services that are to be supervised."""
+        self._pool.start()
+        return [self.processing, self.results, self]
+
+    def run(self, stop: Stop) -> None:
+        """The guard's heartbeat."""
+        while not stop.is_set():
+            if not self._guard.beat():
+                log.warning("this agent was frozen for a while: its hooks were ended and run again")
+                self._guard.renew()
+            stop.event.wait(self._guard.beat_sec)
+
+    def apps_changed(self) -> None:
+        self.apps.forget()
+        self.processing.bell.ring()
+
+    def close(self, farewell: Client) -> None:
+        """Ends the workers, then the lease: a hook must not outlive the lease on its job."""
+        self._pool.stop()
+        self._guard.end()
+        with contextlib.suppress(ClientError):
+            self.session.end(farewell)
+
+
+@dataclass
+class Agent:
+    """The services of one site, built and not yet started."""
+
+    site: SiteFolder
+    stop: Stop
+    presence: PresenceService
+    desk: HookDesk | None
+    services: list[Service]
+
+    @classmethod
+    def build(cls, site: SiteFolder, stop: Stop) -> Agent:
+        settings = site.settings
+        client = site.client(retry_sec=CLIENT_RETRY_SEC)
+        presence = PresenceService(site, client)
+        services: list[Service] = [presence]
+        on_message: dict[str, Callable[[], None]] = {}
+        desk = None
+        if settings.scheduler is not None:
+            scheduler = build_scheduler(site, client, settings.scheduler, stop)
+            services.append(scheduler)
+            on_message["batch-jobs"] = scheduler.bell.ring
+        if settings.processing is not None:
+            desk = HookDesk(site, client, settings.processing, stop)
+            on_message |= {"events": desk.processing.bell.ring, "apps": desk.apps_changed}
+        services.append(ListenerService(client, site.site_id, on_message))
+        return cls(site, stop, presence, desk, services)
+
+    def start(self) -> list[threading.Thread]:
+        services = self.services + (self.desk.start() if self.desk else [])
+        return [supervise(service, self.stop) for service in services]
+
+    def close(self, threads: list[threading.Thread]) -> None:
+        """Waits a moment for the services; what hangs in a request is left behind."""
+        deadline = time.monotonic() + JOIN_SEC
+        for thread in threads:
+            if thread.name != ListenerService.name:  # it waits for the server's next word
+                thread.join(max(0.0, deadline - time.monotonic()))
+        if self.desk is not None:
+            self.desk.close(self.site.client(retry_sec=0.0))
+
+
+def build_scheduler(
+    site: SiteFolder, client: Client, settings: SchedulerSettings, stop: Stop
+) -> SchedulerService:
+    """The service for the scheduler that the settings name."""
+    schedulers = {"local": lambda: LocalScheduler(site.job_path / "local")}
+    return SchedulerService(site, client, settings, schedulers[settings.name](), stop.bell())
+
+
+class Starter:
+    """The pipe to whoever started the agent: one sentence, then it is closed."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+        if fd is not None:
+            os.set_inheritable(fd, False)
+
+    def say(self, word: str, sentence: str) -> None:
+        if self._fd is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._fd, f"{word} {sentence}\n".encode())
+            os.close(self._fd)
+            self._fd = None
+
+
+def serve(site: SiteFolder, starter: Starter, log_path: Path) -> int:
+    """Works until SIGTERM, SIGINT or the end of the site's token; the exit code."""
+    stop = Stop()
+    signals = Signals()
+    agent = Agent.build(site, stop)
+    threads = agent.start()
+    log.info("the agent of site %d, %s, works as process %d", site.site_id, site.path, os.getpid())
+    agent.presence.tried.wait(FIRST_CONTACT_SEC)
+    if not stop.is_set():
+        starter.say("ready", ready_sentence(site, log_path, agent.presence.reached))
+    signals.wait(stop)
+    stop.set()
+    agent.close(threads)
+    if stop.reason is not None:
+        log.error("the agent ends: %s", stop.reason)
+        starter.say("failed", stop.reason)
+        return 1
+    log.info("the agent has stopped")
+    return 0
+
+
+def ready_sentence(site: SiteFolder, log_path: Path, reached: bool) -> str:
+    where = (
+        f"the agent of {site.path} works on {socket.gethostname()}, process {os.getpid()}; log: {log_path}"
+    )
+    if reached:
+        return where
+    return f"{where}. {site.login.api_root} does not answer yet: it goes on trying"
+
+
+class Signals:
+    """SIGTERM and SIGINT, waited for. A handler that sets an event of `threading` could deadlock."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        # Unheeded by a handler, not by SIG_IGN, which children would inherit.
+        signal.signal(signal.SIGHUP, lambda *_: None)
+
+    def wait(self, stop: Stop) -> None:
+        """Until one comes or the stop is set otherwise."""
+        while not stop.is_set():
+            if select.select([self._reader], [], [], 0.5)[0] and self._came():
+                return
+
+    def _came(self) -> bool:
+        return any(number in (signal.SIGTERM, signal.SIGINT) for number in self._reader.recv(64))
+
+
+def main() -> int:
+    args = _arguments()
+    starter = Starter(args.ready_fd)
+    try:
+        site = SiteFolder(args.site_path)
+        log_path = args.log_file or logs.new_log_path(site.log_path, "service")
+        site.log_path.mkdir(exist_ok=True)
+        logs.log_to(log_path, site.settings.logging, [site.token or ""])
+        pid_file.take(site)
+    except REFUSALS as exc:
+        print(exc, file=sys.stderr)
+        starter.say("failed", str(exc))
+        return 1
+    try:
+        return serve(site, starter, log_path)
+    except Exception:  # the top of the process
+        log.exception("the agent crashed")
+        return 1
+    finally:
+        pid_file.release(site)
+        logging.shutdown()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="balsam.site.agent", description=__doc__)
+    parser.add_argument("site_path", type=Path)
+    parser.add_argument("--log-file", type=Path, help="default: log/service_<time>.log in the site folder")
+    parser.add_argument("--ready-fd", type=int, help="a pipe that is told when the agent works")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    code = main()
+    # Threads that hang in a request must not hold up the end.
+    os._exit(code)

@@ -1,0 +1,184 @@
+"""Runs apps' lifecycle hooks: acquires jobs that wait for one, runs it in a warm worker, reports."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from balsam.client.errors import NotFoundError
+from balsam.client.transport import Client
+from balsam.core.clock import now_us
+from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
+from balsam.runtime.shared_pool import SharedWorkerPool
+from balsam.runtime.worker_pool import Reply, Request
+from balsam.site import hooks
+from balsam.site.services import OUTAGES, Bell, Outage, Stop, all_records
+from balsam.site.session import AgentSession
+
+log = logging.getLogger(__name__)
+
+TICK_SEC = 15.0
+POLL_SEC = 30.0  # the safety net below the stream
+ATTEMPTS = 2  # of a hook whose worker dies
+HOOK_OUTPUT = "balsam.log"
+
+Record = dict[str, Any]
+
+
+class AppCache:
+    """Apps by id, as the server has them; forgotten when the server says that they changed."""
+
+    def __init__(self, client: Client, site_id: int) -> None:
+        self._client = client
+        self._site_id = site_id
+        self._apps: dict[int, Record] = {}
+        self._stale = False
+
+    def forget(self) -> None:
+        """From any thread: what is known may be old."""
+        self._stale = True
+
+    def of(self, app_ids: Collection[int]) -> dict[int, Record]:
+        """Those of these apps that exist."""
+        if self._stale:
+            self._stale = False
+            self._apps.clear()
+        missing = sorted(set(app_ids) - self._apps.keys())
+        if missing:
+            query = {"site_id": self._site_id, "id": missing}
+            self._apps.update({app["id"]: app for app in all_records(self._client, "/apps/", query)})
+        return {i: self._apps[i] for i in app_ids if i in self._apps}
+
+
+def room_for(prefetch_depth: int, in_hand: int) -> int:
+    """How many jobs to ask for: none until a good part of the shelf is empty, so that requests are few."""
+    room = prefetch_depth - in_hand
+    return min(room, MAX_JOBS_PER_SESSION_ACQUIRE) if room >= max(1, prefetch_depth // 4) else 0
+
+
+class ProcessingService:
+    """Acquires when it rings, when the shelf empties, and every half minute; beats in between."""
+
+    name = "processing"
+
+    def __init__(
+        self,
+        client: Client,
+        session: AgentSession,
+        apps: AppCache,
+        pool: SharedWorkerPool,
+        data_path: Path,
+        prefetch_depth: int,
+        bell: Bell,
+        report: Callable[[Record], None],
+    ) -> None:
+        self._session = session
+        self._apps = apps
+        self._pool = pool
+        self._data_path = data_path
+        self._prefetch_depth = prefetch_depth
+        self.bell = bell
+        self._report = report
+        self._in_hand: dict[int, Record] = {}
+        self._more = True
+        self._next_poll = 0.0
+        self._next_tick = 0.0
+        self._outage = Outage()
+
+    def run(self, stop: Stop) -> None:
+        while not stop.is_set():
+            try:
+                pause = self._step()
+                self._outage.answered()
+            except NotFoundError:
+                log.warning("session %s has ended; a new one begins", self._session.id)
+                self._session.id = None
+                pause = 0.0
+            except OUTAGES as exc:
+                pause = self._outage.failed(exc)
+            if self.bell.wait(pause):
+                self._more = True
+
+    def settled(self, job_ids: Iterable[int]) -> None:
+        """From any thread: the server has the results of these jobs."""
+        before = room_for(self._prefetch_depth, len(self._in_hand))
+        for job_id in job_ids:
+            self._in_hand.pop(job_id, None)
+        if not before and self._more:
+            self.bell.ring()
+
+    def _step(self) -> float:
+        """Beats and acquires as is due; the seconds until the next."""
+        if self._session.id is None:
+            self._session.open()
+            self._next_tick = time.monotonic() + TICK_SEC
+            self._more = True
+        if time.monotonic() >= self._next_tick:
+            self._beat()
+        if self._more or time.monotonic() >= self._next_poll:
+            self._acquire()
+        due = self._next_tick if self._more else min(self._next_tick, self._next_poll)
+        return due - time.monotonic()
+
+    def _beat(self) -> None:
+        lost = self._session.tick()
+        self._next_tick = time.monotonic() + TICK_SEC
+        if lost:
+            log.warning("the session no longer holds %d jobs, e.g. %s", len(lost), sorted(lost)[:5])
+
+    def _acquire(self) -> None:
+        """Takes jobs until there are no more, or no room."""
+        self._more = True
+        while room := room_for(self._prefetch_depth, len(self._in_hand)):
+            jobs = self._session.acquire(room)
+            self._begin(jobs)
+            if len(jobs) < room:
+                self._more = False
+                break
+        self._next_poll = time.monotonic() + POLL_SEC
+
+    def _begin(self, jobs: list[Record]) -> None:
+        apps = self._apps.of({job["app_id"] for job in jobs})
+        for job in jobs:
+            # A job that came back, from a session that was lost, while its hook still runs: that one counts.
+            if job["id"] not in self._in_hand:
+                self._in_hand[job["id"]] = job
+                self._start(job, apps.get(job["app_id"]))
+
+    def _start(self, job: Record, app: Record | None) -> None:
+        if app is None:
+            sentence = f"its app {job['app_id']} does not exist any more"
+            self._report(hooks.failure(job, sentence, "", now_us()))
+        elif not hooks.needs_worker(job, app):
+            self._report(hooks.default_outcome(job))
+        else:
+            self._run_hook(job, hooks.request_for(job, app, self._data_path, self._session.id), 1)
+
+    def _run_hook(self, job: Record, request: Request, attempt: int) -> None:
+        self._pool.submit(request).add_done_callback(partial(self._ended, job, attempt))
+
+    def _ended(self, job: Record, attempt: int, future: Future[Reply]) -> None:
+        """In the pool's thread."""
+        reply = future.result()
+        if reply.crashed and attempt < ATTEMPTS:
+            # Somebody killed the worker, or the hook did: the second time it is the hook's own doing.
+            self._note(job, f"{reply.error}; it runs again")
+            self._run_hook(job, reply.request, attempt + 1)
+            return
+        update = hooks.outcome(job, reply)
+        if (reason := hooks.reason_of_failure(update)) is not None:
+            self._note(job, reason)
+        self._report(update)
+
+    def _note(self, job: Record, reason: str) -> None:
+        """One line in the job's balsam.log: what fails outside of the hook is nowhere else there."""
+        sentence = f"{hooks.hook_of(job)} of job {job['id']}: {reason}"
+        log.warning("%s", sentence)
+        with contextlib.suppress(OSError), (self._data_path / job["workdir"] / HOOK_OUTPUT).open("a") as file:
+            file.write(f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")

@@ -1,0 +1,112 @@
+"""Sends what came of hooks to the server: at once, and in batches while an answer is under way."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from balsam.client.errors import AuthError, ServerRefused
+from balsam.client.jobs import patch_jobs
+from balsam.client.transport import Client
+from balsam.core.clock import now_us
+from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
+from balsam.core.states import JobState
+from balsam.site import hooks
+from balsam.site.services import OUTAGES, Outage, Stop
+from balsam.site.session import AgentSession
+
+log = logging.getLogger(__name__)
+
+Update = dict[str, Any]
+IDLE_SEC = 0.5  # how long an empty queue keeps the thread from seeing the stop
+
+
+class ResultService:
+    """Sends updates in the order in which they came. `on_sent` is told the jobs whose updates are settled."""
+
+    name = "hook results"
+
+    def __init__(self, client: Client, session: AgentSession, on_sent: Callable[[list[int]], None]) -> None:
+        self._client = client
+        self._session = session
+        self._on_sent = on_sent
+        self._updates: queue.SimpleQueue[Update] = queue.SimpleQueue()
+        self._batch: list[Update] = []
+        self._outage = Outage()
+
+    def put(self, update: Update) -> None:
+        """From any thread."""
+        self._updates.put(update)
+
+    def run(self, stop: Stop) -> None:
+        while not stop.is_set():
+            self._batch = self._batch or self._next_batch()
+            if self._batch:
+                self._send_until_answered(stop)
+        self._send_last()
+
+    def _next_batch(self, wait_sec: float = IDLE_SEC) -> list[Update]:
+        """All that waits, up to the limit of one call; waits a moment for the first."""
+        batch: list[Update] = []
+        try:
+            batch.append(self._updates.get(timeout=wait_sec))
+            while len(batch) < MAX_ITEMS_PER_BULK_OP:
+                batch.append(self._updates.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _send_until_answered(self, stop: Stop) -> None:
+        key = str(uuid.uuid4())  # the same for all attempts: applied once, however often it is sent
+        session_id = self._session.id
+        while not stop.is_set():
+            try:
+                self._send(self._batch, key, session_id)
+            except OUTAGES as exc:
+                stop.event.wait(self._outage.failed(exc))
+                continue
+            self._outage.answered()
+            self._settle([update["id"] for update in self._batch])
+            self._batch = []
+            return
+
+    def _send_last(self) -> None:
+        """One attempt for what is there at the stop; what it misses is done again by the next agent."""
+        self._batch += self._next_batch(wait_sec=0.0)
+        if self._batch and self._session.id is not None:
+            with contextlib.suppress(*OUTAGES):
+                self._send(self._batch, str(uuid.uuid4()), self._session.id)
+
+    def _settle(self, job_ids: list[int]) -> None:
+        self._session.release(job_ids)
+        self._on_sent(job_ids)
+
+    def _send(self, batch: list[Update], key: str, session_id: int | None) -> None:
+        try:
+            _, refused = patch_jobs(self._client, batch, session_id, key)
+        except AuthError:
+            raise
+        except ServerRefused as exc:
+            self._send_apart(batch, session_id, exc)
+            return
+        for job_id, reason in refused:
+            log.warning("the server refused the result of a hook of job %d: %s", job_id, reason)
+
+    def _send_apart(self, batch: list[Update], session_id: int | None, exc: ServerRefused) -> None:
+        """One update that the server can't take must not hold up the others: finds it by halves."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            for half in (batch[:middle], batch[middle:]):
+                self._send(half, str(uuid.uuid4()), session_id)
+            return
+        (update,) = batch
+        log.warning("the server refused the result of a hook of job %d: %s", update["id"], exc.sentence)
+        if update.get("state") is not JobState.failed:
+            message = "the server refused what the hook changed"
+            self._send(
+                [hooks.failure(update, message, exc.sentence, now_us())], str(uuid.uuid4()), session_id
+            )

@@ -1,0 +1,95 @@
+"""The agent's lease on the jobs whose hooks it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from balsam.client.errors import NotFoundError
+from balsam.client.transport import Client
+from balsam.core.digest import of_ids
+from balsam.core.states import HOOK_OF_STATE
+
+log = logging.getLogger(__name__)
+
+
+class AgentSession:
+    """A fenced session without nodes. One thread acquires and beats; any may release.
+
+    `note`: a file that keeps the id, so that the successor of an agent that was killed ends the session
+    instead of waiting for the lease to run out.
+    """
+
+    def __init__(self, client: Client, site_id: int, note: Path) -> None:
+        self._client = client
+        self._site_id = site_id
+        self._note = note
+        self._lock = threading.Lock()
+        self._held: set[int] = set()
+        self._asked: tuple[str, dict[str, Any]] | None = None
+        self.id: int | None = None
+
+    @property
+    def held(self) -> set[int]:
+        with self._lock:
+            return set(self._held)
+
+    def open(self) -> None:
+        """Ends the session that a predecessor left, and begins one."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            _end(self._client, int(self._note.read_text()))
+        asked = {"site_id": self._site_id, "fenced": True, "num_nodes": 0}
+        self.id = int(self._client.post("/sessions/", asked)["id"])
+        self._note.write_text(str(self.id))
+        self._asked = None
+        with self._lock:
+            self._held.clear()
+        log.info("session %d is open", self.id)
+
+    def end(self, client: Client) -> None:
+        """Frees all jobs, through a client that does not try for long. It may have ended already."""
+        if self.id is not None:
+            _end(client, self.id)
+            self.id = None
+            self._note.unlink(missing_ok=True)
+
+    def acquire(self, most: int) -> list[dict[str, Any]]:
+        """Up to `most` records of jobs that wait for a hook; NotFoundError if the session has ended.
+
+        After a failure the next call repeats the same request under its key, whatever `most` is then: the
+        server may have given jobs to an answer that was lost.
+        """
+        if self._asked is None:
+            self._asked = (str(uuid.uuid4()), {"max_num_jobs": most, "states": sorted(HOOK_OF_STATE)})
+        key, asked = self._asked
+        jobs: list[dict[str, Any]] = self._client.post(f"/sessions/{self.id}", asked, key=key)
+        self._asked = None
+        with self._lock:
+            self._held.update(job["id"] for job in jobs)
+        return jobs
+
+    def release(self, job_ids: Collection[int]) -> None:
+        """Notes that the server has released these jobs, as it does with every report of a hook."""
+        with self._lock:
+            self._held.difference_update(job_ids)
+
+    def tick(self) -> set[int]:
+        """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended."""
+        answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held)})
+        if answer is None or answer["in_step"]:
+            return set()
+        named = self.held
+        answer = self._client.put(f"/sessions/{self.id}", {"job_ids": sorted(named)})
+        lost = named - set(answer["job_ids"])
+        self.release(lost)
+        return lost
+
+
+def _end(client: Client, session_id: int) -> None:
+    with contextlib.suppress(NotFoundError):
+        client.delete(f"/sessions/{session_id}")

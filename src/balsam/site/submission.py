@@ -1,0 +1,121 @@
+"""From a BatchJob's record to an allocation's script: what is checked, what is rendered."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from balsam.platform.schedulers.allocation import Submission
+from balsam.platform.template import Partition, ScriptFacts, render
+from balsam.runtime.settings import SchedulerSettings
+from balsam.runtime.site_folder import SiteFolder
+from balsam.schemas.batch_jobs import BatchJobOut
+
+
+def label_of(batch_job_id: int) -> str:
+    """The name under which the batch system knows a BatchJob."""
+    return f"balsam-{batch_job_id}"
+
+
+def batch_job_id_of(label: str) -> int | None:
+    """The reverse of `label_of`; None for somebody else's label."""
+    number = label.removeprefix("balsam-")
+    return int(number) if number != label and number.isdecimal() else None
+
+
+def refusal(batch_job: BatchJobOut, limits: SchedulerSettings) -> str | None:
+    """Why this site can't submit the BatchJob, as a sentence; None if it can."""
+    queue = limits.allowed_queues.get(batch_job.queue)
+    if queue is None:
+        return f"this site has no queue {batch_job.queue!r}; it has {_names(limits.allowed_queues)}"
+    if batch_job.project not in limits.allowed_projects:
+        known = _names(dict.fromkeys(limits.allowed_projects))
+        return f"this site has no project {batch_job.project!r}; it has {known}"
+    if batch_job.num_nodes > queue.max_nodes:
+        return f"{batch_job.num_nodes} nodes are more than queue {batch_job.queue} takes: {queue.max_nodes}"
+    if batch_job.wall_time_min > queue.max_walltime:
+        return (
+            f"{batch_job.wall_time_min} minutes are more than queue {batch_job.queue} takes: "
+            f"{queue.max_walltime}"
+        )
+    return _wrong_partitions(batch_job) or _wrong_params(batch_job, limits)
+
+
+def _wrong_partitions(batch_job: BatchJobOut) -> str | None:
+    total = sum(part.num_nodes for part in batch_job.partitions or [])
+    if batch_job.partitions and total != batch_job.num_nodes:
+        return f"the partitions have {total} nodes together, and num_nodes is {batch_job.num_nodes}"
+    return None
+
+
+def _wrong_params(batch_job: BatchJobOut, limits: SchedulerSettings) -> str | None:
+    unknown = sorted(set(batch_job.optional_params) - set(limits.optional_batch_job_params))
+    if unknown:
+        known = _names(limits.optional_batch_job_params)
+        return f"this site has no optional parameter {', '.join(unknown)}; it has {known}"
+    return None
+
+
+def _names(known: Mapping[str, object]) -> str:
+    return ", ".join(known) or "none"
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where an allocation's script and output are."""
+
+    script: Path
+    output: Path
+
+    @classmethod
+    def of(cls, site: SiteFolder, batch_job_id: int) -> Paths:
+        stem = site.job_path / f"qlaunch{batch_job_id:05d}"
+        return cls(stem.with_suffix(".sh"), stem.with_suffix(".output"))
+
+
+def script_facts(batch_job: BatchJobOut, site: SiteFolder, limits: SchedulerSettings) -> ScriptFacts:
+    """What the job template may use; tags and parameters that the BatchJob does not name are the site's."""
+    partitions = [Partition(p.job_mode, p.num_nodes, p.filter_tags) for p in batch_job.partitions or []]
+    return ScriptFacts(
+        batch_job_id=batch_job.id,
+        project=batch_job.project,
+        queue=batch_job.queue,
+        num_nodes=batch_job.num_nodes,
+        wall_time_min=batch_job.wall_time_min,
+        job_mode=batch_job.job_mode,
+        filter_tags=batch_job.filter_tags or site.settings.filter_tags,
+        partitions=partitions,
+        optional_params={**limits.optional_batch_job_params, **batch_job.optional_params},
+        balsam_site_path=site.path,
+        balsam_bin=Path(sys.executable).parent,
+        python=sys.executable,
+    )
+
+
+def write_script(batch_job: BatchJobOut, site: SiteFolder, limits: SchedulerSettings) -> None:
+    """Renders the job template to qsubmit/; raises platform's TemplateError, or OSError.
+
+    Never for a submission that was made: a shell reads its script as it goes.
+    """
+    template = site.template_path.read_text(encoding="utf-8")
+    text = render(template, script_facts(batch_job, site, limits), str(site.template_path))
+    script = Paths.of(site, batch_job.id).script
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o700)
+
+
+def submission_of(batch_job: BatchJobOut, site: SiteFolder) -> Submission:
+    """What the batch system is asked for."""
+    paths = Paths.of(site, batch_job.id)
+    return Submission(
+        label=label_of(batch_job.id),
+        script=paths.script,
+        output=paths.output,
+        workdir=site.path,
+        wall_time_min=batch_job.wall_time_min,
+        num_nodes=batch_job.num_nodes,
+        queue=batch_job.queue,
+        project=batch_job.project,
+    )
