@@ -1,0 +1,422 @@
+"""All of a launcher's HTTP, in one thread and in order: lease, reports, acquisition.
+
+One request is in flight at a time, and it is repeated with its key until it is answered: so the server sees
+each thing once, and in the order in which it happened. What must be decided is in `lease_steps`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from balsam.client.errors import AuthError, ClientError, NotFoundError, ServerRefused
+from balsam.client.jobs import patch_jobs
+from balsam.client.transport import Client
+from balsam.core import digest
+from balsam.core.clock import now_us
+from balsam.core.limits import LEASE_SEC, MAX_ITEMS_PER_BULK_OP
+from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
+from balsam.launcher.lease_steps import Situation, Step, next_step, pause_after
+from balsam.launcher.news import Acquired, Cut, Lost, News, Opened
+from balsam.runtime.updates import Update, UpdateQueue
+
+log = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 4
+POLL_SEC = 10.0  # without word from the stream, as a safety net
+BLIND_POLL_SEC = 1.0  # while the stream is cut
+OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a launcher may run: the fields of its session, and of each request for jobs."""
+
+    session: dict[str, Any]
+    acquire: dict[str, Any]
+    minutes_left: Callable[[], float]
+    may_poll: bool = True
+
+
+@dataclass
+class _Shared:
+    """What the loop's thread writes and the courier's thread reads; under one lock."""
+
+    updates: deque[Update] = field(default_factory=deque)
+    asked: int = 0
+    hinted: bool = True
+    sighted: bool = False  # the stream is up
+    acknowledged: bool = True
+    answers_seen: int = 0
+    apps_changed: bool = False
+    in_doubt: bool = False
+    finish_by: float | None = None
+
+
+class Courier:
+    """Start it, give it reports and questions, finish it."""
+
+    def __init__(self, make_client: Callable[[], Client], terms: Terms, post: Callable[[News], None]) -> None:
+        self._make_client = make_client
+        self._client = make_client()
+        self._terms = terms
+        self._post = post
+        self._shared = _Shared()
+        self._bell = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._session_id: int | None = None
+        self._lease_sec = LEASE_SEC
+        self._held: set[int] = set()
+        self._queue = UpdateQueue()
+        self._batch: list[Update] = []
+        self._batch_key = ""
+        self._acquire_key = ""
+        self._acquire_body: dict[str, Any] | None = None
+        self._acquire_sent = 0.0
+        self._fresh_jobs: list[dict[str, Any]] | None = None
+        self._known_apps: set[int] = set()
+        self._answers = 0
+        self._next_poll = 0.0
+        self._dry = False
+        self._last_answer = time.monotonic()
+        self._last_beat = 0.0
+        self._failures = 0
+        self._cut_told = False
+        self._offset_us = 0
+
+    # ---- called by the loop ----
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def report(self, *updates: Update) -> None:
+        with self._bell:
+            self._shared.updates.extend(updates)
+            self._bell.notify()
+
+    def ask(self, count: int, answers_seen: int) -> None:
+        """Asks for jobs; replaces an earlier question that has not gone out.
+
+        `answers_seen`: how many `Acquired` the asker had taken in when it decided.
+        """
+        with self._bell:
+            if (count, answers_seen) != (self._shared.asked, self._shared.answers_seen):
+                self._shared.asked, self._shared.answers_seen = count, answers_seen
+                self._bell.notify()
+
+    def hint(self) -> None:
+        """There may be jobs to be had."""
+        with self._bell:
+            self._shared.hinted = True
+            self._bell.notify()
+
+    def set_sighted(self, sighted: bool) -> None:
+        """Whether hints can be relied upon."""
+        with self._bell:
+            self._shared.sighted = sighted
+
+    def forget_apps(self) -> None:
+        """Apps may have changed: they come anew with the next jobs."""
+        with self._bell:
+            self._shared.apps_changed = True
+
+    def acknowledge(self) -> None:
+        """What was `Lost` is dead."""
+        with self._bell:
+            self._shared.acknowledged = True
+            self._bell.notify()
+
+    def doubt(self) -> None:
+        """Makes sure of the lease before anything else is sent."""
+        with self._bell:
+            self._shared.in_doubt = True
+            self._bell.notify()
+
+    def finish(self, within_sec: float) -> bool:
+        """Sends what is left, ends the session and the thread; False if the time was too short for that."""
+        with self._bell:
+            self._shared.finish_by = time.monotonic() + within_sec
+            self._bell.notify()
+        self._thread.join(within_sec + 1.0)
+        return not self._thread.is_alive() and self._session_id is None
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        try:
+            while (step := self._await_step()) is not Step.end:
+                self._attempt(step)
+        except Exception:
+            log.exception("the courier has failed; the launcher's lease will run out")
+            raise
+
+    def _attempt(self, step: Step) -> None:
+        try:
+            self._carry_out(step)
+        except AuthError as exc:
+            self._failed(exc)
+            self._client = self._make_client()  # the site's token may have been renewed
+        except NotFoundError as exc:
+            self._session_over(str(exc))
+        except ServerRefused as exc:
+            self._refused(step, exc)
+        except ClientError as exc:
+            self._failed(exc)
+        else:
+            self._answered()
+
+    def _carry_out(self, step: Step) -> None:
+        actions: dict[Step, Callable[[], None]] = {
+            Step.open: self._open,
+            Step.resync: self._resync,
+            Step.beat: self._beat,
+            Step.report: self._report,
+            Step.acquire: self._acquire,
+            Step.fetch_apps: self._fetch_apps,
+            Step.close: self._close,
+        }
+        actions[step]()
+
+    def _await_step(self) -> Step:
+        """Waits until there is something to do, and says what."""
+        with self._bell:
+            while True:
+                self._take_in()
+                now = time.monotonic()
+                situation = self._situation(now)
+                step, wait_sec = next_step(situation)
+                if step is not Step.wait:
+                    return step
+                self._bell.wait(wait_sec)
+
+    def _take_in(self) -> None:
+        shared = self._shared
+        while shared.updates:
+            self._queue.add(shared.updates.popleft())
+        if shared.apps_changed:
+            shared.apps_changed = False
+            self._known_apps.clear()
+
+    def _situation(self, now: float) -> Situation:
+        shared = self._shared
+        silent_sec = now - self._last_answer
+        if self._session_id is not None and silent_sec > self._lease_sec / 2:
+            shared.in_doubt = True
+        may_ask = shared.asked > 0 and shared.answers_seen == self._answers and self._terms.may_poll
+        return Situation(
+            has_session=self._session_id is not None,
+            acknowledged=shared.acknowledged,
+            in_doubt=shared.in_doubt,
+            has_reports=bool(self._batch) or bool(self._queue),
+            lacks_apps=self._fresh_jobs is not None,
+            acquiring=self._acquire_body is not None,
+            wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
+            poll_in_sec=self._next_poll - now if may_ask else None,
+            beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
+            finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
+        )
+
+    def _answered(self) -> None:
+        if self._failures:
+            log.info("the server answers again after %.0f s", time.monotonic() - self._last_answer)
+        self._failures = 0
+        self._cut_told = False
+        self._last_answer = time.monotonic()
+
+    def _failed(self, exc: ClientError) -> None:
+        """No answer: sure of nothing until the lease is confirmed, then the same request again."""
+        if self._failures == 0:
+            log.warning("%s; jobs go on, reports wait", exc)
+        self._failures += 1
+        silent_sec = time.monotonic() - self._last_answer
+        if silent_sec > self._lease_sec and not self._cut_told:
+            self._cut_told = True
+            self._post(Cut(silent_sec))
+        with self._bell:
+            self._shared.in_doubt = self._session_id is not None
+            finish_by = self._shared.finish_by
+            pause = pause_after(self._failures)
+            if finish_by is not None:
+                pause = min(pause, max(0.0, finish_by - time.monotonic()))
+            self._sleep(pause)
+
+    def _sleep(self, seconds: float) -> None:
+        """Other than `finish`, nothing that the loop says shortens it."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            finishing = self._shared.finish_by is not None
+            self._bell.wait(left)
+            if self._shared.finish_by is not None and not finishing:
+                return
+
+    # ---- requests ----
+
+    def _open(self) -> None:
+        session = self._client.post("/sessions/", self._terms.session)
+        self._lease_sec = session["lease_sec"]
+        self._session_id = session["id"]
+        self._last_beat = time.monotonic()
+        log.info("session %d is open", session["id"])
+        self._post(Opened(session["id"], self._lease_sec))
+
+    def _beat(self) -> None:
+        answer = self._tick({"digest": digest.of_ids(self._held)})
+        if not answer["in_step"]:
+            self._resync()
+
+    def _resync(self) -> None:
+        answer = self._tick({"job_ids": sorted(self._held)})
+        with self._bell:
+            self._shared.in_doubt = False
+        lost = self._held - set(answer["job_ids"] or ())
+        # What is being reported right now may be released already: that is no loss.
+        unsettled = {update.job_id for update in self._batch}
+        self._lose(lost - unsettled, "the server gave them to nobody or to somebody else")
+
+    def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
+        sent = now_us()
+        answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
+        self._last_beat = time.monotonic()
+        offset_us = answer["server_time_us"] - (sent + now_us()) // 2
+        self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
+        return answer
+
+    def _report(self) -> None:
+        if not self._batch:
+            self._batch = self._queue.next_batch(MAX_ITEMS_PER_BULK_OP)
+            self._batch_key = str(uuid4())
+        _, refused = self._send(self._batch, self._batch_key)
+        self._settle(self._batch, refused)
+        self._batch = []
+
+    def _send(self, batch: list[Update], key: str) -> tuple[int, list[tuple[int, str]]]:
+        items = [update.body(self._offset_us) for update in batch]
+        return patch_jobs(self._client, items, self._session_id, key)
+
+    def _settle(self, batch: list[Update], refused: list[tuple[int, str]]) -> None:
+        for job_id, reason in refused:
+            log.warning("an update of job %d was refused: %s", job_id, reason)
+        no = {job_id for job_id, _ in refused}
+        over = {u.job_id for u in batch if u.state in RUN_END_STATES or u.state in DONE_STATES}
+        self._held -= over - no
+        if no:
+            # Refused by the fence, or deleted: the next answer tells which are still ours.
+            self._lose(no & self._held, "the server refused an update of them")
+            self.doubt()
+
+    def _acquire(self) -> None:
+        if self._acquire_body is None:
+            with self._bell:
+                self._shared.hinted = False
+                asked = self._shared.asked
+            self._acquire_key = str(uuid4())
+            self._acquire_body = {
+                **self._terms.acquire,
+                "max_num_jobs": asked,
+                "max_wall_time_min": max(0.0, self._terms.minutes_left()),
+            }
+        self._acquire_sent = time.monotonic()
+        path = f"/sessions/{self._session_id}"
+        jobs = self._client.post(path, self._acquire_body, key=self._acquire_key)
+        self._held.update(job["id"] for job in jobs)
+        self._dry = len(jobs) < self._acquire_body["max_num_jobs"]
+        with self._bell:
+            sighted = self._shared.sighted
+        self._next_poll = time.monotonic() + (POLL_SEC if sighted else BLIND_POLL_SEC)
+        self._acquire_body = None
+        self._fresh_jobs = jobs
+        if jobs or not self._dry:
+            self._fetch_apps()
+        else:
+            self._fresh_jobs = None  # nothing: the question stays open
+
+    def _fetch_apps(self) -> None:
+        assert self._fresh_jobs is not None
+        trip_sec = time.monotonic() - self._acquire_sent
+        unknown = {job["app_id"] for job in self._fresh_jobs} - self._known_apps
+        apps = []
+        if unknown:
+            apps = self._client.get("/apps/", {"id": sorted(unknown), "count": "no"})["results"]
+        self._known_apps.update(app["id"] for app in apps)
+        jobs, self._fresh_jobs = self._fresh_jobs, None
+        with self._bell:
+            self._answers += 1
+            self._shared.asked = 0
+        self._post(Acquired(jobs, apps, trip_sec))
+
+    def _close(self) -> None:
+        session_id, self._session_id = self._session_id, None
+        self._client.delete(f"/sessions/{session_id}")
+        log.info("session %s is closed", session_id)
+
+    # ---- losses ----
+
+    def _refused(self, step: Step, exc: ServerRefused) -> None:
+        self._answered()
+        if step is Step.report and len(self._batch) > 1:
+            # One item spoils the request: halves find it.
+            middle = len(self._batch) // 2
+            for part in (self._batch[:middle], self._batch[middle:]):
+                self._report_part(part)
+            self._batch = []
+        elif step is Step.report:
+            self._batch = self._without_payload(self._batch[0], exc)
+            self._batch_key = str(uuid4())
+        else:
+            self._failed(exc)
+
+    def _report_part(self, part: list[Update]) -> None:
+        try:
+            _, refused = self._send(part, str(uuid4()))
+            self._settle(part, refused)
+        except ServerRefused as exc:
+            if len(part) == 1:
+                for update in self._without_payload(part[0], exc):
+                    self._queue.add(update)
+                return
+            middle = len(part) // 2
+            self._report_part(part[:middle])
+            self._report_part(part[middle:])
+
+    def _without_payload(self, update: Update, exc: ServerRefused) -> list[Update]:
+        """What can be told of a job whose report the server can't take; nothing if that was it already."""
+        log.error("the report %s of job %d can't be stored: %s", update.state, update.job_id, exc)
+        if not update.fields and set(update.data) <= {"error"}:
+            self._held.discard(update.job_id)
+            return []
+        state = JobState.run_error if update.state in RUN_END_STATES else update.state
+        sentence = f"the report of this run could not be stored: {exc}"[:2000]
+        return [Update(update.job_id, state, update.stamp_us, {"error": sentence})]
+
+    def _session_over(self, sentence: str) -> None:
+        """The lease has run out: everything that it covered is somebody else's."""
+        self._answered()
+        log.warning("session %s is over (%s)", self._session_id, sentence)
+        self._session_id = None
+        self._batch = []
+        self._queue.clear()
+        self._acquire_body = None
+        self._fresh_jobs = None
+        self._held.clear()
+        with self._bell:
+            self._shared.in_doubt = False
+            self._shared.hinted = True
+            self._shared.acknowledged = self._shared.finish_by is not None
+            self._shared.updates.clear()
+        self._post(Lost(None, "the session is over"))
+
+    def _lose(self, job_ids: set[int], reason: str) -> None:
+        if not job_ids:
+            return
+        log.warning("lost %d jobs: %s", len(job_ids), reason)
+        self._held -= job_ids
+        self._queue.drop(job_ids)
+        with self._bell:
+            self._shared.acknowledged = False
+        self._post(Lost(frozenset(job_ids), reason))

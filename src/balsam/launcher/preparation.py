@@ -1,0 +1,129 @@
+"""Makes acquired jobs ready to start: their apps described once, their commands rendered.
+
+User code runs in a worker, never here; most commands need no user code and are rendered from the template.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from balsam.launcher.apps import AppPlan
+from balsam.launcher.command import Command
+from balsam.runtime.worker_pool import AppCode, Kind, Reply, Request, Ticket, WorkerPool
+from balsam.sdk import command_template
+
+log = logging.getLogger(__name__)
+
+STEP_SEC = 120.0  # user code that makes a command, or the import of an app's class, may take so long
+
+Job = dict[str, Any]
+
+
+class Preparation:
+    """`ready(job, plan, command)` or `hopeless(job, sentence)` is called once for each job that is added.
+
+    `command` is None for jobs whose app has a `run()`. The callbacks come from `add`, `add_apps` or the
+    pool's `dispatch`.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        data_path: Path,
+        ready: Callable[[Job, AppPlan, Command | None], None],
+        hopeless: Callable[[Job, str], None],
+    ) -> None:
+        self._pool = pool
+        self._data_path = data_path
+        self._ready = ready
+        self._hopeless = hopeless
+        self._codes: dict[int, AppCode] = {}
+        self._plans: dict[tuple[int, str], AppPlan | str] = {}
+        self._waiting: dict[tuple[int, str], list[Job]] = {}
+        self._open: dict[Ticket, float] = {}
+
+    def add_apps(self, records: list[dict[str, Any]]) -> None:
+        """Takes in apps that are new or have changed; jobs added later use them."""
+        for record in records:
+            self._codes[record["id"]] = AppCode.of_record(record)
+
+    def add(self, job: Job) -> None:
+        code = self._codes.get(job["app_id"])
+        if code is None:
+            self._hopeless(job, f"its app (id {job['app_id']}) does not exist any more")
+            return
+        key = (code.app_id, code.digest)
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plan_job(job, plan)
+        elif key in self._waiting:
+            self._waiting[key].append(job)
+        else:
+            self._waiting[key] = [job]
+            self._submit(Request(Kind.describe, code), lambda reply: self._described(code, reply))
+
+    def stop_overdue(self) -> None:
+        """Kills steps of user code that take too long; their jobs become hopeless."""
+        now = time.monotonic()
+        for ticket, since in self._open.items():
+            if now - since > STEP_SEC:
+                self._pool.kill(ticket)
+
+    def _submit(self, request: Request, done: Callable[[Reply], None]) -> None:
+        def settled(reply: Reply) -> None:
+            self._open.pop(ticket, None)
+            done(reply)
+
+        ticket = self._pool.submit(request, settled)
+        self._open[ticket] = time.monotonic()
+
+    def _described(self, code: AppCode, reply: Reply) -> None:
+        plan: AppPlan | str
+        if reply.ok:
+            plan = AppPlan.of_description(code, reply.result, _interpreter(reply.result["python_exe"]))
+        else:
+            plan = f"the app {code.name} does not load: {reply.error}"
+            log.warning("%s", plan)
+        key = (code.app_id, code.digest)
+        self._plans[key] = plan
+        for job in self._waiting.pop(key):
+            self._plan_job(job, plan)
+
+    def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
+        if isinstance(plan, str):
+            self._hopeless(job, plan)
+        elif plan.template is None:
+            self._ready(job, plan, None)
+        elif plan.renders_here(job):
+            self._render(job, plan, plan.template)
+        else:
+            workdir = str(self._data_path / job["workdir"])
+            request = Request(Kind.command, plan.code, job, workdir, interpreter=sys.executable)
+            self._submit(request, lambda reply: self._commanded(job, plan, reply))
+
+    def _render(self, job: Job, plan: AppPlan, template: str) -> None:
+        try:
+            text = command_template.render(template, {**plan.defaults, **(job["parameters_json"] or {})})
+        except command_template.TemplateError as exc:
+            self._hopeless(job, str(exc))
+            return
+        own = {"OMP_NUM_THREADS": str(job["threads_per_rank"])}
+        self._ready(job, plan, Command(text, (), {**own, **plan.environment}))
+
+    def _commanded(self, job: Job, plan: AppPlan, reply: Reply) -> None:
+        if reply.ok:
+            made: Mapping[str, Any] = reply.result
+            self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
+        else:
+            self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")
+
+
+def _interpreter(python_exe: str) -> str:
+    """The app's own interpreter if this machine has it, else ours."""
+    return python_exe if os.access(python_exe, os.X_OK) and Path(python_exe).is_file() else sys.executable

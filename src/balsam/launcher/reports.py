@@ -1,0 +1,73 @@
+"""What a launcher reports of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from balsam.core.limits import ERROR_TAIL_CHARS
+from balsam.core.states import JobState
+from balsam.launcher.placement import Need, Share
+from balsam.runtime.updates import Update
+
+JOB_OUTPUT = "job.out"
+_TAIL_BYTES = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended. `error`: what is known beside the output; `payload`: return value or exception."""
+
+    returncode: int
+    ended_us: int
+    error: str = ""
+    payload: Mapping[str, str] | None = None
+
+
+def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:
+    data = {"num_nodes": need.weight, "nodes": [share.node], "cpus": need.cores, "gpus": len(share.gpus)}
+    return Update(job_id, JobState.running, stamp_us, data)
+
+
+def ended(job_id: int, ending: Ending, workdir: Path, tail_lines: int) -> Update:
+    """RUN_DONE or RUN_ERROR; an error carries the end of the output."""
+    fields: dict[str, Any] = {"return_code": ending.returncode, **(ending.payload or {})}
+    if ending.returncode == 0:
+        return Update(job_id, JobState.run_done, ending.ended_us, {"returncode": 0}, fields)
+    told = [text for text in (tail(workdir / JOB_OUTPUT, tail_lines), ending.error) if text]
+    # The traceback of a run() that raised is in its output already.
+    if len(told) == 2 and ending.error.splitlines()[-1] in told[0]:
+        told.pop()
+    data = {"returncode": ending.returncode, "error": clean("\n".join(told))}
+    return Update(job_id, JobState.run_error, ending.ended_us, data, fields)
+
+
+def cut_short(job_id: int, stamp_us: int, reason: str) -> Update:
+    return Update(job_id, JobState.run_timeout, stamp_us, {"message": reason})
+
+
+def not_startable(job_id: int, stamp_us: int, sentence: str) -> Update:
+    return Update(job_id, JobState.failed, stamp_us, {"error": clean(sentence)})
+
+
+def tail(path: Path, lines: int) -> str:
+    """The last lines of a run's output; what is no text is replaced."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:]) if lines else ""
+
+
+def clean(text: str) -> str:
+    """Text that the server stores: no NUL, not too long, the end kept."""
+    return (
+        text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+        .encode("utf-8", "replace")
+        .decode()[-ERROR_TAIL_CHARS:]
+    )

@@ -1,0 +1,36 @@
+"""A site per test, on the shared server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.pilot import Pilot
+from tests.services import EmbeddedServer, User
+
+
+@pytest.fixture
+def pilot(tmp_path: Path, new_user: Callable[[], User]) -> Iterator[Pilot]:
+    """A site of a new user on the shared server, which has leases of 60 s."""
+    pilot = Pilot(tmp_path / "site", new_user().client)
+    yield pilot
+    pilot.end()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server of its own, with short leases, that a test may kill."""
+    server = EmbeddedServer(tmp_path / "server", lease_sec=4.0)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_pilot(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[Pilot]:
+    with own_server.client() as client:
+        pilot = Pilot(tmp_path / "own-site", client)
+        yield pilot
+        pilot.end()

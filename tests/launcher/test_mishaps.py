@@ -1,0 +1,167 @@
+"""Launchers that are killed, frozen or cut off, and servers that go away: every job ends once, none is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.pilot import Pilot, processes_with
+from tests.services import EmbeddedServer
+from tests.waiting import wait_until
+
+LONG = "sleep 987"
+
+
+def runs_once(pilot: Pilot, job_id: int) -> bool:
+    """Whether the job entered RUNNING once, in its events and in its own record of starts."""
+    lines = (pilot.site.data_path / pilot.row(job_id)["workdir"] / "starts").read_text().splitlines()
+    return pilot.walk(job_id).count("RUNNING") == 1 and len(lines) == 1
+
+
+def test_killed_launcher_leaves_no_process_and_its_job_runs_again(own_pilot: Pilot) -> None:
+    # The second sleep is in a session of its own: no process group leads to it.
+    app = own_pilot.command(
+        "echo start >> starts; [ $(wc -l < starts) -gt 1 ] || { setsid sleep 986 & sleep 987; }"
+    )
+    [job] = own_pilot.submit(app)
+    launcher = own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    wait_until(lambda: processes_with("sleep 986"))
+    os.kill(launcher.pid, signal.SIGKILL)
+    wait_until(lambda: not processes_with("sleep 986") and not processes_with(LONG), timeout=3)
+    launcher.wait()
+    own_pilot.launch()
+    own_pilot.wait_done([job], timeout=30)
+    assert own_pilot.walk(job)[2:] == [
+        "RUNNING",
+        "RUN_TIMEOUT",
+        "RESTART_READY",
+        "RUNNING",
+        "RUN_DONE",
+        "JOB_FINISHED",
+    ]
+
+
+def test_frozen_launcher_loses_its_runs_and_reports_them_when_it_wakes(own_pilot: Pilot) -> None:
+    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 987")
+    [job] = own_pilot.submit(app)
+    launcher = own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    wait_until(lambda: processes_with(LONG))
+    os.kill(launcher.pid, signal.SIGSTOP)
+    wait_until(lambda: not processes_with(LONG), timeout=4)
+    os.kill(launcher.pid, signal.SIGCONT)
+    own_pilot.wait_done([job])
+    assert own_pilot.walk(job)[3:] == ["RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
+def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(own_pilot: Pilot) -> None:
+    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 987")
+    [job] = own_pilot.submit(app)
+    launcher = own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    os.kill(launcher.pid, signal.SIGSTOP)
+    own_pilot.wait_state([job], "RESTART_READY", timeout=30)
+    os.kill(launcher.pid, signal.SIGCONT)
+    own_pilot.wait_done([job])
+    assert own_pilot.walk(job).count("RUNNING") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signal.Signals) -> None:
+    [job] = pilot.submit(pilot.command("sleep 985"))
+    spare = pilot.submit(pilot.command("true", "Spare"), tags={"never": "run"}, num_nodes=2)
+    launcher = pilot.launch()
+    pilot.wait_state([job], "RUNNING")
+    launcher.send_signal(number)
+    assert launcher.wait(10) == 0
+    assert not processes_with("sleep 985")
+    assert pilot.states([job]) == ["RESTART_READY"]
+    assert number.name in pilot.events(job)[-2]["data"]["message"]
+    assert [row["session_id"] for row in pilot.rows([job, *spare])] == [None, None]
+    assert pilot.client.get("/sessions/")["results"] == []
+
+
+def test_run_that_ignores_sigterm_is_killed_at_the_wall_time(pilot: Pilot) -> None:
+    app = pilot.command("trap '' TERM; while true; do sleep 0.1; done")
+    [job] = pilot.submit(app)
+    launcher = pilot.launch(minutes=0.05)
+    assert launcher.wait(20) == 0
+    assert pilot.walk(job)[2:] == ["RUNNING", "RUN_TIMEOUT", "RESTART_READY"]
+    assert "wall time" in pilot.events(job)[-2]["data"]["message"]
+
+
+def test_jobs_end_once_while_the_server_is_away(own_pilot: Pilot, own_server: EmbeddedServer) -> None:
+    app = own_pilot.command("echo start >> starts; sleep 0.2")
+    ids = own_pilot.submit(app, 30, node_packing_count=4)
+    own_pilot.launch()
+    wait_until(lambda: "JOB_FINISHED" in own_pilot.states(ids))
+    for _ in range(2):
+        own_server.kill()
+        time.sleep(0.8)  # runs end in the meantime
+        own_server.start()
+    own_pilot.wait_done(ids, timeout=40)
+    assert set(own_pilot.states(ids)) == {"JOB_FINISHED"}
+    assert all(runs_once(own_pilot, job) for job in ids)
+
+
+def test_run_goes_on_through_an_outage_longer_than_the_lease(
+    own_pilot: Pilot, own_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    app = own_pilot.command(f"echo start >> starts; until [ -e {go} ]; do sleep 0.05; done")
+    [job] = own_pilot.submit(app)
+    own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    own_server.kill()
+    time.sleep(5.0)  # the lease is 4 s
+    own_server.start()
+    go.touch()
+    own_pilot.wait_done([job])
+    assert runs_once(own_pilot, job)
+
+
+def test_run_whose_job_is_deleted_is_killed(own_pilot: Pilot) -> None:
+    [job] = own_pilot.submit(own_pilot.command("sleep 984"))
+    own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    own_pilot.client.delete("/jobs/", {"id": job})
+    wait_until(lambda: not processes_with("sleep 984"), timeout=10)
+
+
+def test_launcher_whose_session_is_ended_kills_its_runs_and_opens_another(own_pilot: Pilot) -> None:
+    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 983")
+    [job] = own_pilot.submit(app)
+    own_pilot.launch()
+    own_pilot.wait_state([job], "RUNNING")
+    [session] = own_pilot.client.get("/sessions/")["results"]
+    own_pilot.client.delete(f"/sessions/{session['id']}")
+    own_pilot.wait_done([job])
+    assert own_pilot.walk(job).count("RUNNING") == 2
+    assert not processes_with("sleep 983")
+
+
+def test_two_launchers_share_a_short_backlog(pilot: Pilot) -> None:
+    app = pilot.command("sleep 0.5; echo ran")
+    first, second = pilot.launch("--tag", "a=b"), pilot.launch("--tag", "a=b")
+    wait_until(lambda: len(pilot.client.get("/sessions/")["results"]) == 2)
+    ids = pilot.submit(app, 6, tags={"a": "b"})
+    wait_until(lambda: pilot.states(ids).count("RUNNING") == 2, on_timeout=lambda: pilot.told(ids))
+    pilot.wait_done(ids)
+    assert first.poll() is None and second.poll() is None
+
+
+def test_launcher_that_starts_before_its_server_waits_for_it(
+    own_pilot: Pilot, own_server: EmbeddedServer
+) -> None:
+    [job] = own_pilot.submit(own_pilot.command("true"))
+    own_server.kill()
+    own_pilot.launch()
+    log = own_pilot.site.log_path
+    wait_until(lambda: "no answer" in "".join(p.read_text() for p in log.iterdir()))
+    own_server.start()
+    own_pilot.wait_done([job])
