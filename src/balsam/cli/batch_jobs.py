@@ -1,0 +1,160 @@
+"""`balsam queue`: ask a machine's batch queue for nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
+from balsam.cli.connection import connect
+from balsam.cli.options import pairs, site_option, tags_text
+from balsam.cli.site_selector import one_site, selected_sites
+from balsam.cli.table import render, render_record
+from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
+
+
+@click.group()
+@click.pass_context
+def queue(context: click.Context) -> None:
+    """Ask a machine's batch queue for nodes."""
+    connect(context)
+
+
+@queue.command()
+@click.option("-n", "--num-nodes", type=click.IntRange(min=1), required=True)
+@click.option("-t", "--wall-time-min", type=click.IntRange(min=1), required=True)
+@click.option("-q", "--queue", "queue_name", required=True)
+@click.option("-A", "--project", required=True)
+@click.option("-j", "--job-mode", type=click.Choice([mode.value for mode in JobMode]), required=True)
+@click.option(
+    "-tag", "--tag", "filter_tags", multiple=True, metavar="KEY=VALUE", help="Run only jobs so tagged."
+)
+@click.option(
+    "-p",
+    "--part",
+    "partitions",
+    multiple=True,
+    metavar="MODE:NODES[:KEY=VALUE...]",
+    help="One launcher each.",
+)
+@click.option("-x", "--extra-param", "optional_params", multiple=True, metavar="KEY=VALUE")
+@site_option()
+def submit(
+    num_nodes: int,
+    wall_time_min: int,
+    queue_name: str,
+    project: str,
+    job_mode: str,
+    filter_tags: tuple[str, ...],
+    partitions: tuple[str, ...],
+    optional_params: tuple[str, ...],
+    site_selector: str,
+) -> None:
+    """Ask for an allocation of nodes."""
+    site = one_site(site_selector)
+    new = BatchJob(
+        num_nodes=num_nodes,
+        wall_time_min=wall_time_min,
+        job_mode=JobMode(job_mode),
+        site_id=site.id,
+        project=project,
+        queue=queue_name,
+        filter_tags=pairs(filter_tags, "--tag"),
+        partitions=[partition(text) for text in partitions] or None,
+        optional_params=pairs(optional_params, "--extra-param"),
+    )
+    _validate(new, site)
+    new.save()
+    click.echo(f"BatchJob {new.id} at {site.name}: {num_nodes} nodes for {wall_time_min} minutes.")
+
+
+@queue.command()
+@click.option(
+    "-n", "--num", type=click.IntRange(min=1), default=100, show_default=True, help="The newest NUM."
+)
+@click.option("-h", "--history", is_flag=True, help="Those that have ended, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Everything known of each.")
+@click.option("--scheduler_id", "--scheduler-id", type=int, help="The one with this scheduler id.")
+@site_option()
+def ls(num: int, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> None:
+    """List allocations."""
+    batch_jobs = _select(scheduler_id, history or scheduler_id is not None, site_selector)[-num:]
+    if verbose:
+        click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in batch_jobs))
+        return
+    sites = {site.id: site.name for site in Site.objects.all()} if batch_jobs else {}
+    header = ["ID", "Site", "Scheduler ID", "State", "Nodes", "Minutes", "Mode", "Queue", "Project", "Tags"]
+    click.echo(render(header, [_row(one, sites) for one in batch_jobs]))
+    if not history and not batch_jobs:
+        click.echo("None is active; those that have ended: --history.", err=True)
+
+
+@queue.command()
+@click.argument("scheduler_id", type=int, required=False)
+@click.option("--id", "batch_job_id", type=int, help="The BatchJob's own id, where the queue gave none yet.")
+@site_option()
+def term(scheduler_id: int | None, batch_job_id: int | None, site_selector: str) -> None:
+    """End an allocation."""
+    if (scheduler_id is None) == (batch_job_id is None):
+        raise click.UsageError("Give the scheduler's id, or --id with the BatchJob's.")
+    found = [
+        one
+        for one in _select(scheduler_id, False, site_selector)
+        if batch_job_id is None or one.id == batch_job_id
+    ]
+    if not found:
+        raise click.ClickException("no such active allocation (see `balsam queue ls`)")
+    if len(found) > 1:
+        listed = ", ".join(f"{one.id} at site {one.site_id}" for one in found)
+        raise click.ClickException(f"scheduler id {scheduler_id} is that of BatchJobs {listed}: give --id")
+    found[0].state = BatchJobState.pending_deletion
+    found[0].save()
+    click.echo(f"BatchJob {found[0].id} will be ended by its site's agent.")
+
+
+def partition(text: str) -> BatchJobPartition:
+    """From `mpi:2` or `serial:1:lane=a:kind=b`; raises click.BadParameter."""
+    mode, *rest = text.split(":")
+    if mode not in [one.value for one in JobMode] or not rest or not rest[0].isdigit():
+        raise click.BadParameter(f"{text!r} is not MODE:NODES[:KEY=VALUE...]", param_hint="--part")
+    return BatchJobPartition(
+        job_mode=JobMode(mode), num_nodes=int(rest[0]), filter_tags=pairs(rest[1:], "--part")
+    )
+
+
+def _validate(batch_job: BatchJob, site: Site) -> None:
+    if not site.allowed_queues:
+        return  # The agent has not told yet what the site takes; it will judge the BatchJob itself.
+    try:
+        batch_job.validate(site.allowed_queues, site.allowed_projects, site.optional_batch_job_params)
+    except ValueError as exc:
+        raise click.ClickException(f"{site.name} does not take this: {exc}") from exc
+
+
+def _select(scheduler_id: int | None, history: bool, site_selector: str) -> list[BatchJob]:
+    filters: dict[str, Any] = {}
+    if not history:
+        filters["state"] = sorted(ACTIVE_BATCH_JOB_STATES)
+    if scheduler_id is not None:
+        filters["scheduler_id"] = scheduler_id
+    sites = selected_sites(site_selector)
+    if sites is not None:
+        filters["site_id"] = sites
+    query = BatchJob.objects.filter(**filters) if filters else BatchJob.objects.all()
+    return sorted(query, key=lambda one: one.id or 0)
+
+
+def _row(one: BatchJob, sites: dict[int, str]) -> tuple[object, ...]:
+    return (
+        one.id,
+        sites.get(one.site_id, "?"),
+        "-" if one.scheduler_id is None else one.scheduler_id,
+        one.state,
+        one.num_nodes,
+        one.wall_time_min,
+        one.job_mode,
+        one.queue,
+        one.project,
+        tags_text(one.filter_tags),
+    )

@@ -1,0 +1,34 @@
+"""What the command line says when something goes wrong."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from balsam.client.errors import ClientError
+from balsam.core.errors import BalsamError
+from balsam.platform.machine import UnknownMachine
+from balsam.runtime.settings import InvalidSettings
+from balsam.runtime.site_folder import SiteFolderError
+from balsam.sdk.application import ModuleLoadError
+from balsam.sdk.model import DoesNotExist, MultipleObjectsReturned
+
+KNOWN = (
+    *(ClientError, BalsamError, SiteFolderError, InvalidSettings, UnknownMachine),
+    *(DoesNotExist, MultipleObjectsReturned, ModuleLoadError, ValueError, OSError),
+)
+
+
+def sentence_of(exc: Exception) -> str:
+    """One sentence for a person; for what nobody foresaw, also how to see where it comes from."""
+    if isinstance(exc, ValidationError):
+        return "; ".join(_field(error["loc"], error["msg"]) for error in exc.errors())
+    if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
+        return f"{exc.filename}: {exc.strerror}"
+    if isinstance(exc, KNOWN):
+        return " ".join(str(exc).split()) or type(exc).__name__
+    return f"{type(exc).__name__}: {exc} (unforeseen; BALSAM_CLI_TRACEBACK=1 shows where it comes from)"
+
+
+def _field(location: tuple[int | str, ...], message: str) -> str:
+    place = ".".join(map(str, location))
+    return f"{place}: {message}" if place else message

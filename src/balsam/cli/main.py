@@ -1,0 +1,65 @@
+"""The `balsam` command: finds the subcommand, and turns what goes wrong into one sentence."""
+
+import os
+import sys
+import traceback
+
+import click
+
+from balsam.cli.lazy_group import LazyCommand, LazyGroup
+
+COMMANDS = {
+    "login": LazyCommand("balsam.cli.users", "login", "Log in to a server."),
+    "register": LazyCommand("balsam.cli.users", "register", "Make a user on a server and log in."),
+    "server": LazyCommand("balsam.cli.server", "server", "Start and stop a server of your own."),
+    "site": LazyCommand("balsam.cli.sites", "site", "Folders where jobs run, and their agents."),
+    "app": LazyCommand("balsam.cli.apps", "app", "Applications known to the server."),
+    "job": LazyCommand("balsam.cli.jobs", "job", "Create, list, change and explain jobs."),
+    "queue": LazyCommand("balsam.cli.batch_jobs", "queue", "Ask a machine's batch queue for nodes."),
+    "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["--help"], "max_content_width": 110},
+    epilog="Set BALSAM_CLI_TRACEBACK=1 to see where an error comes from.",
+)
+@click.version_option(package_name="balsam")
+def cli() -> None:
+    """Define applications, queue jobs, get nodes for them, and see what happened."""
+
+
+def main() -> None:
+    """Runs the command line; ends with status 0, 1 (the command failed) or 2 (it was called wrongly)."""
+    sys.exit(run(sys.argv[1:], show_traceback=bool(os.environ.get("BALSAM_CLI_TRACEBACK"))))
+
+
+def run(arguments: list[str], show_traceback: bool) -> int:
+    """Runs one command; errors become one sentence on stderr."""
+    try:
+        status = cli.main(arguments, prog_name="balsam", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (`balsam job ls | head`): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as exc:
+        from balsam.cli.errors import sentence_of  # what it maps must not be imported for --help
+
+        if show_traceback:
+            traceback.print_exc()
+        click.echo(f"Error: {sentence_of(exc)}", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Option types and texts that several commands share."""
+
+import sys
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+E = TypeVar("E", bound=StrEnum)
+
+
+def site_option(*more_flags: str) -> Callable[[F], F]:
+    """`--site`: which sites a command acts on."""
+    return click.option(
+        *more_flags,
+        "--site",
+        "site_selector",
+        default="",
+        metavar="SELECTOR",
+        help="Sites: all, this, active, or ids, names or path fragments with commas between. "
+        "Default: this inside a site folder, else all.",
+    )
+
+
+def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """`key=value` texts as a dict; raises click.BadParameter naming the flag."""
+    result = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not of the form key=value", param_hint=flag)
+        result[key] = value
+    return result
+
+
+def member(enum: type[E], text: str, flag: str) -> E:
+    """The enum's member with this value or name, in any case; else click.BadParameter listing them."""
+    wanted = text.strip().lower()
+    for value in enum:
+        if wanted in (value.value.lower(), value.name.lower()):
+            return value
+    raise click.BadParameter(f"{text!r} is none of {', '.join(enum)}", param_hint=flag)
+
+
+def confirm(question: str, assume_yes: bool, flag: str = "-y") -> None:
+    """Returns if the answer is yes; without a terminal, refuses and names the flag that answers."""
+    if assume_yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} There is no terminal to ask on: repeat with {flag}.")
+    click.confirm(question, abort=True)
+
+
+def tags_text(tags: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))

@@ -1,0 +1,103 @@
+"""`balsam server`: a server of your own, in the background of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from balsam.cli.options import F
+from balsam.cli.table import render_record
+from balsam.client.login import load_login, login_path, save_login
+from balsam.server import daemon
+
+
+@click.group()
+def server() -> None:
+    """Start and stop a server of your own."""
+
+
+def data_option(function: F) -> F:
+    """`--data`: which server."""
+    return click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The server's data folder. Default: `server` beside your login file (~/.balsam/server).",
+    )(function)
+
+
+@server.command()
+@data_option
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: a free one, kept from then on.")
+def start(data: Path | None, port: int | None) -> None:
+    """Start the server; does nothing if it runs."""
+    started = start_for_user(data, port)
+    status = started.status
+    click.echo(f"The server {'runs already' if started.already else 'is running'} at {status.url}")
+    click.echo(f"  data: {status.data}\n  log:  {status.log}\n  stop: {stop_command(data)}")
+
+
+@server.command()
+@data_option
+def stop(data: Path | None) -> None:
+    """Stop the server and wait for its end."""
+    folder = data or default_data()
+    click.echo("The server has stopped." if daemon.stop(folder) else f"No server runs for {folder}.")
+
+
+@server.command()
+@data_option
+def status(data: Path | None) -> None:
+    """Say what runs; exit status 1 if nothing does."""
+    found = daemon.status(data or default_data())
+    fields: list[tuple[str, object]] = [("state", "running" if found.running else "not running")]
+    if found.pid is not None and found.uptime_sec is not None:
+        fields += [("url", found.url), ("pid", found.pid), ("uptime", uptime_text(found.uptime_sec))]
+    fields += [("data", found.data), ("database", f"{found.database_bytes / 1e6:.1f} MB"), ("log", found.log)]
+    click.echo(render_record(fields))
+    if not found.running:
+        click.get_current_context().exit(1)
+
+
+def default_data() -> Path:
+    """The data folder of this user's embedded server."""
+    return login_path().parent / "server"
+
+
+def stop_command(data: Path | None) -> str:
+    return "balsam server stop" + (f" --data {data}" if data else "")
+
+
+def start_for_user(data: Path | None, port: int | None = None) -> daemon.Started:
+    """Starts the embedded server, and logs this user in unless they are logged in elsewhere."""
+    folder = (data or default_data()).absolute()
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = daemon.status(folder)
+    started = daemon.start(folder, port)
+    serve_login(started.status, {before.url, started.status.url})
+    return started
+
+
+def serve_login(status: daemon.ServerStatus, own_urls: set[str | None] | None) -> None:
+    """Makes the embedded server's login the user's: if they have none, it is for one of its own URLs, or
+    `own_urls` is None.
+    """
+    owners = load_login(status.login)
+    if owners is None or status.url is None:
+        raise daemon.DaemonError(f"the server wrote no login to {status.login}: see {status.log}")
+    current = load_login()
+    if current is None or own_urls is None or current.api_root in own_urls:
+        save_login(replace(owners, api_root=status.url))
+
+
+def uptime_text(seconds: float) -> str:
+    """`3 d 4 h`, `4 h 5 min`, `5 min 6 s` or `6 s`."""
+    units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
+    rest = int(seconds)
+    parts: list[str] = []
+    for name, size in units:
+        number, rest = divmod(rest, size)
+        if number or (parts and len(parts) < 2):
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2]) or "0 s"

@@ -1,0 +1,76 @@
+"""Which sites a command acts on: `--site all | this | active | 3,theta,/projects/x`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from balsam.api import Site
+from balsam.runtime.site_folder import SiteFolder
+
+ACTIVE_WITHIN = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class SiteView:
+    """What selecting needs to know of a site."""
+
+    id: int
+    name: str
+    path: str
+    last_refresh: datetime
+
+
+def choose(selector: str, sites: Iterable[SiteView], this_id: int | None, now: datetime) -> list[int]:
+    """Ids of the sites that the selector names, ascending; raises click.BadParameter with the reason.
+
+    Words are joined by commas; a number is an id, any other word a site's whole name or a part of its path.
+    """
+    known = list(sites)
+    chosen: set[int] = set()
+    for word in [word.strip() for word in selector.split(",") if word.strip()] or ["all"]:
+        matches = _matches(word, known, this_id, now)
+        if not matches and word not in ("all", "active"):
+            raise click.BadParameter(f"no site matches {word!r} (see `balsam site ls`)", param_hint="--site")
+        chosen.update(matches)
+    return sorted(chosen)
+
+
+def _matches(word: str, sites: list[SiteView], this_id: int | None, now: datetime) -> list[int]:
+    if word == "all":
+        return [site.id for site in sites]
+    if word == "active":
+        return [site.id for site in sites if now - site.last_refresh < ACTIVE_WITHIN]
+    if word == "this":
+        if this_id is None:
+            raise click.BadParameter("'this' works inside a site folder only", param_hint="--site")
+        return [this_id]
+    if word.isdigit():
+        return [site.id for site in sites if site.id == int(word)]
+    return [site.id for site in sites if word == site.name or word in site.path]
+
+
+def selected_sites(selector: str) -> list[int] | None:
+    """Ids of the selected sites; None means all of the user's."""
+    folder = SiteFolder.find()
+    if not selector:
+        return [folder.site_id] if folder else None
+    if selector == "all":
+        return None
+    views = [SiteView(site.id, site.name, str(site.path), site.last_refresh) for site in Site.objects.all()]
+    return choose(selector, views, folder.site_id if folder else None, datetime.now(UTC))
+
+
+def one_site(selector: str) -> Site:
+    """The one selected site; raises click.UsageError where there are none or several."""
+    ids = selected_sites(selector)
+    sites = list(Site.objects.all() if ids is None else Site.objects.filter(id=ids))
+    if len(sites) == 1:
+        return sites[0]
+    if not sites:
+        raise click.UsageError("There is no site yet: make one with `balsam site init PATH`.")
+    names = ", ".join(f"{site.name} ({site.id})" for site in sites)
+    raise click.UsageError(f"More than one site: {names}. Name one with --site.")

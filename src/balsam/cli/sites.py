@@ -1,0 +1,156 @@
+"""`balsam site`: folders where jobs run, and the agents that work there."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from balsam.api import ApplicationDefinition, Job, Site
+from balsam.cli.connection import connect
+from balsam.cli.options import confirm
+from balsam.cli.server import start_for_user, stop_command
+from balsam.cli.table import render, render_record
+from balsam.client.errors import NotFoundError
+from balsam.client.login import SITE_FILE, load_login
+from balsam.runtime.settings import sample_settings_text
+from balsam.runtime.site_folder import PARTS, PID_FILE, SiteFolder, create_site_folder, refuse_used_folder
+from balsam.sdk.context import default_client
+from balsam.site.processes import agent_status, start_agent, stop_agent
+
+
+@click.group()
+@click.pass_context
+def site(context: click.Context) -> None:
+    """Folders where jobs run, and their agents."""
+    connect(context)
+
+
+@site.command()
+@click.argument("site_path", type=click.Path(path_type=Path))
+@click.option("-n", "--name", help="The site's name. Default: the folder's.")
+@click.option("--machine", default="local", show_default=True, help="Which machine's settings to begin with.")
+def init(site_path: Path, name: str | None, machine: str) -> None:
+    """Make a site: its folder, its record on the server and its token."""
+    path = site_path.expanduser().absolute()
+    refuse_used_folder(path)
+    login = load_login()
+    if login is None:
+        started = start_for_user(None)
+        click.echo(f"You had no login: a server of your own is running at {started.status.url}")
+        click.echo(f"  data: {started.status.data}\n  stop: {stop_command(None)}")
+    folder = create_site_folder(
+        path, name or path.name, default_client(), ca_file=login.ca_file if login else None, machine=machine
+    )
+    click.echo(f"Site {name or path.name} ({folder.site_id}) is ready in {path}")
+    click.echo(f"  settings: {folder.settings_path}\n  start its agent: cd {path} && balsam site start")
+
+
+@site.command()
+def start() -> None:
+    """Start this site's agent in the background."""
+    folder = this_site()
+    report = start_agent(folder)
+    if not report.started and not agent_status(folder).running:
+        raise click.ClickException(report.sentence)
+    click.echo(report.sentence)
+
+
+@site.command()
+def stop() -> None:
+    """Stop this site's agent and wait for its end."""
+    report = stop_agent(this_site())
+    if not report.stopped:
+        raise click.ClickException(report.sentence)
+    click.echo(report.sentence)
+
+
+@site.command()
+@click.option("-v", "--verbose", is_flag=True, help="Everything known of each site.")
+def ls(verbose: bool) -> None:
+    """List sites."""
+    sites = list(Site.objects.all())
+    if verbose:
+        click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in sites))
+        return
+    rows = [(one.id, one.name, one.path, since(one.last_refresh)) for one in sites]
+    click.echo(render(["ID", "Name", "Path", "Last seen"], rows))
+
+
+@site.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+def rm(path: Path, force: bool) -> None:
+    """Remove a site: its jobs, its record on the server and its files."""
+    path = path.expanduser().absolute()
+    if not (path / SITE_FILE).exists() and (record := _record_at(path)) is not None:
+        confirm(
+            f"{path} is gone. Remove the server's record of site {record.name} and its jobs?", force, "-f"
+        )
+        record.delete()
+        click.echo(f"Removed the record of {record.name}.")
+        return
+    folder = SiteFolder(path)
+    if (agent := agent_status(folder)).running:
+        raise click.ClickException(f"{agent.sentence}: stop it first (balsam site stop)")
+    jobs = Job.objects.filter(site_id=folder.site_id)
+    running = jobs.filter(state="RUNNING").count()
+    question = f"Remove the site {folder.path} with {jobs.count()} jobs and all files in its data folder?"
+    confirm(f"{running} jobs are running. {question}" if running else question, force, "-f")
+    remove_site(folder)
+    click.echo(f"Removed {folder.path}")
+
+
+@site.command()
+def sync() -> None:
+    """Send the applications that are known here to the server once more."""
+    folder = this_site()
+    apps = ApplicationDefinition.load_by_site(folder.site_id)
+    for one in apps.values():
+        one.sync()
+    click.echo(f"Synchronised {len(apps)} apps of site {folder.site_id}.")
+
+
+@site.command("sample-settings")
+def sample_settings() -> None:
+    """Print a settings file with every key explained."""
+    click.echo(sample_settings_text(), nl=False)
+
+
+def this_site() -> SiteFolder:
+    """The site folder that the command runs in."""
+    folder = SiteFolder.find()
+    if folder is None:
+        raise click.UsageError("This works inside a site folder: change into one, or set BALSAM_SITE_PATH.")
+    return folder
+
+
+def remove_site(folder: SiteFolder) -> None:
+    """Removes the record, then the site's own files; the folder too if nothing else is in it."""
+    try:
+        default_client().delete(f"/sites/{folder.site_id}")
+    except NotFoundError:
+        click.echo(f"The server knows no site {folder.site_id}: its files are removed.", err=True)
+    for part in (*PARTS, PID_FILE):
+        path = folder.path / part
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if not any(folder.path.iterdir()):
+        folder.path.rmdir()
+
+
+def _record_at(path: Path) -> Site | None:
+    return next((one for one in Site.objects.all() if one.path == path), None)
+
+
+def since(moment: datetime) -> str:
+    """How long ago, in the largest unit that fits."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {name} ago"
+    return f"{max(0, int(seconds))} s ago"

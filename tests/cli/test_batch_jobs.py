@@ -1,0 +1,118 @@
+"""`balsam queue` against a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
+from balsam.cli.batch_jobs import partition
+from balsam.client.transport import Client
+from tests.cli.conftest import Balsam
+
+ALLOCATION = ["-n", "1", "-t", "10", "-q", "local", "-A", "local", "-j", "serial"]
+
+
+@pytest.fixture
+def site(client: Client, balsam: Balsam, home: Path) -> Site:
+    """The user's only site."""
+    assert balsam("site", "init", "runs", "--name", "laptop").status == 0
+    return Site.objects.get(name="laptop")
+
+
+def test_partition_is_read() -> None:
+    assert partition("mpi:2") == BatchJobPartition(job_mode=JobMode.mpi, num_nodes=2)
+    tagged = BatchJobPartition(job_mode=JobMode.serial, num_nodes=1, filter_tags={"a": "1", "b": "2"})
+    assert partition("serial:1:a=1:b=2") == tagged
+
+
+@pytest.mark.parametrize("text", ["", "mpi", "mpi:x", "parallel:1", "mpi:1:a"])
+def test_a_wrong_partition_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        partition(text)
+
+
+def test_submit_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
+    said = balsam("queue", "submit", *ALLOCATION, "-tag", "lane=a", "--site", "laptop")
+    assert said.status == 0, said.err
+    [made] = BatchJob.objects.all()
+    assert (made.num_nodes, made.wall_time_min, made.job_mode) == (1, 10, JobMode.serial)
+    assert (made.queue, made.project, made.filter_tags) == ("local", "local", {"lane": "a"})
+    assert made.partitions is None
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("-n 1 -t 10 -q nowhere -A local -j serial", "nowhere"),
+        ("-n 1 -t 10 -q local -A nobody -j serial", "nobody"),
+        ("-n 1 -t 10 -q local -A local -j parallel", "parallel"),
+        ("-n 99 -t 10 -q local -A local -j serial", "99"),
+        ("-n 0 -t 10 -q local -A local -j serial", "0"),
+        ("-n 1 -t 10 -q local -A local -j serial -x shout=yes", "shout"),
+        ("-t 10 -q local -A local -j serial", "num-nodes"),
+    ],
+)
+def test_submit_refuses_what_the_site_does_not_take(
+    words: str, named: str, site: Site, balsam: Balsam
+) -> None:
+    said = balsam("queue", "submit", *words.split())
+    assert said.status != 0
+    assert named in said.err
+    assert BatchJob.objects.count() == 0
+
+
+def test_submit_needs_to_know_the_site(site: Site, balsam: Balsam) -> None:
+    balsam("site", "init", "other")
+    said = balsam("queue", "submit", *ALLOCATION)
+    assert said.status == 2
+    assert "laptop" in said.err and "other" in said.err and "--site" in said.err
+
+
+def test_ls_shows_active_ones_and_history_all(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    balsam("queue", "submit", *ALLOCATION)
+    first, second = sorted(BatchJob.objects.all(), key=lambda one: one.id)
+    first.state, first.scheduler_id = "finished", 7  # type: ignore[assignment]
+    first.save()
+    active = balsam("queue", "ls")
+    assert [line.split()[0] for line in active.out.splitlines()[1:]] == [str(second.id)]
+    assert len(balsam("queue", "ls", "--history").out.splitlines()) == 3
+    assert len(balsam("queue", "ls", "--history", "-n", 1).out.splitlines()) == 2
+    assert balsam("queue", "ls", "--scheduler_id", 7).out.splitlines()[1].split()[0] == str(first.id)
+    assert "wall_time_min:" in balsam("queue", "ls", "-v").out
+
+
+def test_term_asks_the_agent_to_end_it(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [one] = BatchJob.objects.all()
+    one.state, one.scheduler_id = "running", 41  # type: ignore[assignment]
+    one.save()
+    assert balsam("queue", "term", 41).status == 0
+    one.refresh_from_db()
+    assert one.state == "pending_deletion"
+
+
+def test_term_by_own_id_where_the_queue_gave_none(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [one] = BatchJob.objects.all()
+    assert balsam("queue", "term", "--id", one.id).status == 0
+
+
+def test_term_of_nothing_is_an_error(site: Site, balsam: Balsam) -> None:
+    assert balsam("queue", "term", 12345).status == 1
+    assert balsam("queue", "term").status == 2
+
+
+def test_term_of_an_ambiguous_id_names_both(site: Site, balsam: Balsam) -> None:
+    balsam("site", "init", "other")
+    for name in ("laptop", "other"):
+        balsam("queue", "submit", *ALLOCATION, "--site", name)
+    for one in BatchJob.objects.all():
+        one.state, one.scheduler_id = "running", 1  # type: ignore[assignment]
+        one.save()
+    said = balsam("queue", "term", 1)
+    assert said.status == 1
+    assert "--id" in said.err

@@ -1,0 +1,214 @@
+"""`balsam job`, `balsam app`, `balsam event` against a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from balsam.api import ApplicationDefinition, Job, JobState, Site
+from balsam.client.transport import Client
+from tests.cli.conftest import Balsam
+
+
+@pytest.fixture
+def site(client: Client, balsam: Balsam, home: Path) -> Site:
+    """The user's only site, with two apps."""
+    assert balsam("site", "init", "runs", "--name", "laptop").status == 0
+
+    class Hello(ApplicationDefinition):
+        site = "laptop"
+        command_template = "echo Hello, {{ name }}!"
+
+    class Add(ApplicationDefinition):
+        site = "laptop"
+
+        def run(self, a: int, b: int = 2) -> int:
+            return a + b
+
+    Hello.sync()
+    Add.sync()
+    return Site.objects.get(name="laptop")
+
+
+def create(balsam: Balsam, *words: object) -> int:
+    """The id of a new Hello job."""
+    said = balsam("job", "create", "-w", "hello/1", "-a", "Hello", "-p", "name=you", *words)
+    assert said.status == 0, said.err
+    return int(said.out.split()[2])
+
+
+def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
+    parent = create(balsam)
+    resources = ["-n", 2, "-rpn", 4, "-tpr", 2, "-tpc", 2, "-g", 0.5, "-npc", 1, "-t", 30]
+    texts = ["-lp", "cpu=yes", "-tag", "k=v", "-tag", "l=w"]
+    job = Job.objects.get(id=create(balsam, *resources, *texts, "-pid", parent))
+    assert (job.num_nodes, job.ranks_per_node, job.threads_per_rank, job.threads_per_core) == (2, 4, 2, 2)
+    assert (job.gpus_per_rank, job.node_packing_count, job.wall_time_min) == (0.5, 1, 30)
+    assert (job.tags, job.launch_params) == ({"k": "v", "l": "w"}, {"cpu": "yes"})
+    assert job.parent_ids == {parent}
+    assert job.get_parameters() == {"name": "you"}
+    assert job.state is JobState.awaiting_parents
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["-a", "Helo", "-p", "name=x"], "Helo"),
+        (["-a", "Hello"], "name"),
+        (["-a", "Hello", "-p", "name=x", "-p", "nmae=x"], "nmae"),
+        (["-a", "Hello", "-p", "name"], "key=value"),
+        (["-a", "Hello", "-p", "name=x", "-w", "/absolute"], "workdir"),
+        (["-a", "Hello", "-p", "name=x", "-s", "slot=laptop:/x"], "slot"),
+        (["-a", "Hello", "-p", "name=x", "-pid", "999999"], "999999"),
+        (["-a", "Hello", "-p", "name=x", "--site", "frontera"], "frontera"),
+    ],
+)
+def test_create_refuses_what_can_not_run(words: list[str], named: str, site: Site, balsam: Balsam) -> None:
+    said = balsam("job", "create", "-w", "x", *words)
+    assert said.status != 0
+    assert named in said.err
+    assert Job.objects.count() == 0
+
+
+def test_ls_filters(site: Site, balsam: Balsam) -> None:
+    one, two = create(balsam, "-tag", "lane=a"), create(balsam, "-tag", "lane=b")
+
+    def listed(*words: object) -> set[int]:
+        lines = balsam("job", "ls", *words).out.splitlines()[1:]
+        return {int(line.split()[0]) for line in lines}
+
+    assert listed() == {one, two}
+    assert listed("-t", "lane=a") == {one}
+    assert listed("--id", f"{one},{two}") == {one, two}
+    assert listed("-s", "FAILED") == set()
+    assert listed("-ns", "failed") == {one, two}
+    assert listed("-w", "hello") == {one, two}
+    assert listed("-w", "nothing") == set()
+    assert listed("-a", "Hello", "--site", "laptop") == {one, two}
+    assert listed("-a", "Add") == set()
+    assert listed("-n", 1) == {two}
+
+
+def test_ls_says_that_there_are_more(site: Site, balsam: Balsam) -> None:
+    create(balsam)
+    create(balsam)
+    assert "newest" in balsam("job", "ls", "-n", 1).err
+
+
+def test_ls_by_state_counts(site: Site, balsam: Balsam) -> None:
+    create(balsam, "-pid", create(balsam))
+    said = balsam("job", "ls", "--by-state").out.split()
+    assert said[-2:] == ["total", "2"]
+    assert "AWAITING_PARENTS" in said
+
+
+def test_ls_refuses_a_state_that_there_is_not(site: Site, balsam: Balsam) -> None:
+    said = balsam("job", "ls", "-s", "RUNING")
+    assert said.status == 2
+    assert "RUNNING" in said.err
+
+
+def test_verbose_ls_says_why_a_job_waits(site: Site, balsam: Balsam) -> None:
+    parent = create(balsam)
+    child = create(balsam, "-pid", parent)
+    said = balsam("job", "ls", "-v", "--id", child)
+    assert "workdir:" in said.out
+    assert str(parent) in next(line for line in said.out.splitlines() if line.startswith("why:"))
+
+
+def test_why_is_one_line(site: Site, balsam: Balsam) -> None:
+    said = balsam("job", "why", create(balsam))
+    assert said.status == 0
+    assert len(said.out.splitlines()) == 1
+
+
+def test_an_unknown_job_is_named(site: Site, balsam: Balsam) -> None:
+    for words in (["why", 999_999], ["ls", "--history", 999_999], ["modify", "-i", 999_999, "-t", "a=b"]):
+        said = balsam("job", *words)
+        assert said.status == 1
+        assert "999999" in said.err
+
+
+def test_history_and_events_show_the_moves(site: Site, balsam: Balsam) -> None:
+    job = create(balsam, "-tag", "lane=a")
+    balsam("job", "modify", "-i", job, "-s", "FAILED")
+    history = balsam("job", "ls", "--history", job)
+    assert history.status == 0
+    assert "CREATED" in history.out and "FAILED" in history.out
+    assert str(job) in balsam("event", "ls", "--to-state", "FAILED", "-t", "lane=a", "-j", job).out
+    assert str(job) not in balsam("event", "ls", "--from-state", "RUNNING").out
+    assert balsam("event", "ls", "--before", "2020-01-01").out.splitlines()[1:] == []
+
+
+def test_modify_sets_tags_and_state(site: Site, balsam: Balsam) -> None:
+    job = create(balsam, "-tag", "k=v")
+    assert balsam("job", "modify", "-i", job, "-t", "l=w", "-s", "failed").status == 0
+    changed = Job.objects.get(id=job)
+    assert changed.tags == {"k": "v", "l": "w"}
+    assert changed.state is JobState.failed
+
+
+def test_rm_needs_to_be_told_which(site: Site, balsam: Balsam) -> None:
+    create(balsam)
+    assert balsam("job", "rm", "-y").status == 2
+    assert Job.objects.count() == 1
+
+
+def test_rm_without_a_terminal_needs_yes(site: Site, balsam: Balsam) -> None:
+    job = create(balsam)
+    said = balsam("job", "rm", "-i", job)
+    assert said.status == 2
+    assert "-y" in said.err
+    assert balsam("job", "rm", "-i", job, "-y").status == 0
+    assert Job.objects.count() == 0
+
+
+def test_rm_names_the_jobs_that_would_wait_for_ever(site: Site, balsam: Balsam) -> None:
+    parent = create(balsam)
+    child = create(balsam, "-pid", parent)
+    said = balsam("job", "rm", "-i", parent)
+    assert said.status == 2
+    assert f"{child} (hello/1)" in said.err
+    assert Job.objects.count() == 2
+    together = balsam("job", "rm", "-i", parent, "-i", child)
+    assert "wait for" not in together.err
+
+
+def test_rm_removes_what_matches_and_no_more(site: Site, balsam: Balsam) -> None:
+    create(balsam, "-tag", "lane=a")
+    kept = create(balsam, "-tag", "lane=b")
+    assert balsam("job", "rm", "-t", "lane=a", "-y").status == 0
+    assert [job.id for job in Job.objects.all()] == [kept]
+    assert balsam("job", "rm", "--all", "-y").status == 0
+    assert Job.objects.count() == 0
+
+
+def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:
+    create(balsam)
+    assert {"Hello", "Add", "laptop"} <= set(balsam("app", "ls").out.split())
+    assert "class Hello" in balsam("app", "ls", "-v", "-s", "laptop").out
+    assert "1 jobs" in balsam("app", "rm", "-n", "Hello").err
+    assert balsam("app", "rm", "-n", "Hello", "-y").status == 0
+    assert "Hello" not in balsam("app", "ls").out
+    assert balsam("app", "rm", "-n", "Hello", "-y").status == 1
+    assert balsam("app", "rm", "-y").status == 2
+
+
+def test_sync_sends_the_apps_again(
+    site: Site, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home / "runs")
+    said = balsam("site", "sync")
+    assert said.status == 0
+    assert "2 apps" in said.out
+
+
+def test_inside_a_site_folder_lists_are_about_that_site(
+    site: Site, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(balsam)
+    balsam("site", "init", "other")
+    monkeypatch.chdir(home / "other")
+    assert balsam("job", "ls").out.splitlines()[1:] == []
+    assert len(balsam("job", "ls", "--site", "all").out.splitlines()) == 2

@@ -1,0 +1,182 @@
+"""`balsam site`: making, listing and removing sites, and choosing among them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import pytest
+
+from balsam.cli.site_selector import SiteView, choose
+from balsam.cli.sites import since
+from balsam.client.login import load_login
+from balsam.client.transport import Client
+from balsam.runtime.settings import Settings
+from balsam.runtime.site_folder import SiteFolder
+from balsam.server import daemon
+from tests.cli.conftest import Balsam
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+SITES = [
+    SiteView(1, "theta", "/projects/theta/site", NOW - timedelta(days=2)),
+    SiteView(2, "laptop", "/home/ada/site", NOW - timedelta(seconds=20)),
+    SiteView(12, "laptop-2", "/home/ada/other", NOW - timedelta(hours=1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        ("all", [1, 2, 12]),
+        ("", [1, 2, 12]),
+        ("this", [2]),
+        ("active", [2]),
+        ("12", [12]),
+        ("1,12", [1, 12]),
+        ("laptop", [2]),
+        ("/home/ada", [2, 12]),
+        ("theta, other", [1, 12]),
+        ("this,1,1", [1, 2]),
+    ],
+)
+def test_selector_chooses(selector: str, chosen: list[int]) -> None:
+    assert choose(selector, SITES, 2, NOW) == chosen
+
+
+@pytest.mark.parametrize("selector", ["99", "frontera", "laptop,nowhere"])
+def test_selector_that_matches_nothing_is_an_error_that_names_it(selector: str) -> None:
+    with pytest.raises(click.BadParameter, match="no site matches"):
+        choose(selector, SITES, 2, NOW)
+
+
+def test_this_outside_of_a_site_is_an_error() -> None:
+    with pytest.raises(click.BadParameter, match="inside a site folder"):
+        choose("this", SITES, None, NOW)
+
+
+def test_since_takes_the_largest_unit() -> None:
+    now = datetime.now(UTC)
+    assert since(now - timedelta(days=3, hours=2)) == "3 d ago"
+    assert since(now - timedelta(minutes=5, seconds=9)) == "5 min ago"
+    assert since(now + timedelta(seconds=5)) == "0 s ago"
+
+
+def test_init_makes_a_site_that_works(client: Client, balsam: Balsam, home: Path) -> None:
+    said = balsam("site", "init", "runs", "--name", "laptop")
+    assert said.status == 0
+    assert "balsam site start" in said.out
+    folder = SiteFolder(home / "runs")
+    record = client.get("/sites/")["results"][0]
+    assert (record["id"], record["name"], record["path"]) == (folder.site_id, "laptop", str(home / "runs"))
+    with folder.client() as agent:
+        assert agent.get("/sites/")["results"][0]["id"] == folder.site_id
+
+
+def test_init_takes_the_folders_name(client: Client, balsam: Balsam, home: Path) -> None:
+    assert balsam("site", "init", home / "deep" / "runs").status == 0
+    assert client.get("/sites/")["results"][0]["name"] == "runs"
+
+
+def test_init_without_a_login_starts_a_server_and_says_how_to_stop_it(balsam: Balsam, home: Path) -> None:
+    data = home / ".balsam" / "server"
+    try:
+        said = balsam("site", "init", "runs")
+        assert said.status == 0
+        url = daemon.status(data).url
+        assert url is not None and url in said.out
+        assert "balsam server stop" in said.out
+        assert load_login() is not None
+        assert SiteFolder(home / "runs").site_id
+    finally:
+        daemon.stop(data)
+
+
+def test_a_taken_name_leaves_nothing_behind(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "one", "--name", "laptop")
+    said = balsam("site", "init", "two", "--name", "laptop")
+    assert said.status == 1
+    assert "name" in said.err
+    assert not (home / "two").exists()
+    assert len(client.get("/sites/")["results"]) == 1
+
+
+def test_a_folder_that_can_not_be_made_leaves_no_record(client: Client, balsam: Balsam, home: Path) -> None:
+    (home / "file").write_text("")
+    said = balsam("site", "init", "file/runs")
+    assert said.status == 1
+    assert "file" in said.err
+    assert client.get("/sites/")["results"] == []
+
+
+def test_a_site_in_a_site_is_refused(client: Client, balsam: Balsam) -> None:
+    balsam("site", "init", "runs")
+    said = balsam("site", "init", "runs/inner")
+    assert said.status == 1
+    assert "inside" in said.err
+    assert balsam("site", "init", "runs").status == 1
+
+
+def test_an_unknown_machine_is_named_with_those_there_are(client: Client, balsam: Balsam) -> None:
+    said = balsam("site", "init", "runs", "--machine", "deepthought")
+    assert said.status == 1
+    assert "deepthought" in said.err and "local" in said.err
+
+
+def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs", "--name", "laptop")
+    assert {"laptop", str(home / "runs")} <= set(balsam("site", "ls").out.split())
+    assert "allowed_queues" in balsam("site", "ls", "-v").out
+
+
+def test_rm_asks_first_and_without_a_terminal_names_the_flag(
+    client: Client, balsam: Balsam, home: Path
+) -> None:
+    balsam("site", "init", "runs")
+    said = balsam("site", "rm", "runs")
+    assert said.status == 2
+    assert "-f" in said.err
+    assert (home / "runs").exists()
+
+
+def test_rm_removes_record_and_files_and_spares_others(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs")
+    balsam("site", "init", "other")
+    (home / "other" / "my-notes.txt").write_text("keep")
+    assert balsam("site", "rm", "-f", "runs").status == 0
+    assert balsam("site", "rm", "-f", "other").status == 0
+    assert not (home / "runs").exists()
+    assert [path.name for path in (home / "other").iterdir()] == ["my-notes.txt"]
+    assert client.get("/sites/")["results"] == []
+
+
+def test_rm_of_a_lost_folder_removes_the_record(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs")
+    (home / "runs").rename(home / "moved")
+    assert balsam("site", "rm", "-f", "runs").status == 0
+    assert client.get("/sites/")["results"] == []
+
+
+def test_rm_of_no_site_says_so(client: Client, balsam: Balsam) -> None:
+    said = balsam("site", "rm", "-f", "nothing")
+    assert said.status == 1
+    assert "no Balsam site" in said.err
+
+
+def test_start_outside_of_a_site_says_where_it_works(client: Client, balsam: Balsam) -> None:
+    said = balsam("site", "start")
+    assert said.status == 2
+    assert "site folder" in said.err
+
+
+def test_sample_settings_can_be_used(home: Path, balsam: Balsam) -> None:
+    assert Settings.parse(balsam("site", "sample-settings").out) == Settings()
+
+
+def test_a_wrong_setting_is_one_sentence(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs")
+    settings = home / "runs" / "settings.yml"
+    settings.write_text(settings.read_text().replace("idle_ttl_sec", "idle_tll_sec"))
+    said = balsam("site", "start")
+    assert said.status != 0
+    assert "Traceback" not in said.err

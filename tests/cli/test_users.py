@@ -1,0 +1,142 @@
+"""`balsam login` and `balsam register`, without a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.client.login import Login, load_login, login_path, save_login
+from balsam.server import daemon
+from tests.cli.conftest import Balsam
+from tests.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def shared_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server on which users may register."""
+    data, port = tmp_path_factory.mktemp("shared-server"), daemon.free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "balsam.server.main",
+        "--data",
+        str(data),
+        "--port",
+        str(port),
+        "--accounts",
+    ]
+    with (data / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        wait_until(lambda: daemon.answers(port), timeout=60, on_timeout=(data / "log").read_text)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+@pytest.fixture
+def password(home: Path) -> Path:
+    file = home / "password"
+    file.write_text("correct horse battery\n")
+    return file
+
+
+def test_register_makes_a_user_and_logs_in(
+    balsam: Balsam, shared_url: str, password: Path, tmp_path: Path
+) -> None:
+    said = balsam("register", "-a", shared_url, "-u", "ada", "--password-file", password)
+    assert (said.status, said.err) == (0, "")
+    login = load_login()
+    assert login is not None and login.api_root == shared_url
+    assert login_path().stat().st_mode & 0o077 == 0
+    assert balsam("site", "ls").status == 0
+
+
+def test_login_with_a_password_file(balsam: Balsam, shared_url: str, password: Path) -> None:
+    balsam("register", "-a", shared_url, "-u", "grace", "--password-file", password)
+    login_path().unlink()
+    said = balsam("login", "-u", shared_url, "--username", "grace", "--password-file", password)
+    assert (said.status, said.err) == (0, "")
+    assert "grace" in said.out
+    assert balsam("site", "ls").status == 0
+
+
+def test_a_wrong_password_is_one_sentence(balsam: Balsam, shared_url: str, password: Path) -> None:
+    said = balsam("login", "-u", shared_url, "--username", "nobody", "--password-file", password)
+    assert said.status == 1
+    assert "does not know this username" in said.err
+    assert load_login() is None
+
+
+def test_a_taken_username_is_one_sentence(balsam: Balsam, shared_url: str, password: Path) -> None:
+    balsam("register", "-a", shared_url, "-u", "mary", "--password-file", password)
+    said = balsam("register", "-a", shared_url, "-u", "mary", "--password-file", password)
+    assert said.status == 1
+    assert len(said.err.splitlines()) == 1
+
+
+def test_without_a_terminal_the_missing_flag_is_named(
+    balsam: Balsam, shared_url: str, password: Path
+) -> None:
+    assert "--username" in balsam("login", "-u", shared_url).err
+    said = balsam("login", "-u", shared_url, "--username", "ada")
+    assert said.status == 2
+    assert "--password-file" in said.err
+
+
+def test_a_login_elsewhere_is_not_replaced_without_force(
+    balsam: Balsam, shared_url: str, password: Path
+) -> None:
+    save_login(Login(api_root="https://elsewhere.example", token="t"))
+    words = ["-a", shared_url, "-u", "joan", "--password-file", password]
+    said = balsam("register", *words)
+    assert said.status == 2
+    assert "--force" in said.err
+    assert balsam("register", *words, "--force").status == 0
+
+
+def test_an_expired_login_says_to_log_in_again(balsam: Balsam, shared_url: str) -> None:
+    save_login(Login(api_root=shared_url, token="no such token"))
+    said = balsam("job", "ls")
+    assert said.status == 1
+    assert "balsam login" in said.err
+
+
+def test_no_login_says_what_to_do(balsam: Balsam) -> None:
+    said = balsam("job", "ls")
+    assert said.status == 1
+    assert "balsam login" in said.err and "balsam server start" in said.err
+
+
+def test_a_server_out_of_reach_is_named(balsam: Balsam) -> None:
+    url = f"http://127.0.0.1:{daemon.free_port()}"
+    save_login(Login(api_root=url, token="t"))
+    said = balsam("job", "ls")
+    assert said.status == 1
+    assert url in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_spoilt_login_file_is_named(balsam: Balsam) -> None:
+    login_path().parent.mkdir()
+    login_path().write_text("nonsense")
+    said = balsam("job", "ls")
+    assert said.status == 1
+    assert str(login_path()) in said.err
+
+
+def test_login_without_url_finds_the_own_server(balsam: Balsam, home: Path) -> None:
+    balsam("server", "start")
+    try:
+        login_path().unlink()
+        assert balsam("login").status == 0
+        assert balsam("site", "ls").status == 0
+    finally:
+        balsam("server", "stop")
+
+
+def test_login_without_anything_says_what_to_do(balsam: Balsam) -> None:
+    said = balsam("login")
+    assert said.status == 2
+    assert "balsam server start" in said.err
