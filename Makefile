@@ -1,0 +1,57 @@
+# Everything here needs git, make, gcc and Python 3.11 or later; packages go into $(VENV) and nowhere else.
+
+VENV ?= .venv
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+SOURCES := src tests benchmarks examples
+QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
+
+.PHONY: demo test check clean venv-dev
+
+demo: $(VENV)/.digits-installed
+	@$(BIN)/python -m examples.digits.demo
+
+test: venv-dev
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: venv-dev
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(QUICK_TESTS)
+
+venv-dev: $(VENV)/.dev-installed
+
+clean:
+	@! [ -e .demo/site/balsam-service.pid ] || echo "note: an agent may still work in .demo/site"
+	rm -rf .demo $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.digits-installed: pyproject.toml | $(BIN)/python
+	@echo "Installing what the demonstration needs into $(VENV) ..."
+	@$(PIP) install --editable '.[digits]'
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
+	@echo "Installing what developers need into $(VENV) ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.digits-installed
+
+# The first Python that is new enough and can make a virtual environment.
+$(BIN)/python:
+	@for candidate in $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14; do \
+	    command -v $$candidate >/dev/null 2>&1 || continue; \
+	    $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    found=$$candidate; \
+	    $$candidate -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	    echo "Making $(VENV) with $$candidate ..."; \
+	    exec $$candidate -m venv $(VENV); \
+	done; \
+	if [ -n "$$found" ]; then \
+	    echo "$$found lacks the modules venv and ensurepip: install them (Debian, Ubuntu: python3-venv)" >&2; \
+	else \
+	    echo "Balsam needs Python 3.11 or later: none was found (make PYTHON=/path/to/python names one)" >&2; \
+	fi; \
+	exit 1

@@ -1,0 +1,113 @@
+"""The server and the site of the demonstration: started, kept alive and stopped by their own commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from balsam.runtime.site_folder import SiteFolder
+from balsam.site.processes import agent_status
+
+AGENT_STOP_SEC = 30.0
+
+
+class CommandFailed(Exception):
+    """A balsam command did not do what it should; the text is what it said."""
+
+
+@dataclass
+class Stack:
+    """A folder with everything of one demonstration; `started` names what this process has to stop."""
+
+    folder: Path
+    started: set[str] = field(default_factory=set)
+
+    @property
+    def login(self) -> Path:
+        return self.folder / "client.yml"
+
+    @property
+    def server(self) -> Path:
+        return self.folder / "server"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    def start(self, site_name: str) -> None:
+        """Starts the server and the agent; makes the site at the first time."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.start_server()
+        if not (self.site / ".balsam-site").exists():
+            self._balsam("site", "init", str(self.site), "--name", site_name)
+            self._end_idle_launchers_soon()
+        self.start_agent()
+
+    def start_server(self) -> None:
+        if "already" not in self._balsam("server", "start", "--data", str(self.server)):
+            self.started.add("server")
+
+    def start_agent(self) -> None:
+        if not self.agent_is_alive():
+            self._balsam("site", "start", folder=self.site)
+            self.started.add("agent")
+
+    def stop(self) -> None:
+        """Stops what `start` and the restarts since then have started, the agent first."""
+        if "agent" in self.started and (self.site / "balsam-service.pid").exists():
+            self._balsam("site", "stop", folder=self.site)
+        self._end_processes_of_site()
+        if "server" in self.started:
+            self._balsam("server", "stop", "--data", str(self.server))
+        self.started.clear()
+
+    def agent_is_alive(self) -> bool:
+        """Whether the site's agent works."""
+        return agent_status(SiteFolder(self.site)).running
+
+    def _end_idle_launchers_soon(self) -> None:
+        settings = self.site / "settings.yml"
+        settings.write_text(settings.read_text().replace("idle_ttl_sec: 60", "idle_ttl_sec: 10"))
+
+    def _end_processes_of_site(self) -> None:
+        """Ends launchers that nobody was left to end, for example after the agent was killed."""
+        left = [process for process in psutil.process_iter() if self._belongs_to_site(process)]
+        for process in left:
+            _signal(process, kill=False)
+        _, alive = psutil.wait_procs(left, timeout=AGENT_STOP_SEC / 3)
+        for process in alive:
+            _signal(process, kill=True)
+        psutil.wait_procs(alive, timeout=5)
+
+    def _belongs_to_site(self, process: psutil.Process) -> bool:
+        try:
+            return process.environ().get("BALSAM_SITE_PATH") == str(self.site)
+        except psutil.Error:
+            return False
+
+    def _balsam(self, *words: str, folder: Path | None = None) -> str:
+        """Runs one `balsam` command; raises CommandFailed with its words."""
+        done = subprocess.run(
+            [sys.executable, "-m", "balsam.cli.main", *words],
+            cwd=folder or self.folder,
+            env={**os.environ, "BALSAM_CLIENT_PATH": str(self.login)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise CommandFailed(f"balsam {' '.join(words)}: {(done.stderr or done.stdout).strip()}")
+        return done.stdout
+
+
+def _signal(process: psutil.Process, kill: bool) -> None:
+    try:
+        process.kill() if kill else process.terminate()
+    except psutil.Error:
+        return

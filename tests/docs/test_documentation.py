@@ -1,0 +1,108 @@
+"""What the documentation shows works: its commands and scripts are run in an empty home, in their order.
+
+In `console` blocks, lines with `$ ` are commands; lines below are expected in what the command says. A
+`python` block is a file with the name in its first line. Lines of `sh` blocks that call make are checked by
+`make --dry-run`; the other `sh` lines fetch the project itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+TIMEOUT_SEC = 300
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Kind and text of each fenced block."""
+    return BLOCK.findall(page.read_text())
+
+
+def script(page: Path) -> str:
+    """A bash script that does what a reader of the page does; ends at the first command that fails."""
+    lines = ["set -eu"]
+    for kind, text in blocks(page):
+        if kind == "python":
+            name = text.splitlines()[0].removeprefix("# ")
+            lines.append(f"cat > {shlex.quote(name)} <<'END_OF_FILE'\n{text}END_OF_FILE")
+        elif kind == "console":
+            lines += [_checked(command, expected) for command, expected in commands(text)]
+    return "\n".join(lines) + "\n"
+
+
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command with the lines that are shown below it."""
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, *expected = part.splitlines()
+        yield command, expected
+
+
+def _checked(command: str, expected: list[str]) -> str:
+    tell = f"echo; echo {shlex.quote('$ ' + command)}"
+    if command.startswith("cd "):
+        return f"{tell}; {command}"
+    checks = [f'grep -qF -- {shlex.quote(line)} "$HOME/said"' for line in expected]
+    return "\n".join(
+        [
+            f'{tell}; {command} > "$HOME/said" 2>&1 || {{ cat "$HOME/said"; exit 1; }}',
+            'cat "$HOME/said"',
+            *checks,
+        ]
+    )
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of somebody who has just installed Balsam; nothing of theirs runs afterwards."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"HOME": str(tmp_path), "PATH": path, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    yield environment
+    for site in tmp_path.glob("*/.balsam-site"):
+        subprocess.run(["balsam", "site", "stop"], cwd=site.parent, env=environment, check=False)
+    subprocess.run(["balsam", "server", "stop"], cwd=tmp_path, env=environment, check=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_scripts_work(page: Path, reader: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", script(page)],
+        cwd=tmp_path,
+        env=reader,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT_SEC,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_blocks_are_of_a_known_kind(page: Path) -> None:
+    assert {kind for kind, _ in blocks(page)} <= {"console", "python", "sh", "yaml", "text"}
+
+
+def test_make_targets_that_are_shown_exist() -> None:
+    text = "\n".join(page.read_text() for page in PAGES)
+    targets = set(re.findall(r"\bmake ([a-z-]+)\b", text)) & {"demo", "test", "check", "clean"}
+    assert {"demo", "test", "check"} <= targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=PROJECT, check=True, capture_output=True)
