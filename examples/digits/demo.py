@@ -6,6 +6,7 @@ stops what it started. What it made stays in .demo/ until `make clean`.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import signal
@@ -20,37 +21,36 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from balsam import analytics
+from balsam.api import Job, JobState, Site
+from balsam.client.errors import ClientError
+from balsam.client.login import load_login
+from balsam.client.transport import Client
+from balsam.core.states import DONE_STATES
+from balsam.sdk.context import default_client, use_client
+from examples.digits import report
+from examples.digits.apps import SITE
+from examples.digits.campaign import Campaign, Setting, settings, submit_jobs
+from examples.digits.stack import CommandFailed, Stack
+from examples.digits.watch import CampaignStuck, Watch, end_allocations
+
 PROJECT = Path(__file__).resolve().parents[2]
-FOLDER = PROJECT / ".demo"
-# Before Balsam's modules look for a login, and matplotlib for its caches.
-os.environ["BALSAM_CLIENT_PATH"] = str(FOLDER / "client.yml")
-os.environ.setdefault("MPLCONFIGDIR", str(FOLDER / "matplotlib"))
-os.environ.pop("BALSAM_SITE_PATH", None)
-
-from balsam import analytics  # noqa: E402
-from balsam.api import Job, JobState, Site  # noqa: E402
-from balsam.client.errors import ClientError  # noqa: E402
-from balsam.client.login import load_login  # noqa: E402
-from balsam.client.transport import Client  # noqa: E402
-from balsam.core.states import DONE_STATES  # noqa: E402
-from balsam.sdk.context import default_client, use_client  # noqa: E402
-from examples.digits import report  # noqa: E402
-from examples.digits.apps import SITE  # noqa: E402
-from examples.digits.campaign import Campaign, submit_jobs  # noqa: E402
-from examples.digits.stack import CommandFailed, Stack  # noqa: E402
-from examples.digits.watch import CampaignStuck, Watch, end_allocations  # noqa: E402
-
 OUTAGE_SEC = 1.0  # after so long without an answer the server counts as dead and is started again
 
 
 def main() -> int:
     """Runs the demonstration; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m examples.digits.demo", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=PROJECT / ".demo", help="where everything is kept")
+    parser.add_argument("--small", action="store_true", help="search a quarter of the settings")
+    options = parser.parse_args()
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
-    stack = Stack(FOLDER)
+    stack = Stack(options.folder.absolute())
+    _set_environment(stack)
     try:
-        with _alone(FOLDER):
-            run(stack, console)
+        with _alone(stack.folder):
+            run(stack, settings(every=4 if options.small else 1), console)
         return 0
     except KeyboardInterrupt:
         console.print("Interrupted: stopping what was started.")
@@ -65,7 +65,7 @@ def main() -> int:
         stack.stop()
 
 
-def run(stack: Stack, console: Console) -> None:
+def run(stack: Stack, search: list[Setting], console: Console) -> None:
     """One campaign, from starting the server to the report."""
     console.print(f"Starting a server, a site and its agent in {stack.folder} ...")
     stack.start(SITE)
@@ -74,7 +74,7 @@ def run(stack: Stack, console: Console) -> None:
     site = Site.objects.get(name=SITE)
     end_allocations(site.id)  # of a demonstration that was killed
     try:
-        campaign = submit_jobs(name)
+        campaign = submit_jobs(name, search)
         console.print(f"Submitted {len(campaign.jobs) + 1} jobs of campaign {name}.")
         _watch(stack, campaign, site.id, console)
         console.print()
@@ -82,6 +82,13 @@ def run(stack: Stack, console: Console) -> None:
     finally:
         end_allocations(site.id)
     show(stack, campaign, console)
+
+
+def _set_environment(stack: Stack) -> None:
+    """For Balsam and matplotlib in this process and those that it starts."""
+    os.environ["BALSAM_CLIENT_PATH"] = str(stack.login)
+    os.environ.setdefault("MPLCONFIGDIR", str(stack.folder / "matplotlib"))
+    os.environ.pop("BALSAM_SITE_PATH", None)
 
 
 def _watch(stack: Stack, campaign: Campaign, site_id: int, console: Console) -> None:
@@ -102,7 +109,7 @@ def _watch(stack: Stack, campaign: Campaign, site_id: int, console: Console) -> 
 def explain_and_remove_blocked(campaign: Campaign, console: Console) -> None:
     """Shows why one job can never run, and removes it."""
     why = default_client().get(f"/jobs/{campaign.blocked.id}/why")["sentence"]
-    console.print(f"balsam job why {campaign.blocked.id}\n  {why}", markup=False)
+    console.print(f"balsam job why {campaign.blocked.id}\n  {why}", markup=False, soft_wrap=True)
     campaign.blocked.delete()
     console.print("  (removed: nothing else would ever have happened to it)\n")
 
@@ -143,7 +150,7 @@ class AlreadyRuns(Exception):
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import psutil
 from balsam.runtime.site_folder import SiteFolder
 from balsam.site.processes import agent_status
 
-AGENT_STOP_SEC = 30.0
+LAUNCHER_STOP_SEC = 10.0
 
 
 class CommandFailed(Exception):
@@ -26,6 +26,7 @@ class Stack:
 
     folder: Path
     started: set[str] = field(default_factory=set)
+    begun: float = field(default_factory=time.time)
 
     @property
     def login(self) -> Path:
@@ -41,7 +42,7 @@ class Stack:
 
     def start(self, site_name: str) -> None:
         """Starts the server and the agent; makes the site at the first time."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.start_server()
         if not (self.site / ".balsam-site").exists():
             self._balsam("site", "init", str(self.site), "--name", site_name)
@@ -61,7 +62,7 @@ class Stack:
         """Stops what `start` and the restarts since then have started, the agent first."""
         if "agent" in self.started and (self.site / "balsam-service.pid").exists():
             self._balsam("site", "stop", folder=self.site)
-        self._end_processes_of_site()
+        self._end_launchers()
         if "server" in self.started:
             self._balsam("server", "stop", "--data", str(self.server))
         self.started.clear()
@@ -74,19 +75,24 @@ class Stack:
         settings = self.site / "settings.yml"
         settings.write_text(settings.read_text().replace("idle_ttl_sec: 60", "idle_ttl_sec: 10"))
 
-    def _end_processes_of_site(self) -> None:
+    def _end_launchers(self) -> None:
         """Ends launchers that nobody was left to end, for example after the agent was killed."""
-        left = [process for process in psutil.process_iter() if self._belongs_to_site(process)]
+        left = [process for process in psutil.process_iter() if self._is_own_launcher(process)]
         for process in left:
             _signal(process, kill=False)
-        _, alive = psutil.wait_procs(left, timeout=AGENT_STOP_SEC / 3)
+        _, alive = psutil.wait_procs(left, timeout=LAUNCHER_STOP_SEC)
         for process in alive:
             _signal(process, kill=True)
-        psutil.wait_procs(alive, timeout=5)
+        psutil.wait_procs(alive, timeout=LAUNCHER_STOP_SEC)
 
-    def _belongs_to_site(self, process: psutil.Process) -> bool:
+    def _is_own_launcher(self, process: psutil.Process) -> bool:
+        """Of this demonstration's site, and begun while it ran: nobody else's process is touched."""
         try:
-            return process.environ().get("BALSAM_SITE_PATH") == str(self.site)
+            return (
+                process.create_time() >= self.begun
+                and any(word.startswith("balsam.launcher") for word in process.cmdline())
+                and process.environ().get("BALSAM_SITE_PATH") == str(self.site)
+            )
         except psutil.Error:
             return False
 
@@ -95,7 +101,6 @@ class Stack:
         done = subprocess.run(
             [sys.executable, "-m", "balsam.cli.main", *words],
             cwd=folder or self.folder,
-            env={**os.environ, "BALSAM_CLIENT_PATH": str(self.login)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

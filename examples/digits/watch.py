@@ -14,7 +14,7 @@ from balsam.core.states import DONE_STATES, BatchJobState
 from examples.digits.campaign import LANES, Campaign, submit_allocation
 from examples.digits.stack import CommandFailed, Stack
 
-SECOND_LANE_AFTER_JOBS = 15
+SECOND_LANE_AFTER = 0.1  # of all jobs
 POLL_SEC = 0.5
 GIVE_UP_SEC = 600.0
 SETTLE_SEC = 30.0
@@ -25,9 +25,9 @@ class CampaignStuck(Exception):
     """The campaign did not end in time."""
 
 
-def lanes_to_submit(work: Iterable[str], active: Iterable[str], num_done: int) -> list[str]:
-    """Lanes with work and without an allocation; the second lane opens once some jobs are done."""
-    opened = LANES if num_done >= SECOND_LANE_AFTER_JOBS else LANES[:1]
+def lanes_to_submit(work: Iterable[str], active: Iterable[str], done: float) -> list[str]:
+    """Lanes with work and without an allocation; the second opens once a part of the jobs is done."""
+    opened = LANES if done >= SECOND_LANE_AFTER else LANES[:1]
     return [lane for lane in opened if lane in set(work) and lane not in set(active)]
 
 
@@ -83,7 +83,9 @@ class Watch:
         if len(jobs) - len(open_jobs) > self.num_done:
             self.num_done = len(jobs) - len(open_jobs)
             self.tries = Counter(dict.fromkeys(self.tries, 1))
-        for lane in lanes_to_submit({job.tags["lane"] for job in open_jobs}, active, self.num_done):
+        for lane in lanes_to_submit(
+            {job.tags["lane"] for job in open_jobs}, active, self.num_done / len(mine)
+        ):
             self._submit(lane)
         return not open_jobs
 

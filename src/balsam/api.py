@@ -20,7 +20,8 @@ from balsam.sdk.transfers import TransferItem
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
-    from balsam.config import ClientSettings, SiteConfig
+    from balsam.config import ClientSettings as ClientSettings
+    from balsam.config import SiteConfig as SiteConfig
 
     client: Client
     site_config: SiteConfig | None
@@ -31,7 +32,6 @@ __all__ = [
     "ApplicationDefinition",
     "BatchJob",
     "BatchJobPartition",
-    "ClientSettings",
     "EventLog",
     "Job",
     "JobMode",
@@ -39,7 +39,6 @@ __all__ = [
     "JobTransferItem",
     "Session",
     "Site",
-    "SiteConfig",
     "TransferDirection",
     "TransferItem",
     "TransferSlot",
@@ -47,18 +46,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Made when first asked for: they read files, and most scripts need none of them."""
-    if name == "client":
-        from balsam.sdk.context import default_client
+if not TYPE_CHECKING:  # the names above tell a type checker what there is
 
-        return default_client()
-    if name in ("ClientSettings", "SiteConfig"):
-        from balsam import config
+    def __getattr__(name: str) -> Any:
+        """Made when first asked for: they read files, and most scripts need none of them."""
+        if name == "client":
+            from balsam.sdk.context import default_client
 
-        return getattr(config, name)
-    if name == "site_config":
-        from balsam.config import current_site_config
+            return default_client()
+        if name in ("ClientSettings", "SiteConfig"):
+            from balsam import config
 
-        return current_site_config()
-    raise AttributeError(f"module 'balsam.api' has no attribute {name!r}")
+            return getattr(config, name)
+        if name == "site_config":
+            from balsam.config import current_site_config
+
+            return current_site_config()
+        raise AttributeError(f"module 'balsam.api' has no attribute {name!r}")

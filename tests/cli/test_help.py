@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -43,12 +43,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_help_is_answered_at_once() -> None:
-    def seconds() -> float:
-        begin = time.monotonic()
+    def cpu_seconds() -> float:
+        """Of one call; the time on a clock would tell how busy the machine is."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "balsam.cli.main", "--help"], capture_output=True, check=True)
-        return time.monotonic() - begin
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
-    assert min(seconds() for _ in range(5)) < 0.25
+    assert min(cpu_seconds() for _ in range(5)) < 0.25
 
 
 @pytest.mark.parametrize("name", COMMANDS)

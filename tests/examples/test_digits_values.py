@@ -14,20 +14,18 @@ from examples.digits.watch import lanes_to_submit
 
 
 @pytest.mark.parametrize(
-    ("work", "active", "num_done", "wanted"),
+    ("work", "active", "done", "wanted"),
     [
-        ("ab", "", 0, ["a"]),
-        ("ab", "a", 3, []),
-        ("ab", "a", 15, ["b"]),
-        ("ab", "", 100, ["a", "b"]),
-        ("b", "", 100, ["b"]),
-        ("", "", 150, []),
+        ("ab", "", 0.0, ["a"]),
+        ("ab", "a", 0.05, []),
+        ("ab", "a", 0.1, ["b"]),
+        ("ab", "", 0.6, ["a", "b"]),
+        ("b", "", 0.6, ["b"]),
+        ("", "", 1.0, []),
     ],
 )
-def test_lanes_get_nodes_while_they_have_work(
-    work: str, active: str, num_done: int, wanted: list[str]
-) -> None:
-    assert lanes_to_submit(work, active, num_done) == wanted
+def test_lanes_get_nodes_while_they_have_work(work: str, active: str, done: float, wanted: list[str]) -> None:
+    assert lanes_to_submit(work, active, done) == wanted
 
 
 def test_the_search_is_about_150_settings_of_five_families_and_no_two_alike() -> None:

@@ -1,4 +1,4 @@
-"""A site with real launcher processes, for tests: submits jobs as a user, starts, stops and kills launchers."""
+"""A site with real launcher processes, for tests: submits jobs as a user, starts and kills launchers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Pilot:
     def submit(self, app_id: int, count: int = 1, workdir: str = "w", **fields: Any) -> list[int]:
         """Ids of new jobs, workdirs numbered."""
         rows = [{"app_id": app_id, "workdir": f"{workdir}/{n}", **fields} for n in range(count)]
-        return [row["id"] for row in self.client.post("/jobs/", rows)]
+        return [int(row["id"]) for row in self.client.post("/jobs/", rows)]
 
     def rows(self, ids: Sequence[int]) -> list[Row]:
         found = []
@@ -104,14 +104,15 @@ class Pilot:
 
     def walk(self, job_id: int) -> list[str]:
         """States that a job has entered, oldest first."""
-        return [event["to_state"] for event in self.events(job_id)]
+        return [str(event["to_state"]) for event in self.events(job_id)]
 
     def events(self, job_id: int) -> list[Row]:
         found: list[Row] = self.client.get("/events/", {"job_id": job_id})["results"]
         return sorted(found, key=lambda event: event["id"])
 
     def output(self, job_id: int) -> str:
-        return (self.site.data_path / self.row(job_id)["workdir"] / "job.out").read_text()
+        path: Path = self.site.data_path / self.row(job_id)["workdir"] / "job.out"
+        return path.read_text()
 
     def wait_done(self, ids: Sequence[int], timeout: float = 20.0) -> list[Row]:
         """The jobs, all of them finished or failed."""

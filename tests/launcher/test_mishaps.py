@@ -1,4 +1,4 @@
-"""Launchers that are killed, frozen or cut off, and servers that go away: every job ends once, none is lost."""
+"""Launchers killed, frozen or cut off, and servers that go away: every job ends once, none is lost."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from balsam.api import App, AppParameter, ApplicationDefinition, Job, JobState, Site, TransferSlot
+from balsam.api import App, ApplicationDefinition, AppParameter, Job, JobState, Site, TransferSlot
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
 from balsam.sdk.command_template import TemplateError

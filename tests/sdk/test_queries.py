@@ -60,7 +60,7 @@ def test_slices_and_indices(make_jobs: MakeJobs) -> None:
     with pytest.raises(AssertionError):
         query[-3:]
     with pytest.raises(ValueError, match="slice"):
-        query[1:3].filter(id=1)  # type: ignore[union-attr]
+        query[1:3].filter(id=1)
 
 
 def test_len_bool_count_first(make_jobs: MakeJobs) -> None:
@@ -146,9 +146,9 @@ def test_update_and_delete_of_a_query_and_of_a_slice(make_jobs: MakeJobs) -> Non
     by_id = Job.objects.all().order_by("id")
     assert Job.objects.filter(id=ids(jobs)[:2]).update(tags={"a": "b"}, num_nodes=2) == 2
     assert ids(Job.objects.filter(tags={"a": "b"})) == ids(jobs)[:2]
-    assert by_id[3:].update(data={"n": 1}) == 2  # type: ignore[union-attr]
+    assert by_id[3:].update(data={"n": 1}) == 2
     assert [job.data for job in by_id.all()] == [{}, {}, {}, {"n": 1}, {"n": 1}]
-    by_id.all()[1:3].delete()  # type: ignore[union-attr]
+    by_id.all()[1:3].delete()
     assert ids(Job.objects.all()) == [jobs[0].id, jobs[3].id, jobs[4].id]
     assert Job.objects.filter(state="FAILED").update(priority=1) == 0
     with pytest.raises(TypeError, match=r"'prioritee'.*'priority'"):
@@ -210,7 +210,7 @@ def test_every_job_filter(make_jobs: MakeJobs, hello: Apps, lab: Site) -> None:
         ({"tags": {"exp": "one", "n": 1}}, []),
         ({"id": None, "tags": None}, [*jobs, child]),
     ):
-        found = Job.objects.filter(**filters)  # type: ignore[arg-type]
+        found = Job.objects.filter(**filters)
         assert ids(found) == sorted(ids(expected)), filters
         assert found.count() == len(expected), filters
 
@@ -231,7 +231,7 @@ def test_every_site_and_app_filter(hello: Apps, lab: Site) -> None:
         {"site_path": "me/lab"},
         {"site_name": "lab"},
     ):
-        assert App.objects.get(**filters).id == hello.__app_id__  # type: ignore[arg-type]
+        assert App.objects.get(**filters).id == hello.__app_id__
     assert App.objects.filter(site_name="other").count() == 0
 
 
@@ -254,7 +254,7 @@ def test_every_batch_job_filter(lab: Site) -> None:
         ({"end_time_after": now}, [one]),
         ({"filter_tags": {"experiment": "foo"}}, [one]),
     ):
-        assert ids(BatchJob.objects.filter(**filters)) == ids(expected), filters  # type: ignore[arg-type]
+        assert ids(BatchJob.objects.filter(**filters)) == ids(expected), filters
     assert BatchJob.objects.filter(start_time_after=now - hour).order_by("-start_time")[0].id == one.id
 
 
@@ -280,7 +280,7 @@ def test_every_event_filter(make_jobs: MakeJobs, lab: Site) -> None:
         {"tags": {"experiment": "foo"}, "to_state": "RUNNING"},
         {"site_id": lab, "to_state": "RUNNING"},
     ):
-        assert EventLog.objects.get(**filters).id == event.id, filters  # type: ignore[arg-type]
+        assert EventLog.objects.get(**filters).id == event.id, filters
     assert EventLog.objects.filter(job_id=[1, 2], batch_job_id=123, scheduler_id=457).count() == 0
     assert EventLog.objects.filter(timestamp_after=datetime.utcnow() - day).count() == 5
     assert EventLog.objects.filter(timestamp_before=datetime.utcnow() - day).count() == 0
@@ -309,7 +309,7 @@ def test_every_transfer_filter(lab: Site) -> None:
         {"job_state": "READY"},
         {"tags": {"a": "b"}},
     ):
-        assert TransferItem.objects.get(**filters).id == item.id, filters  # type: ignore[arg-type]
+        assert TransferItem.objects.get(**filters).id == item.id, filters
     assert TransferItem.objects.filter(direction="out").count() == 0
     assert TransferItem.objects.filter(job_id=job.id).update(state="active") == 1
 

@@ -87,7 +87,7 @@ def test_an_empty_query_gives_empty_lists(lab: Site) -> None:
 def test_a_slice_is_refused_with_the_reason(lab: Site) -> None:
     for report in (throughput_report, utilization_report):
         with pytest.raises(ValueError, match="slice"):
-            report(EventLog.objects.all()[:100])  # type: ignore[operator, arg-type]
+            report(EventLog.objects.all()[:100])
     with pytest.raises(ValueError, match="slice"):
         available_nodes(BatchJob.objects.all()[1:])
     with pytest.raises(ValueError, match="'JOB_FINISH'"):
@@ -130,7 +130,7 @@ def test_reference_of_available_nodes() -> None:
             start_time=at(start), end_time=None if end is None else at(end), num_nodes=nodes
         )
 
-    waiting = SimpleNamespace(start_time=None, end_time=None, num_nodes=9)
+    waiting: Any = SimpleNamespace(start_time=None, end_time=None, num_nodes=9)
     told = available_nodes([allocation(0, 10, 4), waiting, allocation(5, 15, 2)])
     assert told == ([at(0), at(5), at(10), at(15)], [4, 6, 2, 0])
     assert available_nodes([allocation(0, None, 4)])[1] == [4, 4]

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import httpx
 import pytest
 
 from balsam.api import ApplicationDefinition, Job, JobState
@@ -39,10 +41,11 @@ def test_result_comes_as_soon_as_the_job_ends(make_jobs: MakeJobs, background: T
     jobs = make_jobs(4)
     with pytest.raises(TimeoutError):  # the stream is up from here on
         jobs[0].result(timeout=0.05)
+    feed = jobs[0].client().feed()
     waits = []
     for job in jobs[1:]:
         promise = background.submit(_result_and_when, job)
-        wait_until(lambda: job.client().feed().connected.is_set() and len(job.client().feed()._subscriptions))
+        wait_until(lambda: feed.num_waiters)
         finish(job, job.id)
         ended = time.monotonic()
         value, known = promise.result(timeout=5)
@@ -158,12 +161,35 @@ def test_waiters_of_one_client_share_one_stream(make_jobs: MakeJobs, background:
     jobs = make_jobs(4)
     promises = [background.submit(job.result, 10) for job in jobs]
     feed = jobs[0].client().feed()
-    wait_until(lambda: len(feed._subscriptions) == 4)
-    streams = [thread for thread in threading.enumerate() if thread is feed._thread]
-    assert len(streams) == 1
+    wait_until(lambda: feed.num_waiters == 4)
+    assert [thread.name for thread in threading.enumerate()].count("balsam-feed") == 1
     for job in jobs:
         finish(job, job.id)
     assert [promise.result(timeout=10) for promise in promises] == [job.id for job in jobs]
+
+
+class NoStream(httpx.BaseTransport):
+    """A server without a stream, on which a job ends when it is looked at for the third time."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row, self.looks = row, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/stream":
+            return httpx.Response(404, json={"error": "Not found"})
+        self.looks += 1
+        state = "JOB_FINISHED" if self.looks >= 3 else "RUNNING"
+        return httpx.Response(200, json={"results": [{**self.row, "state": state}]})
+
+
+def test_without_a_stream_polling_finds_out(make_jobs: MakeJobs, caplog: pytest.LogCaptureFixture) -> None:
+    row = make_jobs(1)[0]._row
+    with Client("http://server", transport=NoStream(row)) as client:
+        job = Job.from_row(row, client)
+        start = time.monotonic()
+        assert Job.objects.using(client).wait([job], timeout=10, poll_interval=0.02).done == [job]
+    assert time.monotonic() - start < 2
+    assert "is given up" in caplog.text
 
 
 def test_jobs_of_two_users_are_awaited_together(new_user: Callable[[], User]) -> None:

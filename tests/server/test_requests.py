@@ -75,6 +75,8 @@ def test_a_site_token_sees_its_site_only_and_can_be_revoked(
             agent.get(f"/apps/{there.app['id']}")
         with pytest.raises(ServerRefused, match="site's token"):
             agent.post("/sites/", {"name": "new", "path": "/x"})
+        [listed] = [row for row in client.get("/auth/site-tokens") if row["id"] == made["id"]]
+        assert listed["revoked"] is None and "token" not in listed
         client.delete(f"/auth/site-tokens/{made['id']}")
         with pytest.raises(AuthError):
             agent.get("/jobs/")

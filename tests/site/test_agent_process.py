@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from balsam.site.processes import agent_command, agent_status, start_agent, stop_agent
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
@@ -153,3 +155,24 @@ def test_the_agents_log_is_private_to_the_site_folder(bench: Bench) -> None:
     assert report.log_path is not None
     assert report.log_path.parent == bench.site.log_path
     assert report.log_path.name.startswith("service_") and Path(report.log_path).exists()
+
+
+def test_stop_is_quick_while_the_server_hangs(own_bench: Bench, embedded: EmbeddedServer) -> None:
+    own_bench.start()
+    own_bench.await_state(own_bench.ask(num_nodes=99), "submit_failed")
+    assert embedded.process is not None
+    server = psutil.Process(embedded.process.pid)
+    server.suspend()
+    try:
+        began = time.monotonic()
+        assert stop_agent(own_bench.site).stopped
+        assert time.monotonic() - began < 3.0
+    finally:
+        server.resume()
+    assert not own_bench.site.pid_path.exists()
+
+
+def test_sections_that_nobody_serves_are_said(bench: Bench) -> None:
+    bench.site.settings_path.write_text("elastic_queue: {min_num_nodes: 1}")
+    bench.start()
+    assert "has a section elastic_queue, and this version does nothing with it yet" in bench.log()

@@ -50,6 +50,12 @@ def test_an_allocation_that_fails_shows_the_end_of_its_output(running: Bench) ->
     assert done["status_info"]["error"] == "the module is missing"
 
 
+def test_whatever_an_allocation_prints_its_end_is_reported(running: Bench) -> None:
+    running.template(r"""printf 'a\0b\xff'; head -c 20000 /dev/zero | tr '\0' x; exit 1""")
+    done = running.await_state(running.ask(), "finished")
+    assert done["cause"] == "exit 1" and done["status_info"]["error"].endswith("xxx")
+
+
 def test_what_can_not_be_submitted_is_refused_with_a_sentence(running: Bench) -> None:
     failed = running.await_state(running.ask(queue="fast"), "submit_failed")
     assert failed["status_info"]["error"] == "this site has no queue 'fast'; it has local"

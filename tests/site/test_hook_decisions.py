@@ -11,8 +11,9 @@ from balsam.client.errors import ServerUnreachable
 from balsam.core.states import JobState
 from balsam.runtime.worker_pool import Kind, Reply
 from balsam.site import hooks
-from balsam.site.processing import room_for
+from balsam.site.processing import acquire_gap, room_for
 from balsam.site.services import LONGEST_RETRY_SEC, Bell, Outage, Stop, restart_pause, retry_pause
+from balsam.site.wire_text import storable
 
 J = JobState
 APP = {"id": 4, "name": "App", "serialized_class": "", "hooks": None, "isolate": False}
@@ -100,6 +101,16 @@ def test_jobs_are_asked_for_in_good_portions(depth: int, in_hand: int, room: int
 
 def test_one_request_never_asks_for_more_than_the_server_gives() -> None:
     assert room_for(10_000, 0) == 2_048
+
+
+def test_rings_in_vain_slow_the_requests_down_to_one_a_second() -> None:
+    gaps = [acquire_gap(n) for n in range(60)]
+    assert gaps == sorted(gaps) and gaps[0] < 0.05 and gaps[-1] == 1.0
+
+
+def test_texts_are_made_storable() -> None:
+    assert storable("a\0b\ud800") == "a\ufffdb?"
+    assert storable("x" * 10, 3) == "xxx"
 
 
 def test_retries_slow_down_to_a_few_seconds_and_no_further() -> None:

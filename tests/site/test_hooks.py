@@ -46,9 +46,9 @@ def pids_in(workdir: Path) -> list[int]:
 
 def test_a_hook_runs_in_the_jobs_workdir_and_its_output_goes_to_balsam_log(running: Bench) -> None:
     def preprocess(self: Any) -> None:
-        import os
+        from pathlib import Path
 
-        print("said in", os.getcwd())
+        print("said in", Path().resolve())
         self.job.data = {"seen": self.job.tags["who"]}
 
     (job_id,) = running.jobs(running.app(preprocess=preprocess), tags={"who": "me"})
@@ -123,9 +123,7 @@ def test_a_worker_that_somebody_killed_does_not_fail_the_job(running: Bench) -> 
 
 def test_a_change_that_the_server_can_not_take_fails_only_its_own_job(running: Bench) -> None:
     def preprocess(self: Any) -> None:
-        self.job.data = {"x": "a\\x00b" if self.job.tags["bad"] == "1" else "ok"}
-        if self.job.tags["bad"] == "1":
-            self.job.data = {"x": chr(0)}
+        self.job.data = {"x": chr(0) if self.job.tags["bad"] == "1" else "ok"}
 
     app_id = running.app(preprocess=preprocess)
     good = running.jobs(app_id, 20, tags={"bad": "0"})
@@ -147,10 +145,6 @@ def test_results_of_a_steady_stream_reach_the_server_at_once(running: Bench) -> 
     wait_until(lambda: running.states(jobs).count("PREPROCESSED") > 3, 10.0, running.log)
     assert running.states(jobs).count("PREPROCESSED") < 90
     running.await_states(jobs, "PREPROCESSED")
-    lags = []
-    for event in running.client.get("/events/", {"job_id": jobs, "to_state": "PREPROCESSED"})["results"]:
-        lags.append(event["timestamp"])
-    assert len(lags) == len(jobs)
 
 
 def test_a_changed_app_is_used_for_the_next_job(running: Bench) -> None:
@@ -212,6 +206,7 @@ def test_a_session_that_was_lost_is_replaced_and_running_hooks_count(running: Be
     wait_until(lambda: pids_in(running.workdir(job_id)), 10.0, running.log)
     session_id = running.job(job_id)["session_id"]
     running.client.delete(f"/sessions/{session_id}")
+    running.jobs(running.app(preprocess=writes_a_line))  # makes the agent ask for jobs
     wait_until(lambda: running.job(job_id)["session_id"] not in (None, session_id), 40.0, running.log)
     (running.workdir(job_id).parent / "go").touch()
     running.await_states([job_id], "PREPROCESSED")

@@ -41,6 +41,7 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
         started = start_for_user(None)
         click.echo(f"You had no login: a server of your own is running at {started.status.url}")
         click.echo(f"  data: {started.status.data}\n  stop: {stop_command(None)}")
+        connect(click.get_current_context())
     folder = create_site_folder(
         path, name or path.name, default_client(), ca_file=login.ca_file if login else None, machine=machine
     )

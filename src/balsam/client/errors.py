@@ -2,6 +2,7 @@
 
 ClientError
 ├── ServerUnreachable   no answer in time, or nobody listens there (also a TimeoutError)
+│   └── ServerUntrusted its certificate is not of an authority that this machine trusts
 ├── ServerRefused       any 4xx: raised at once, with the server's sentence
 │   ├── AuthError       401: the login has expired
 │   ├── NotFoundError   404: no such object, or somebody else's
@@ -20,12 +21,17 @@ class ClientError(Exception):
 class ServerUnreachable(ClientError, TimeoutError):
     """Nobody answered at the URL within the time given to retries."""
 
+    remedy = "check that it runs (`balsam server status`) and that this machine can reach it"
+
     def __init__(self, api_root: str, reason: str) -> None:
-        super().__init__(
-            f"no answer from the Balsam server at {api_root} ({reason}): "
-            "check that it runs (`balsam server status`) and that this machine can reach it"
-        )
+        super().__init__(f"no answer from the Balsam server at {api_root} ({reason}): {self.remedy}")
         self.api_root = api_root
+
+
+class ServerUntrusted(ServerUnreachable):
+    """Its certificate is not signed by an authority that is known here; asking again will not help."""
+
+    remedy = "if its authority is a private one, log in with `balsam login --ca-file FILE`"
 
 
 class ServerRefused(ClientError):

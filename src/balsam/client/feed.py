@@ -48,7 +48,8 @@ class Subscription:
         return self._feed.connected.is_set()
 
     def wait_until_live(self, timeout: float) -> None:
-        self._feed.connected.wait(min(CONNECT_SEC, max(0.0, timeout)))
+        """Returns when the stream is up, or seen to be down: what ends from then on gives a hint."""
+        self._feed.tried.wait(min(CONNECT_SEC, max(0.0, timeout)))
 
     def offer(self, hint: Hint) -> None:
         relevant = None if hint is None else hint & self._job_ids
@@ -72,7 +73,13 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
         self._thread: threading.Thread | None = None
         self._idle_since = time.monotonic()
+        self._closing = threading.Event()
         self.connected = threading.Event()
+        self.tried = threading.Event()  # whether it is known that the stream is up or down
+
+    @property
+    def num_waiters(self) -> int:
+        return len(self._subscriptions)
 
     def subscribe(self, job_ids: Iterable[int]) -> Subscription:
         return Subscription(self, job_ids)
@@ -81,6 +88,7 @@ class Feed:
         with self._lock:
             self._subscriptions.add(subscription)
             if self._thread is None:
+                self.tried.clear()
                 self._thread = threading.Thread(target=self._run, name="balsam-feed", daemon=True)
                 self._thread.start()
 
@@ -89,14 +97,20 @@ class Feed:
             self._subscriptions.discard(subscription)
             self._idle_since = time.monotonic()
 
+    def close(self) -> None:
+        """Ends the thread when it next hears from the server."""
+        self._closing.set()
+
     def _run(self) -> None:
         try:
-            for message in follow(self._client, "/stream", {"to_state": sorted(DONE_STATES)}):
+            ends = {"to_state": sorted(DONE_STATES)}
+            for message in follow(self._client, "/stream", ends, self._closing):
                 self._dispatch(message)
                 if self._retire_if_idle():
                     return
         except Exception:  # the top of a thread: waiters go on by polling
-            log.exception("the stream of %s is given up", self._client.api_root)
+            if not self._closing.is_set():  # a connection that is closed under its reader fails somehow
+                log.exception("the stream of %s is given up", self._client.api_root)
             self._retire()
 
     def _dispatch(self, message: ServerSentEvent) -> None:
@@ -104,9 +118,11 @@ class Feed:
             self._offer(frozenset(event["job_id"] for event in message.data))
         elif message.name == "cut":
             self.connected.clear()
+            self.tried.set()
             self._offer(None)
         elif message.name in ("hello", "reset"):
             self.connected.set()
+            self.tried.set()
             self._offer(None)
 
     def _offer(self, hint: Hint) -> None:
@@ -126,3 +142,4 @@ class Feed:
         with self._lock:
             self._thread = None
             self.connected.clear()
+            self.tried.set()

@@ -17,7 +17,14 @@ import orjson
 
 from balsam.client import retry, sse
 from balsam.client.encoding import json_body, query_pairs
-from balsam.client.errors import AuthError, NotFoundError, ServerFault, ServerRefused, ServerUnreachable
+from balsam.client.errors import (
+    AuthError,
+    NotFoundError,
+    ServerFault,
+    ServerRefused,
+    ServerUnreachable,
+    ServerUntrusted,
+)
 from balsam.client.feed import Feed
 from balsam.client.sse import ServerSentEvent
 
@@ -57,7 +64,7 @@ class Client:
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=self._timeout,
-            verify=ssl.create_default_context(cafile=str(ca_file)) if ca_file else True,
+            verify=_verification(self.api_root, ca_file),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=4.0),
             transport=transport,
         )
@@ -76,6 +83,8 @@ class Client:
         return f"Client({self.api_root!r})"
 
     def close(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
         self._http.close()
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -139,7 +148,7 @@ class Client:
         try:
             response = self._http.send(request)
         except httpx.TransportError as exc:
-            raise ServerUnreachable(self.api_root, _reason(exc)) from exc
+            raise self._unreachable(exc) from exc
         self._raise_for(response)
         return Answer(orjson.loads(response.content) if response.content else None, response.headers)
 
@@ -155,6 +164,11 @@ class Client:
         if status == 404:
             raise NotFoundError(status, sentence)
         raise ServerRefused(status, sentence)
+
+    def _unreachable(self, exc: httpx.TransportError) -> ServerUnreachable:
+        reason = str(exc) or type(exc).__name__
+        kind = ServerUntrusted if "CERTIFICATE_VERIFY_FAILED" in reason else ServerUnreachable
+        return kind(self.api_root, reason)
 
     def stream(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[ServerSentEvent]:
         """Messages of one connection, `beat`s included, until it ends; a ClientError when it breaks."""
@@ -172,7 +186,7 @@ class Client:
                     self._raise_for(response)
                 yield from sse.parse(response.iter_lines())
         except httpx.TransportError as exc:
-            raise ServerUnreachable(self.api_root, _reason(exc)) from exc
+            raise self._unreachable(exc) from exc
 
     def feed(self) -> Feed:
         """The one stream of ends of jobs that all waiters of this client share."""
@@ -180,6 +194,15 @@ class Client:
             if self._feed is None:
                 self._feed = Feed(self)
             return self._feed
+
+
+def _verification(api_root: str, ca_file: str | Path | None) -> ssl.SSLContext | bool:
+    if ca_file:
+        return ssl.create_default_context(cafile=str(ca_file))
+    if api_root.startswith("http://"):
+        # Trusts nobody: without TLS there is nothing to verify, and reading all authorities takes 0.1 s.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return True
 
 
 def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:
@@ -195,11 +218,9 @@ def _headers(method: str, has_body: bool, key: str | None) -> dict[str, str]:
 
 
 def _may_help(exc: ServerFault | ServerUnreachable) -> bool:
-    return isinstance(exc, ServerUnreachable) or retry.is_retried(exc.status)
-
-
-def _reason(exc: httpx.TransportError) -> str:
-    return str(exc) or type(exc).__name__
+    if isinstance(exc, ServerFault):
+        return retry.is_retried(exc.status)
+    return not isinstance(exc, ServerUntrusted)
 
 
 def _sentence(response: httpx.Response) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
 
-LEAD_SEC = 0.25  # work that is held ahead, at the present pace
+LEAD_SEC = 1.0  # of work is held ahead, at the present pace
+LEAD_TRIPS = 4  # ... or as much as is done during so many acquires
 WINDOW_SEC = 5.0
 
 
@@ -30,7 +31,7 @@ def wanted(view: View) -> int:
     the next acquire takes longer than they do.
     """
     slots = max(1, view.running + view.room)
-    ahead = int(view.rate * max(LEAD_SEC, 2 * view.trip_sec) + 0.5)
+    ahead = int(view.rate * max(LEAD_SEC, LEAD_TRIPS * view.trip_sec))
     ahead = min(ahead, slots * view.max_ahead_per_slot)
     if view.waiting >= view.room + (ahead + 1) // 2:
         return 0

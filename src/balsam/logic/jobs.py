@@ -22,8 +22,8 @@ from balsam.store.sites import SiteFilter
 J = JobState
 
 
-def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[int]:
-    """All of the jobs or none; returns their ids in the order of the request."""
+def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, Any]]:
+    """All of the jobs or none; returns their rows in the order of the request."""
     app_of = _apps(tx, owner, wanted)
     parent_state = _parents(tx, owner, wanted)
     locations = _locations(tx, owner, app_of)
@@ -54,7 +54,7 @@ def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[int]:
     events.insert_many(tx.conn, events_)
     for site_id in {row["site_id"] for row in rows}:
         tx.changed(owner.user_id, "events", site_id)
-    return job_ids
+    return rows
 
 
 def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[str, Any]]:
@@ -146,6 +146,9 @@ def _row(
         "owner_id": owner.user_id,
         "site_id": site_id,
         "app_id": want.app_id,
+        "session_id": None,
+        "batch_job_id": None,
+        "num_runs": 0,
         "state": state,
         "state_since": now,
         "last_update": now,
@@ -153,6 +156,8 @@ def _row(
         "tags": want.tags,
         "parent_ids": sorted(want.parent_ids),
         "serialized_parameters": want.serialized_parameters,
+        "serialized_return_value": "",
+        "serialized_exception": "",
         "parameters_json": want.parameters_json,
         "serializer": want.serializer.model_dump() if want.serializer else None,
         "data": want.data,

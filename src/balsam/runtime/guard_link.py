@@ -37,6 +37,11 @@ class GuardLink:
         """Set for every process that is to die with the owner, wherever its process group is."""
         return {guard.MARK_VARIABLE: self._mark}
 
+    @property
+    def pid(self) -> int:
+        """Of the guard's process."""
+        return self._process.pid
+
     def add(self, pgid: int) -> None:
         self._write(b"+%d\n" % pgid)
 

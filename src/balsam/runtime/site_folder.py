@@ -117,15 +117,18 @@ class SiteFolder:
         scheduler = self.settings.scheduler
         return self.path / (scheduler.job_template_path if scheduler else TEMPLATE_FILE)
 
-    def client(self, *, retry_sec: float = 30.0) -> Client:
-        """A new connection to the site's server with the site's token."""
+    def client(self, *, retry_sec: float = 30.0, timeout_sec: float | None = None) -> Client:
+        """A new connection to the site's server with the site's token.
+
+        `timeout_sec`: for connecting and for each answer, in place of the login file's.
+        """
         login = self.login
         return Client(
             login.api_root,
             login.token,
             ca_file=login.ca_file,
-            connect_timeout=login.connect_timeout,
-            read_timeout=login.read_timeout,
+            connect_timeout=timeout_sec or login.connect_timeout,
+            read_timeout=timeout_sec or login.read_timeout,
             retry_sec=retry_sec,
         )
 

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -66,8 +67,9 @@ def is_user_code(name: str, file: Path) -> bool:
         return False
     if INSTALLED_DIRS & set(file.parts):
         return False
-    return not any(file.is_relative_to(folder) for folder in _python_dirs())
+    return not str(file).startswith(_python_dirs())
 
 
-def _python_dirs() -> tuple[str, ...]:
+@cache
+def _python_dirs() -> tuple[str, str]:
     return (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))

@@ -36,6 +36,7 @@ from balsam.sdk.fields import (
 from balsam.sdk.model import DoesNotExist, Model
 from balsam.sdk.query import Manager, Query, cut
 from balsam.sdk.sites import Site
+from balsam.sdk.spelling import reject_unknown
 
 if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
@@ -193,6 +194,8 @@ class Job(Model):
     _app: type[ApplicationDefinition] | None = None
 
     def __init__(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> None:
+        creatable = [name for name, field in self.FIELDS.items() if field.use & CREATE]
+        reject_unknown("Job", options, [*creatable, "site_name", "parameters"])
         self._site_name = options.pop("site_name", None)
         self._parameters = dict(options.pop("parameters", None) or {})
         super().__init__(workdir=workdir, app_id=app_id, **options)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.sdk.context import default_client
@@ -139,8 +139,8 @@ class Query(Generic[M]):
     @overload
     def __getitem__(self, key: int) -> M: ...
     @overload
-    def __getitem__(self, key: slice) -> Self | list[M]: ...
-    def __getitem__(self, key: int | slice) -> M | Self | list[M]:
+    def __getitem__(self, key: slice) -> Self: ...
+    def __getitem__(self, key: int | slice) -> M | Self:
         if isinstance(key, int):
             assert key >= 0, "a query has no negative indices; reverse it with order_by()"
             if key < len(self._fetched):
@@ -152,7 +152,8 @@ class Query(Generic[M]):
         start, stop = key.start or 0, key.stop
         assert start >= 0 and (stop is None or stop >= 0), "a query has no negative indices"
         part = self._slice(start, stop)
-        return part if key.step is None else list(part)[:: key.step]
+        # With a step it is a plain list, as published; a type checker can't tell the two slices apart.
+        return part if key.step is None else cast(Self, list(part)[:: key.step])
 
     # ---- writing ----
 

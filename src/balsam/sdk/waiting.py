@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from balsam.client.errors import ServerFault, ServerUnreachable
 from balsam.core.states import DONE_STATES, JobState
 from balsam.sdk.model import DoesNotExist
 from balsam.sdk.query import IDS_PER_REQUEST, cut
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from balsam.client.feed import Subscription
     from balsam.client.transport import Client
     from balsam.sdk.jobs import Job
+
+log = logging.getLogger(__name__)
 
 POLLS_SPARED_BY_STREAM = 10  # while the stream is connected, polling is so many times rarer
 RETURN_WHEN = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")
@@ -72,7 +76,7 @@ def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) ->
         hints.wait_until_live(_left(deadline))
         hint = None
         while pending:
-            refresh(pending if hint is None else [job for job in pending if job.id in hint])
+            _look(pending if hint is None else [job for job in pending if job.id in hint])
             batch = [job for job in pending if job.state in DONE_STATES]
             pending = [job for job in pending if job.state not in DONE_STATES]
             if batch:
@@ -86,6 +90,14 @@ def refresh(jobs: list[Job]) -> None:
     for client in {job.client().key: job.client() for job in jobs}.values():
         for part in cut([job for job in jobs if job.client().key == client.key], IDS_PER_REQUEST):
             _refresh_part(client, part)
+
+
+def _look(jobs: list[Job]) -> None:
+    """`refresh`, but a server that is down for a while does not end the wait."""
+    try:
+        refresh(jobs)
+    except (ServerUnreachable, ServerFault) as exc:
+        log.warning("still waiting for %d jobs: %s", len(jobs), exc)
 
 
 def _refresh_part(client: Client, jobs: list[Job]) -> None:

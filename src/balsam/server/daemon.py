@@ -31,6 +31,7 @@ from balsam.core.errors import BalsamError
 HOST = "127.0.0.1"
 START_TIMEOUT_SEC = 60.0
 STOP_TIMEOUT_SEC = 20.0
+PORT_WAIT_SEC = 2.0
 # Below the ports that the kernel hands out for outgoing connections, which could take ours while it is down.
 PORTS = range(20_000, 32_000)
 NETWORK_FILESYSTEMS = frozenset(
@@ -245,7 +246,11 @@ def _refuse_other_port(running: ServerStatus, port: int | None) -> None:
 
 
 def _refuse_taken_port(data: Path, port: int) -> None:
-    if _is_taken(port):
+    # The threads of a server that was just killed may hold its port a moment longer than its process id.
+    deadline = time.monotonic() + PORT_WAIT_SEC
+    while (taken := _is_taken(port)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if taken:
         raise DaemonError(
             f"port {port}, which the server of {data} is to use, is taken by another program: "
             "stop that program, or choose another port with --port N (and log in again)"

@@ -42,10 +42,16 @@ def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
 def create_jobs(server: Srv, caller: Caller, key: OnceKey, body: list[JobCreate]) -> Response:
     """Creates all of the jobs or none; answers them in the order of the request."""
     _check_size(body, "create")
+    made: list[dict[str, Any]] = []
+
+    def create() -> list[int]:
+        made.extend(jobs.create(tx, caller, body))
+        return [row["id"] for row in made]
+
     with server.db.write() as tx:
-        ids, _ = once(tx, caller, key, lambda: jobs.create(tx, caller, body))
-        by_id = {row["id"]: row for row in job_store.by_ids(tx.conn, caller, ids)}
-    return answers.json_answer([answers.new_job(by_id[i]) for i in ids if i in by_id], 201)
+        ids, again = once(tx, caller, key, create)
+        rows = job_store.by_ids(tx.conn, caller, ids) if again else made
+    return answers.json_answer([answers.new_job(row) for row in rows], 201)
 
 
 @router.patch("/", response_model=int)

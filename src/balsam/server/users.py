@@ -56,8 +56,17 @@ def create_site_token(server: Srv, user: User, body: SiteTokenCreate) -> dict[st
 def list_site_tokens(server: Srv, user: User) -> Response:
     with server.db.read() as conn:
         rows = user_store.site_tokens(conn, user)
-    times = ("created", "revoked")
-    return json_answer([{**row, **{name: naive_text(row[name]) for name in times}} for row in rows])
+    return json_answer(
+        [
+            {
+                "id": row["id"],
+                "site_id": row["site_id"],
+                "created": naive_text(row["created"]),
+                "revoked": naive_text(row["revoked"]),
+            }
+            for row in rows
+        ]
+    )
 
 
 @router.delete("/site-tokens/{token_id}", status_code=204)

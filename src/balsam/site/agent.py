@@ -24,7 +24,7 @@ from balsam.client.transport import Client
 from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings
+from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.worker_pool import WorkerSetting
@@ -58,7 +58,12 @@ class HookDesk:
         self._pool = SharedWorkerPool(settings.num_workers, setting, self._guard)
         self.session = AgentSession(client, site.site_id, site.agent_session_path)
         self.apps = AppCache(client, site.site_id)
-        self.results = ResultService(client, self.session, lambda ids: self.processing.settled(ids))
+        self.results = ResultService(
+            client,
+            self.session,
+            on_sent=lambda job_ids: self.processing.settled(job_ids),
+            on_session_over=lambda: self.processing.check_session(),
+        )
         self.processing = ProcessingService(
             client,
             self.session,
@@ -108,6 +113,8 @@ class Agent:
     @classmethod
     def build(cls, site: SiteFolder, stop: Stop) -> Agent:
         settings = site.settings
+        for name in idle_sections(settings):
+            log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client)
         services: list[Service] = [presence]
@@ -134,7 +141,15 @@ class Agent:
             if thread.name != ListenerService.name:  # it waits for the server's next word
                 thread.join(max(0.0, deadline - time.monotonic()))
         if self.desk is not None:
-            self.desk.close(self.site.client(retry_sec=0.0))
+            self.desk.close(self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC))
+
+
+def idle_sections(settings: Settings) -> list[str]:
+    """Sections that are turned on and that no service of this agent serves."""
+    names = [
+        name for name in ("file_cleaner", "queue_maintainer", "elastic_queue") if getattr(settings, name)
+    ]
+    return names + ["transfers"] * bool(settings.transfers and settings.transfers.transfer_locations)
 
 
 def build_scheduler(

@@ -9,9 +9,9 @@ from typing import Any
 from balsam.core.clock import naive_text, now_us
 from balsam.core.states import HOOK_OF_STATE, STATE_AFTER_DEFAULT_HOOK, JobState, may_report
 from balsam.runtime.worker_pool import AppCode, Kind, Reply, Request
+from balsam.site.wire_text import storable
 
 Record = Mapping[str, Any]
-ERROR_CHARS = 4_000
 
 
 def state_of(job: Record) -> JobState:
@@ -65,9 +65,9 @@ def outcome(job: Record, reply: Reply) -> dict[str, Any]:
 
 def failure(job: Record, message: str, error: str, at_us: int) -> dict[str, Any]:
     """The update of a job that fails here, with a sentence and the end of a traceback."""
-    data = {"message": message}
+    data = {"message": storable(message)}
     if error:
-        data["error"] = error[-ERROR_CHARS:]
+        data["error"] = storable(error)
     return _update(job, JobState.failed, data, at_us)
 
 

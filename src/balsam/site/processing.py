@@ -62,6 +62,15 @@ def room_for(prefetch_depth: int, in_hand: int) -> int:
     return min(room, MAX_JOBS_PER_SESSION_ACQUIRE) if room >= max(1, prefetch_depth // 4) else 0
 
 
+def acquire_gap(fruitless: int) -> float:
+    """Seconds between requests for jobs, after so many in a row that found none.
+
+    A ring says that jobs entered a state in which an app may have a hook. Where many run whose apps have
+    none, each ring would be a request in vain.
+    """
+    return 0.02 if fruitless == 0 else min(1.0, 0.05 * 2.0 ** min(fruitless - 1, 10))
+
+
 class ProcessingService:
     """Acquires when it rings, when the shelf empties, and every half minute; beats in between."""
 
@@ -87,6 +96,8 @@ class ProcessingService:
         self._report = report
         self._in_hand: dict[int, Record] = {}
         self._more = True
+        self._fruitless = 0
+        self._next_acquire = 0.0
         self._next_poll = 0.0
         self._next_tick = 0.0
         self._outage = Outage()
@@ -105,6 +116,11 @@ class ProcessingService:
             if self.bell.wait(pause):
                 self._more = True
 
+    def check_session(self) -> None:
+        """From any thread: there is reason to believe that the session has ended."""
+        self._next_tick = 0.0
+        self.bell.ring()
+
     def settled(self, job_ids: Iterable[int]) -> None:
         """From any thread: the server has the results of these jobs."""
         before = room_for(self._prefetch_depth, len(self._in_hand))
@@ -121,10 +137,12 @@ class ProcessingService:
             self._more = True
         if time.monotonic() >= self._next_tick:
             self._beat()
-        if self._more or time.monotonic() >= self._next_poll:
+        now = time.monotonic()
+        if now >= self._next_poll or (self._more and now >= self._next_acquire):
             self._acquire()
-        due = self._next_tick if self._more else min(self._next_tick, self._next_poll)
-        return due - time.monotonic()
+        full = not room_for(self._prefetch_depth, len(self._in_hand))
+        wanted = self._next_acquire if self._more and not full else self._next_poll
+        return min(self._next_tick, wanted) - time.monotonic()
 
     def _beat(self) -> None:
         lost = self._session.tick()
@@ -138,10 +156,12 @@ class ProcessingService:
         while room := room_for(self._prefetch_depth, len(self._in_hand)):
             jobs = self._session.acquire(room)
             self._begin(jobs)
+            self._fruitless = 0 if jobs else self._fruitless + 1
             if len(jobs) < room:
                 self._more = False
                 break
-        self._next_poll = time.monotonic() + POLL_SEC
+        now = time.monotonic()
+        self._next_acquire, self._next_poll = now + acquire_gap(self._fruitless), now + POLL_SEC
 
     def _begin(self, jobs: list[Record]) -> None:
         apps = self._apps.of({job["app_id"] for job in jobs})
@@ -180,5 +200,8 @@ class ProcessingService:
         """One line in the job's balsam.log: what fails outside of the hook is nowhere else there."""
         sentence = f"{hooks.hook_of(job)} of job {job['id']}: {reason}"
         log.warning("%s", sentence)
-        with contextlib.suppress(OSError), (self._data_path / job["workdir"] / HOOK_OUTPUT).open("a") as file:
-            file.write(f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")
+        workdir = self._data_path / job["workdir"]
+        with contextlib.suppress(OSError):  # the workdir itself may be what is wrong
+            workdir.mkdir(parents=True, exist_ok=True)
+            with (workdir / HOOK_OUTPUT).open("a") as file:
+                file.write(f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {sentence}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -22,18 +23,29 @@ from balsam.site.session import AgentSession
 log = logging.getLogger(__name__)
 
 Update = dict[str, Any]
+SUCCESSOR_SEC = 10.0  # how long results wait for a new session after theirs has ended
 IDLE_SEC = 0.5  # how long an empty queue keeps the thread from seeing the stop
 
 
 class ResultService:
-    """Sends updates in the order in which they came. `on_sent` is told the jobs whose updates are settled."""
+    """Sends updates in the order in which they came.
+
+    `on_sent` is told the jobs whose updates are settled, `on_session_over` that the session has ended.
+    """
 
     name = "hook results"
 
-    def __init__(self, client: Client, session: AgentSession, on_sent: Callable[[list[int]], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        session: AgentSession,
+        on_sent: Callable[[list[int]], None],
+        on_session_over: Callable[[], None],
+    ) -> None:
         self._client = client
         self._session = session
         self._on_sent = on_sent
+        self._on_session_over = on_session_over
         self._updates: queue.SimpleQueue[Update] = queue.SimpleQueue()
         self._batch: list[Update] = []
         self._outage = Outage()
@@ -65,7 +77,9 @@ class ResultService:
         session_id = self._session.id
         while not stop.is_set():
             try:
-                self._send(self._batch, key, session_id)
+                refused = self._send(self._batch, key, session_id)
+                if refused and session_id is not None and self._session.is_over(session_id):
+                    self._send_as_successor(refused, session_id, stop)
             except OUTAGES as exc:
                 stop.event.wait(self._outage.failed(exc))
                 continue
@@ -85,28 +99,38 @@ class ResultService:
         self._session.release(job_ids)
         self._on_sent(job_ids)
 
-    def _send(self, batch: list[Update], key: str, session_id: int | None) -> None:
+    def _send_as_successor(self, refused: list[Update], session_id: int, stop: Stop) -> None:
+        """The session ended while hooks ran: their results count, if its successor gets the same jobs."""
+        self._on_session_over()
+        deadline = time.monotonic() + SUCCESSOR_SEC
+        while self._session.acquired_as in (None, session_id):
+            if time.monotonic() > deadline or stop.event.wait(0.02):
+                return
+        self._send(refused, str(uuid.uuid4()), self._session.id)
+
+    def _send(self, batch: list[Update], key: str, session_id: int | None) -> list[Update]:
+        """Those of the batch that the server refused one by one."""
         try:
-            _, refused = patch_jobs(self._client, batch, session_id, key)
+            _, refusals = patch_jobs(self._client, batch, session_id, key)
         except AuthError:
             raise
         except ServerRefused as exc:
-            self._send_apart(batch, session_id, exc)
-            return
-        for job_id, reason in refused:
+            return self._send_apart(batch, session_id, exc)
+        for job_id, reason in refusals:
             log.warning("the server refused the result of a hook of job %d: %s", job_id, reason)
+        refused = {job_id for job_id, _ in refusals}
+        return [update for update in batch if update["id"] in refused]
 
-    def _send_apart(self, batch: list[Update], session_id: int | None, exc: ServerRefused) -> None:
+    def _send_apart(self, batch: list[Update], session_id: int | None, exc: ServerRefused) -> list[Update]:
         """One update that the server can't take must not hold up the others: finds it by halves."""
         if len(batch) > 1:
             middle = len(batch) // 2
-            for half in (batch[:middle], batch[middle:]):
-                self._send(half, str(uuid.uuid4()), session_id)
-            return
+            halves = (batch[:middle], batch[middle:])
+            return [u for half in halves for u in self._send(half, str(uuid.uuid4()), session_id)]
         (update,) = batch
         log.warning("the server refused the result of a hook of job %d: %s", update["id"], exc.sentence)
         if update.get("state") is not JobState.failed:
             message = "the server refused what the hook changed"
-            self._send(
-                [hooks.failure(update, message, exc.sentence, now_us())], str(uuid.uuid4()), session_id
-            )
+            failure = hooks.failure(update, message, exc.sentence, now_us())
+            return self._send([failure], str(uuid.uuid4()), session_id)
+        return []

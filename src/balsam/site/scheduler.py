@@ -21,6 +21,7 @@ from balsam.runtime.site_folder import SiteFolder
 from balsam.schemas.batch_jobs import BatchJobOut
 from balsam.site.services import OUTAGES, Bell, Outage, Stop, all_records
 from balsam.site.submission import Paths, batch_job_id_of, label_of, refusal, submission_of, write_script
+from balsam.site.wire_text import storable
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +193,7 @@ def cause_of_end(batch_job: BatchJobOut, allocation: Allocation) -> str:
 
 def failed_submission(batch_job: BatchJobOut, sentence: str) -> dict[str, Any]:
     """The fields of a BatchJob that can't be submitted."""
-    info = {**batch_job.status_info, "error": sentence, "error_time": _stamp()}
+    info = {**batch_job.status_info, "error": storable(sentence), "error_time": _stamp()}
     return {"state": BatchJobState.submit_failed, "status_info": info}
 
 
@@ -303,7 +304,7 @@ class SchedulerService:
         tail = logs.last_lines(Paths.of(self._site, report.batch_job_id).output, TAIL_LINES)
         log.warning("BatchJob %d ended: %s\n%s", report.batch_job_id, cause, tail)
         known = report.changes.get("status_info", self._batch_jobs[report.batch_job_id].status_info)
-        info = {**known, "error": tail or cause, "error_time": _stamp()}
+        info = {**known, "error": storable(tail or cause), "error_time": _stamp()}
         return Report(report.batch_job_id, {**report.changes, "status_info": info})
 
     def _send(self, reports: list[Report]) -> None:
@@ -330,9 +331,23 @@ class SchedulerService:
                 raise
             except ServerRefused as exc:
                 log.warning("the server refused the report of BatchJob %d: %s", report.batch_job_id, exc)
-                self._memory.refused[report.batch_job_id] = time.monotonic()
-                self._next_look = 0.0
+                records += self._send_bare(report)
         return records
+
+    def _send_bare(self, report: Report) -> list[dict[str, Any]]:
+        """The report without texts: that an allocation has ended must not fail for what it printed."""
+        bare = {key: value for key, value in report.changes.items() if key != "status_info"}
+        try:
+            records: list[dict[str, Any]] = self._client.patch(
+                "/batch-jobs/", [{"id": report.batch_job_id, **bare}]
+            )
+            return records
+        except AuthError:
+            raise
+        except ServerRefused:
+            self._memory.refused[report.batch_job_id] = time.monotonic()
+            self._next_look = 0.0
+            return []
 
     def _take_in(self, batch_job: BatchJobOut) -> None:
         if batch_job.state in ACTIVE_BATCH_JOB_STATES:

@@ -20,6 +20,11 @@ HEALTHY_SEC = 60.0  # a service that ran so long begins anew with the shortest p
 LONGEST_RETRY_SEC = 5.0
 PAGE = 1_000
 
+TOKEN_REFUSED = (
+    "the server no longer takes this site's token: the token was revoked, or the site was removed from the "
+    "server (`balsam site ls` tells whether it is still there)"
+)
+
 OUTAGES = (ServerUnreachable, ServerFault)
 
 
@@ -116,13 +121,6 @@ def all_records(client: Client, path: str, query: Mapping[str, Any]) -> list[dic
             return records
 
 
-def expired_sentence(exc: AuthError) -> str:
-    return (
-        f"the server no longer takes this site's token ({exc.sentence}). The site or its token was removed, "
-        "or the token was revoked: nothing can be done here until the site has a new one"
-    )
-
-
 def supervise(service: Service, stop: Stop) -> threading.Thread:
     """Runs a service in a thread of its own until the stop."""
     thread = threading.Thread(target=_keep_up, args=(service, stop), name=service.name, daemon=True)
@@ -136,8 +134,8 @@ def _keep_up(service: Service, stop: Stop) -> None:
         started = time.monotonic()
         try:
             service.run(stop)
-        except AuthError as exc:
-            stop.set(expired_sentence(exc))
+        except AuthError:
+            stop.set(TOKEN_REFUSED)
         except Exception:  # the top of a service's thread
             healthy = time.monotonic() - started > HEALTHY_SEC
             crashes = 1 if healthy else crashes + 1

@@ -33,6 +33,7 @@ class AgentSession:
         self._held: set[int] = set()
         self._asked: tuple[str, dict[str, Any]] | None = None
         self.id: int | None = None
+        self.acquired_as: int | None = None  # the session of the latest answer to `acquire`
 
     @property
     def held(self) -> set[int]:
@@ -71,12 +72,21 @@ class AgentSession:
         self._asked = None
         with self._lock:
             self._held.update(job["id"] for job in jobs)
+        self.acquired_as = self.id
         return jobs
 
     def release(self, job_ids: Collection[int]) -> None:
         """Notes that the server has released these jobs, as it does with every report of a hook."""
         with self._lock:
             self._held.difference_update(job_ids)
+
+    def is_over(self, session_id: int) -> bool:
+        """Whether the server has ended this session, of which somebody may not know yet."""
+        try:
+            self._client.put(f"/sessions/{session_id}", {})
+        except NotFoundError:
+            return True
+        return False
 
     def tick(self) -> set[int]:
         """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended."""

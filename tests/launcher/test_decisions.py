@@ -1,0 +1,196 @@
+"""A launcher's decisions, as values: how much it asks for, what its courier does next, what it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from balsam.core.states import JobMode
+from balsam.launcher import appetite
+from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, next_step, pause_after
+from balsam.launcher.main import UsageError, parse_orders, stop_at
+from balsam.launcher.reports import Ending, clean, ended
+
+PATH = {"PATH": "/usr/bin:/bin"}
+CALM = Situation(
+    has_session=True,
+    acknowledged=True,
+    in_doubt=False,
+    has_reports=False,
+    lacks_apps=False,
+    acquiring=False,
+    wants_jobs=False,
+    poll_in_sec=None,
+    beat_in_sec=5.0,
+    finish_in_sec=None,
+)
+
+
+class TestAppetite:
+    IDLE = appetite.View(running=0, waiting=0, room=2, rate=0.0, trip_sec=0.01, max_ahead_per_slot=64)
+
+    def test_idle_launcher_asks_for_what_it_can_start(self) -> None:
+        assert appetite.wanted(self.IDLE) == 2
+
+    def test_long_runs_are_not_held_ahead(self) -> None:
+        busy = replace(self.IDLE, running=2, room=0, rate=0.1)
+        assert appetite.wanted(busy) == 0
+
+    def test_short_runs_are_held_ahead_up_to_the_setting(self) -> None:
+        busy = replace(self.IDLE, running=2, room=0, rate=50.0)
+        assert appetite.wanted(busy) == 50
+        assert appetite.wanted(replace(busy, rate=1e6)) == 128
+
+    @given(
+        st.builds(
+            appetite.View,
+            running=st.integers(0, 1000),
+            waiting=st.integers(0, 5000),
+            room=st.integers(0, 1000),
+            rate=st.floats(0, 1e5),
+            trip_sec=st.floats(0, 100),
+            max_ahead_per_slot=st.integers(1, 64),
+        )
+    )
+    def test_free_room_is_asked_for_and_no_more_than_a_request_may_carry(self, view: appetite.View) -> None:
+        count = appetite.wanted(view)
+        assert 0 <= count <= 2048
+        if view.room > view.waiting:
+            assert count >= min(view.room - view.waiting, 2048)
+
+    def test_pace_counts_the_last_seconds(self) -> None:
+        pace = appetite.Pace()
+        for n in range(11):
+            pace.add(100 + n / 10)
+        assert pace.rate(101.0) == pytest.approx(11.0)
+        assert pace.rate(110.0) == 0.0
+
+
+class TestSteps:
+    def test_calm_launcher_waits_for_its_next_beat(self) -> None:
+        assert next_step(CALM) == (Step.wait, 5.0)
+
+    def test_nothing_is_sent_before_what_was_lost_is_dead(self) -> None:
+        lost = replace(
+            CALM, acknowledged=False, has_reports=True, in_doubt=True, wants_jobs=True, beat_in_sec=-1
+        )
+        assert next_step(lost) == (Step.wait, None)
+        assert next_step(replace(lost, has_session=False)) == (Step.wait, None)
+
+    def test_doubt_comes_before_reports(self) -> None:
+        doubtful = replace(CALM, in_doubt=True, has_reports=True, beat_in_sec=-1, wants_jobs=True)
+        assert next_step(doubtful)[0] is Step.resync
+
+    def test_order_of_what_is_due(self) -> None:
+        everything = replace(
+            CALM, has_reports=True, beat_in_sec=-1, lacks_apps=True, acquiring=True, wants_jobs=True
+        )
+        assert next_step(everything)[0] is Step.beat
+        everything = replace(everything, beat_in_sec=1)
+        assert next_step(everything)[0] is Step.report
+        everything = replace(everything, has_reports=False)
+        assert next_step(everything)[0] is Step.fetch_apps
+        assert next_step(replace(everything, lacks_apps=False))[0] is Step.acquire
+
+    def test_finishing_reports_then_closes_then_ends(self) -> None:
+        finishing = replace(CALM, finish_in_sec=5, has_reports=True, wants_jobs=True)
+        assert next_step(finishing)[0] is Step.report
+        assert next_step(replace(finishing, has_reports=False))[0] is Step.close
+        assert next_step(replace(finishing, has_session=False))[0] is Step.end
+        assert next_step(replace(finishing, finish_in_sec=-0.1))[0] is Step.end
+
+    @given(st.integers(1, 10**6))
+    def test_pauses_stay_short(self, failures: int) -> None:
+        assert 0 < pause_after(failures) <= LONGEST_PAUSE_SEC
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("true", ["true"]),
+            ("echo 'a b'  \"c d\" e", ["echo", "a b", "c d", "e"]),
+            ("/opt/x --n=3 a,b:c", ["/opt/x", "--n=3", "a,b:c"]),
+        ],
+    )
+    def test_plain_command_needs_no_shell(self, text: str, words: list[str]) -> None:
+        assert argument_list(Command(text), PATH) == words
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "echo $HOME",
+            "a > b",
+            "a; b",
+            "a && b",
+            "ls *.txt",
+            "echo `date`",
+            "X=1 env",
+            "cd /tmp",
+            "source x",
+            "echo 'open",
+            "echo a\\ b",
+            "echo ~",
+            "echo {a,b}",
+            "true # comment",
+        ],
+    )
+    def test_what_only_a_shell_understands_goes_to_one(self, text: str) -> None:
+        words = argument_list(Command(text), PATH)
+        assert words[1:] == ["-c", text]
+
+    def test_preamble_that_fails_keeps_the_command_from_running(self) -> None:
+        words = argument_list(Command("run it", ["module load x;", "ulimit -s 1"]), PATH)
+        assert words[2] == "module load x &&\nulimit -s 1 &&\nrun it"
+
+    def test_exported_shell_function_is_found(self) -> None:
+        words = argument_list(Command("srunx a"), {**PATH, "BASH_FUNC_srunx%%": "() { :; }"})
+        assert words[1:] == ["-c", "srunx a"]
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"), [("", "empty"), ("  ", "empty"), ("nonesuch 1", "nonesuch")]
+    )
+    def test_command_that_cannot_be_started_says_why(self, text: str, sentence: str) -> None:
+        with pytest.raises(CommandError, match=sentence):
+            argument_list(Command(text), PATH)
+
+
+class TestOrders:
+    def test_published_command_line(self) -> None:
+        orders = parse_orders(["-j", "serial", "-t", "10", "--tag", "a=1", "-tag", "b=x=y"])
+        assert orders.mode is JobMode.serial
+        assert orders.wall_time_min == 10
+        assert orders.tags == {"a": "1", "b": "x=y"}
+        assert orders.batch_job_id is None
+
+    def test_single_partition_rules(self) -> None:
+        orders = parse_orders(["-j", "serial", "-t", "10", "--batch-job", "7", "-p", "JobMode.mpi:1:a=1:b=2"])
+        assert (orders.mode, orders.tags, orders.batch_job_id) == (JobMode.mpi, {"a": "1", "b": "2"}, 7)
+
+    def test_several_partitions_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="partitions"):
+            parse_orders(["-j", "mpi", "-t", "1", "-p", "mpi:1", "-p", "serial:1"])
+
+    def test_short_allocation_keeps_most_of_its_time(self) -> None:
+        assert stop_at(100.0, 1) == pytest.approx(154.0)
+        assert stop_at(100.0, 60) == pytest.approx(100 + 3600 - 15)
+
+
+class TestReports:
+    def test_error_is_the_end_of_the_output_and_what_is_known_beside_it(self, tmp_path: Path) -> None:
+        (tmp_path / "job.out").write_bytes(b"one\ntwo\x00\xff\nthree\n")
+        update = ended(5, Ending(-9, 1, "ended by signal SIGKILL"), tmp_path, 2)
+        assert update.data == {"returncode": -9, "error": "two\ufffd\ufffd\nthree\nended by signal SIGKILL"}
+        assert update.fields == {"return_code": -9}
+
+    def test_missing_output_is_no_error(self, tmp_path: Path) -> None:
+        assert ended(5, Ending(3, 1), tmp_path, 10).data == {"returncode": 3, "error": ""}
+
+    def test_long_text_keeps_its_end(self) -> None:
+        assert clean("a" * 10_000 + "end").endswith("aend")
+        assert len(clean("a" * 10_000)) == 8_000

@@ -1,0 +1,139 @@
+"""A guard kills what its owner leaves behind, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from balsam.runtime import guard
+from balsam.runtime.guard_link import GuardLink
+from tests.waiting import wait_until
+
+# Registers a child, starts one that hides from its group, says their pids, then does as it is told.
+OWNER = """
+import os, subprocess, sys, time
+from balsam.runtime.guard_link import GuardLink
+link = GuardLink(lease_sec=float(sys.argv[1]))
+env = {**os.environ, **link.environment}
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+link.add(child.pid)
+hidden = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & wait"], env=env, start_new_session=True)
+stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(child.pid, hidden.pid, stranger.pid, flush=True)
+while True:
+    word = sys.stdin.readline().strip()
+    if word == "remove":
+        link.remove(child.pid)
+        print("removed", flush=True)
+    elif word == "end":
+        link.end()
+        break
+    else:
+        print(link.beat(), flush=True)
+"""
+
+
+class Owner:
+    def __init__(self, lease_sec: float) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OWNER, str(lease_sec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.child, self.hidden, self.stranger = map(int, self.process.stdout.readline().split())
+
+    def say(self, word: str) -> str:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        for pid in (self.child, self.hidden, self.stranger):
+            if is_alive(pid):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def owner() -> Iterator[Owner]:
+    owner = Owner(lease_sec=600)
+    yield owner
+    owner.end()
+
+
+def test_killed_owner_takes_its_groups_and_marked_processes_along(owner: Owner) -> None:
+    owner.process.kill()
+    wait_until(lambda: not is_alive(owner.child) and not is_alive(owner.hidden), timeout=3)
+    assert is_alive(owner.stranger)
+
+
+def test_group_that_was_taken_back_is_left_alone(owner: Owner) -> None:
+    assert owner.say("remove") == "removed"
+    owner.process.kill()
+    wait_until(lambda: not is_alive(owner.hidden), timeout=3)
+    assert is_alive(owner.child)
+
+
+def test_owner_that_ends_well_leaves_the_choice_to_itself(owner: Owner) -> None:
+    owner.say("end")
+    assert owner.process.wait(5) == 0
+    assert is_alive(owner.stranger) and is_alive(owner.child)
+
+
+def test_silent_owner_counts_as_frozen_and_learns_of_it() -> None:
+    owner = Owner(lease_sec=3.0)
+    try:
+        assert owner.say("beat") == "True"
+        wait_until(lambda: not is_alive(owner.child), timeout=5)
+        assert owner.say("beat") == "False"
+    finally:
+        owner.end()
+
+
+def test_reused_pid_is_not_killed() -> None:
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    guard.kill({child.pid: "1"})  # the start time of another process
+    assert child.poll() is None
+    guard.kill({child.pid: guard.start_time(child.pid)})
+    assert child.wait(5) == -signal.SIGKILL
+
+
+def test_guard_outlives_the_signals_that_end_its_owner() -> None:
+    link = GuardLink()
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    link.add(child.pid)
+    wait_until(lambda: b"guard.py" in _command_line(link.pid))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(link.pid, number)
+    assert link.beat()
+    link.remove(child.pid)
+    link.end()
+    child.kill()
+    child.wait()
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_group_that_comes_and_goes_in_one_reading_is_never_looked_at() -> None:
+    groups: guard.Groups = {7: "1"}
+    guard.note([b"+5", b"-5", b"-7", b"."], groups)
+    assert groups == {}
