@@ -1,13 +1,13 @@
 # Everything here needs git, make, gcc and Python 3.11 or later; packages go into $(VENV) and nowhere else.
 
 VENV ?= .venv
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n logical
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := src tests benchmarks examples
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo test check clean venv-dev
+.PHONY: demo test lint check clean venv-dev
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
@@ -15,11 +15,13 @@ demo: $(VENV)/.digits-installed
 test: venv-dev
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-check: venv-dev
+lint: venv-dev
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check: lint
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(QUICK_TESTS)
 
 venv-dev: $(VENV)/.dev-installed
@@ -47,7 +49,7 @@ $(BIN)/python:
 	    found=$$candidate; \
 	    $$candidate -c 'import ensurepip, venv' 2>/dev/null || continue; \
 	    echo "Making $(VENV) with $$candidate ..."; \
-	    exec $$candidate -m venv $(VENV); \
+	    $$candidate -m venv $(VENV) && exit 0; rm -rf $(VENV); exit 1; \
 	done; \
 	if [ -n "$$found" ]; then \
 	    echo "$$found lacks the modules venv and ensurepip: install them (Debian, Ubuntu: python3-venv)" >&2; \

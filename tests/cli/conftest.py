@@ -12,6 +12,7 @@ import pytest
 from balsam.cli.main import run
 from balsam.client.login import load_login
 from balsam.client.transport import Client
+from balsam.sdk.context import use_client
 from balsam.server import daemon
 
 
@@ -68,7 +69,7 @@ def client(server: daemon.ServerStatus, home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("BALSAM_CLIENT_PATH", str(server.login))
     login = load_login(server.login)
     assert login is not None
-    with login.client() as client:
+    with login.client() as client, use_client(client):
         for site in client.get("/sites/")["results"]:
             client.delete(f"/sites/{site['id']}")
         yield client

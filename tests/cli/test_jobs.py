@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from balsam.api import ApplicationDefinition, Job, JobState, Site
+from balsam.cli.main import run
 from balsam.client.transport import Client
 from tests.cli.conftest import Balsam
 
@@ -188,7 +189,7 @@ def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:
     create(balsam)
     assert {"Hello", "Add", "laptop"} <= set(balsam("app", "ls").out.split())
     assert "class Hello" in balsam("app", "ls", "-v", "-s", "laptop").out
-    assert "1 jobs" in balsam("app", "rm", "-n", "Hello").err
+    assert "1 job?" in balsam("app", "rm", "-n", "Hello").err
     assert balsam("app", "rm", "-n", "Hello", "-y").status == 0
     assert "Hello" not in balsam("app", "ls").out
     assert balsam("app", "rm", "-n", "Hello", "-y").status == 1
@@ -212,3 +213,10 @@ def test_inside_a_site_folder_lists_are_about_that_site(
     monkeypatch.chdir(home / "other")
     assert balsam("job", "ls").out.splitlines()[1:] == []
     assert len(balsam("job", "ls", "--site", "all").out.splitlines()) == 2
+
+
+def test_an_error_comes_with_a_traceback_when_asked_for(
+    client: Client, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["site", "rm", "nothing"], show_traceback=True) == 1
+    assert "Traceback" in capfd.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.launcher.pilot import Pilot
-from tests.services import EmbeddedServer, User
+from tests.services import EmbeddedServer, PasswordServer, User
 
 
 @pytest.fixture
@@ -17,6 +17,16 @@ def pilot(tmp_path: Path, new_user: Callable[[], User]) -> Iterator[Pilot]:
     pilot = Pilot(tmp_path / "site", new_user().client)
     yield pilot
     pilot.end()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, password_server: PasswordServer) -> Iterator[Pilot]:
+    """A site with one launcher that runs all the time, for all tests of a module."""
+    with password_server.new_user().client as client:
+        pilot = Pilot(tmp_path_factory.mktemp("running") / "site", client)
+        pilot.launch()
+        yield pilot
+        pilot.end()
 
 
 @pytest.fixture

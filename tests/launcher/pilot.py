@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from balsam.sdk.context import session
 from tests.waiting import wait_until
 
 Row = dict[str, Any]
+_numbers = itertools.count(1)
 
 
 class Pilot:
@@ -79,13 +81,15 @@ class Pilot:
         self.sync(app)
         return app.registered_id(self.client)
 
-    def command(self, template: str, name: str = "Command") -> int:
-        """The id of a new app with this command template."""
+    def command(self, template: str, name: str | None = None) -> int:
+        """The id of an app with this command template; a new one unless its name is known."""
+        name = name or f"Command{next(_numbers)}"
         body = {"site": self.site.site_id, "command_template": template, "__module__": __name__}
         return self.app_id(type(name, (ApplicationDefinition,), body))
 
-    def submit(self, app_id: int, count: int = 1, workdir: str = "w", **fields: Any) -> list[int]:
-        """Ids of new jobs, workdirs numbered."""
+    def submit(self, app_id: int, count: int = 1, workdir: str | None = None, **fields: Any) -> list[int]:
+        """Ids of new jobs, each with a workdir of its own."""
+        workdir = workdir or f"w{next(_numbers)}"
         rows = [{"app_id": app_id, "workdir": f"{workdir}/{n}", **fields} for n in range(count)]
         return [int(row["id"]) for row in self.client.post("/jobs/", rows)]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from balsam.core.states import JobMode
 from balsam.launcher import appetite
 from balsam.launcher.command import Command, CommandError, argument_list
-from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, next_step, pause_after
+from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.main import UsageError, parse_orders, stop_at
 from balsam.launcher.reports import Ending, clean, ended
 
@@ -21,10 +21,11 @@ CALM = Situation(
     has_session=True,
     acknowledged=True,
     in_doubt=False,
-    has_reports=False,
+    reports_in_sec=None,
     lacks_apps=False,
     acquiring=False,
     wants_jobs=False,
+    just_acquired=False,
     poll_in_sec=None,
     beat_in_sec=5.0,
     finish_in_sec=None,
@@ -77,32 +78,45 @@ class TestSteps:
 
     def test_nothing_is_sent_before_what_was_lost_is_dead(self) -> None:
         lost = replace(
-            CALM, acknowledged=False, has_reports=True, in_doubt=True, wants_jobs=True, beat_in_sec=-1
+            CALM, acknowledged=False, reports_in_sec=0.0, in_doubt=True, wants_jobs=True, beat_in_sec=-1
         )
         assert next_step(lost) == (Step.wait, None)
         assert next_step(replace(lost, has_session=False)) == (Step.wait, None)
 
     def test_doubt_comes_before_reports(self) -> None:
-        doubtful = replace(CALM, in_doubt=True, has_reports=True, beat_in_sec=-1, wants_jobs=True)
+        doubtful = replace(CALM, in_doubt=True, reports_in_sec=0.0, beat_in_sec=-1, wants_jobs=True)
         assert next_step(doubtful)[0] is Step.resync
 
     def test_order_of_what_is_due(self) -> None:
-        everything = replace(
-            CALM, has_reports=True, beat_in_sec=-1, lacks_apps=True, acquiring=True, wants_jobs=True
-        )
+        everything = replace(CALM, reports_in_sec=0.0, beat_in_sec=-1, lacks_apps=True, wants_jobs=True)
         assert next_step(everything)[0] is Step.beat
         everything = replace(everything, beat_in_sec=1)
-        assert next_step(everything)[0] is Step.report
-        everything = replace(everything, has_reports=False)
         assert next_step(everything)[0] is Step.fetch_apps
-        assert next_step(replace(everything, lacks_apps=False))[0] is Step.acquire
+        everything = replace(everything, lacks_apps=False)
+        assert next_step(everything)[0] is Step.acquire
+        assert next_step(replace(everything, wants_jobs=False))[0] is Step.report
+
+    def test_acquisitions_and_reports_take_turns(self) -> None:
+        both = replace(CALM, reports_in_sec=0.0, wants_jobs=True, just_acquired=True)
+        assert next_step(both)[0] is Step.report
+        assert next_step(replace(both, just_acquired=False))[0] is Step.acquire
+        assert next_step(replace(both, reports_in_sec=0.01))[0] is Step.acquire
 
     def test_finishing_reports_then_closes_then_ends(self) -> None:
-        finishing = replace(CALM, finish_in_sec=5, has_reports=True, wants_jobs=True)
+        finishing = replace(CALM, finish_in_sec=5, reports_in_sec=0.0, wants_jobs=True)
         assert next_step(finishing)[0] is Step.report
-        assert next_step(replace(finishing, has_reports=False))[0] is Step.close
+        assert next_step(replace(finishing, reports_in_sec=None))[0] is Step.close
         assert next_step(replace(finishing, has_session=False))[0] is Step.end
         assert next_step(replace(finishing, finish_in_sec=-0.1))[0] is Step.end
+
+    def test_reports_in_quick_succession_are_gathered(self) -> None:
+        assert next_step(replace(CALM, reports_in_sec=0.01)) == (Step.wait, 0.01)
+        assert next_step(replace(CALM, reports_in_sec=0.01, wants_jobs=True))[0] is Step.acquire
+        assert next_step(replace(CALM, reports_in_sec=0.01, finish_in_sec=9.0))[0] is Step.report
+
+    def test_single_report_is_followed_at_once_and_a_large_one_after_a_while(self) -> None:
+        assert gather_sec(1) < 0.002
+        assert gather_sec(10_000) == 0.05
 
     @given(st.integers(1, 10**6))
     def test_pauses_stay_short(self, failures: int) -> None:
@@ -184,12 +198,12 @@ class TestOrders:
 class TestReports:
     def test_error_is_the_end_of_the_output_and_what_is_known_beside_it(self, tmp_path: Path) -> None:
         (tmp_path / "job.out").write_bytes(b"one\ntwo\x00\xff\nthree\n")
-        update = ended(5, Ending(-9, 1, "ended by signal SIGKILL"), tmp_path, 2)
+        update = ended(5, Ending(-9, 1, "ended by signal SIGKILL"), str(tmp_path), 2)
         assert update.data == {"returncode": -9, "error": "two\ufffd\ufffd\nthree\nended by signal SIGKILL"}
         assert update.fields == {"return_code": -9}
 
     def test_missing_output_is_no_error(self, tmp_path: Path) -> None:
-        assert ended(5, Ending(3, 1), tmp_path, 10).data == {"returncode": 3, "error": ""}
+        assert ended(5, Ending(3, 1), str(tmp_path), 10).data == {"returncode": 3, "error": ""}
 
     def test_long_text_keeps_its_end(self) -> None:
         assert clean("a" * 10_000 + "end").endswith("aend")

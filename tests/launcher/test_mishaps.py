@@ -165,3 +165,10 @@ def test_launcher_that_starts_before_its_server_waits_for_it(
     wait_until(lambda: "no answer" in "".join(p.read_text() for p in log.iterdir()))
     own_server.start()
     own_pilot.wait_done([job])
+
+
+def test_launcher_of_an_unknown_batch_job_ends_with_the_servers_sentence(pilot: Pilot) -> None:
+    launcher = pilot.launch("--batch-job", "987654")
+    assert launcher.wait(15) == 1
+    [log] = pilot.site.log_path.glob("serial_mode_*")
+    assert "987654" in log.read_text()

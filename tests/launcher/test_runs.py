@@ -12,26 +12,25 @@ from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot
 
 
-def test_command_runs_in_its_workdir_with_its_parameters_and_environment(pilot: Pilot) -> None:
-    app = pilot.command('echo "{{ greeting }} from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
-    [job] = pilot.submit(app, parameters_json={"greeting": "hello"})
-    pilot.launch()
-    [row] = pilot.wait_done([job])
+def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running: Pilot) -> None:
+    app = running.command('echo "{{ greeting }} from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
+    [job] = running.submit(app, parameters_json={"greeting": "hello"})
+    [row] = running.wait_done([job])
     assert row["state"] == "JOB_FINISHED"
     assert row["return_code"] == 0
-    output = pilot.output(job)
-    assert f"hello from {job} in {pilot.site.data_path}/w/0" in output
+    output = running.output(job)
+    assert f"hello from {job} in {running.site.data_path}/{row['workdir']}" in output
     for line in (
         f"BALSAM_JOB_ID={job}",
         "BALSAM_JOB_MODE=serial",
         "BALSAM_LAUNCHER_NODES=1",
-        f"BALSAM_SITE_PATH={pilot.site.path}",
+        f"BALSAM_SITE_PATH={running.site.path}",
     ):
         assert line in output.splitlines()
-    assert pilot.walk(job) == ["STAGED_IN", "PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+    assert running.walk(job) == ["STAGED_IN", "PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
 
 
-def test_run_app_returns_its_value_and_keeps_its_output(pilot: Pilot) -> None:
+def test_run_app_returns_its_value_and_keeps_its_output(running: Pilot) -> None:
     class Add(ApplicationDefinition):
         environment_variables = {"UNIT": "m"}
 
@@ -40,38 +39,35 @@ def test_run_app_returns_its_value_and_keeps_its_output(pilot: Pilot) -> None:
             os.system("echo a child speaks")
             return f"{a + b} {os.environ['UNIT']} {os.environ['BALSAM_JOB_ID']}"
 
-    app = pilot.app_id(Add)
-    [job] = pilot.submit(app, parameters_json={"a": 41})
-    pilot.launch()
-    [row] = pilot.wait_done([job])
+    app = running.app_id(Add)
+    [job] = running.submit(app, parameters_json={"a": 41})
+    [row] = running.wait_done([job])
     assert row["state"] == "JOB_FINISHED"
     assert deserialize(row["serialized_return_value"]) == f"42 m {job}"
-    assert pilot.output(job) == "python speaks\na child speaks\n"
+    assert running.output(job) == "python speaks\na child speaks\n"
 
 
-def test_exception_of_run_app_is_sent_and_its_traceback_is_in_the_error(pilot: Pilot) -> None:
+def test_exception_of_run_app_is_sent_and_its_traceback_is_in_the_error(running: Pilot) -> None:
     class Broken(ApplicationDefinition):
         def run(self) -> None:
             raise ValueError("no such luck")
 
-    [job] = pilot.submit(pilot.app_id(Broken))
-    pilot.launch()
-    [row] = pilot.wait_done([job])
+    [job] = running.submit(running.app_id(Broken))
+    [row] = running.wait_done([job])
     assert row["state"] == "FAILED"
     assert isinstance(deserialize(row["serialized_exception"])[0], ValueError)
-    [error] = [e["data"] for e in pilot.events(job) if e["to_state"] == "RUN_ERROR"]
+    [error] = [e["data"] for e in running.events(job) if e["to_state"] == "RUN_ERROR"]
     assert error["returncode"] == 1
     assert error["error"].count("ValueError: no such luck") == 1
-    assert "ValueError: no such luck" in pilot.output(job)
+    assert "ValueError: no such luck" in running.output(job)
 
 
-def test_failing_command_tells_its_code_and_the_end_of_its_output(pilot: Pilot) -> None:
-    app = pilot.command("for i in $(seq 30); do echo line $i; done; exit 7")
-    [job] = pilot.submit(app)
-    pilot.launch()
-    [row] = pilot.wait_done([job])
+def test_failing_command_tells_its_code_and_the_end_of_its_output(running: Pilot) -> None:
+    app = running.command("for i in $(seq 30); do echo line $i; done; exit 7")
+    [job] = running.submit(app)
+    [row] = running.wait_done([job])
     assert (row["state"], row["return_code"]) == ("FAILED", 7)
-    [error] = [e["data"] for e in pilot.events(job) if e["to_state"] == "RUN_ERROR"]
+    [error] = [e["data"] for e in running.events(job) if e["to_state"] == "RUN_ERROR"]
     assert error["error"].splitlines() == [f"line {n}" for n in range(21, 31)]
 
 
@@ -83,35 +79,33 @@ def test_failing_command_tells_its_code_and_the_end_of_its_output(pilot: Pilot) 
         ("/etc/passwd", "can't start '/etc/passwd'"),
     ],
 )
-def test_job_that_cannot_be_started_fails_with_the_reason(pilot: Pilot, template: str, sentence: str) -> None:
-    bad = pilot.command(template, "Bad")
-    good = pilot.command("true", "Good")
-    ids = pilot.submit(bad) + pilot.submit(good)
-    pilot.launch()
-    rows = pilot.wait_done(ids)
+def test_job_that_cannot_be_started_fails_with_the_reason(
+    running: Pilot, template: str, sentence: str
+) -> None:
+    bad, good = running.command(template), running.command("true")
+    ids = running.submit(bad) + running.submit(good)
+    rows = running.wait_done(ids)
     assert [row["state"] for row in rows] == ["FAILED", "JOB_FINISHED"]
-    assert sentence in pilot.events(ids[0])[-1]["data"]["error"]
+    assert sentence in running.events(ids[0])[-1]["data"]["error"]
 
 
-def test_workdir_that_cannot_be_made_fails_the_job_only(pilot: Pilot) -> None:
-    (pilot.site.data_path / "taken").write_text("a file")
-    app = pilot.command("true")
-    ids = pilot.submit(app, workdir="taken") + pilot.submit(app)
-    pilot.launch()
-    assert [row["state"] for row in pilot.wait_done(ids)] == ["FAILED", "JOB_FINISHED"]
-    assert "can't write job.out" in pilot.events(ids[0])[-1]["data"]["error"]
+def test_workdir_that_cannot_be_made_fails_the_job_only(running: Pilot) -> None:
+    (running.site.data_path / "taken").write_text("a file")
+    app = running.command("true")
+    ids = running.submit(app, workdir="taken") + running.submit(app)
+    assert [row["state"] for row in running.wait_done(ids)] == ["FAILED", "JOB_FINISHED"]
+    assert "can't write job.out" in running.events(ids[0])[-1]["data"]["error"]
 
 
-def test_app_that_does_not_load_fails_its_jobs_with_the_reason(pilot: Pilot) -> None:
-    app = pilot.command("true", "Unloadable")
-    pilot.client.put(f"/apps/{app}", {"serialized_class": "bm90IGEgcGlja2xl", "hooks": []})
-    [job] = pilot.submit(app)
-    pilot.launch()
-    assert pilot.wait_done([job])[0]["state"] == "FAILED"
-    assert "Unloadable does not load" in pilot.events(job)[-1]["data"]["error"]
+def test_app_that_does_not_load_fails_its_jobs_with_the_reason(running: Pilot) -> None:
+    app = running.command("true", "Unloadable")
+    running.client.put(f"/apps/{app}", {"serialized_class": "bm90IGEgcGlja2xl", "hooks": []})
+    [job] = running.submit(app)
+    assert running.wait_done([job])[0]["state"] == "FAILED"
+    assert "Unloadable does not load" in running.events(job)[-1]["data"]["error"]
 
 
-def test_overridden_hooks_make_the_command(pilot: Pilot) -> None:
+def test_overridden_hooks_make_the_command(running: Pilot) -> None:
     class Own(ApplicationDefinition):
         command_template = "echo {{ x }}"
 
@@ -124,38 +118,35 @@ def test_overridden_hooks_make_the_command(pilot: Pilot) -> None:
         def get_environ_vars(self) -> dict[str, str]:
             return {"VAR": "between"}
 
-    [job] = pilot.submit(pilot.app_id(Own), parameters_json={"x": 5})
-    pilot.launch()
-    pilot.wait_done([job])
-    assert pilot.output(job) == "own before between 5\n"
+    [job] = running.submit(running.app_id(Own), parameters_json={"x": 5})
+    running.wait_done([job])
+    assert running.output(job) == "own before between 5\n"
 
 
-def test_crash_of_a_worker_costs_only_its_job(pilot: Pilot) -> None:
+def test_crash_of_a_worker_costs_only_its_job(running: Pilot) -> None:
     class Crash(ApplicationDefinition):
         def run(self, deadly: bool) -> int:
             if deadly:
                 os._exit(9)
             return 1
 
-    app = pilot.app_id(Crash)
+    app = running.app_id(Crash)
     rows: list[dict[str, Any]] = [
         {"app_id": app, "workdir": f"c/{n}", "parameters_json": {"deadly": n == 2}} for n in range(6)
     ]
-    ids = [row["id"] for row in pilot.client.post("/jobs/", rows)]
-    pilot.launch()
-    states = [row["state"] for row in pilot.wait_done(ids)]
+    ids = [row["id"] for row in running.client.post("/jobs/", rows)]
+    states = [row["state"] for row in running.wait_done(ids)]
     assert states == ["JOB_FINISHED"] * 2 + ["FAILED"] + ["JOB_FINISHED"] * 3
-    assert "died with exit code 9" in pilot.events(ids[2])[-1]["data"]["error"]
+    assert "died with exit code 9" in running.events(ids[2])[-1]["data"]["error"]
 
 
-def test_packed_jobs_run_side_by_side(pilot: Pilot) -> None:
+def test_packed_jobs_run_side_by_side(running: Pilot) -> None:
     # Each waits for the other five: alone, none would ever end.
-    app = pilot.command(
+    app = running.command(
         "touch ../here.$BALSAM_JOB_ID; while [ $(ls .. | grep -c here) -lt 6 ]; do sleep .02; done"
     )
-    ids = pilot.submit(app, 6, node_packing_count=6)
-    pilot.launch()
-    assert {row["state"] for row in pilot.wait_done(ids)} == {"JOB_FINISHED"}
+    ids = running.submit(app, 6, node_packing_count=6)
+    assert {row["state"] for row in running.wait_done(ids)} == {"JOB_FINISHED"}
 
 
 def test_job_of_several_ranks_fails_with_a_sentence_in_mpi_mode(pilot: Pilot) -> None:
@@ -184,12 +175,11 @@ def test_idle_launcher_ends_and_closes_its_session(pilot: Pilot) -> None:
     assert pilot.client.get("/sessions/")["results"] == []
 
 
-def test_app_synced_anew_is_used_for_later_jobs(pilot: Pilot) -> None:
-    app = pilot.command("echo first")
-    first = pilot.submit(app)
-    pilot.launch()
-    pilot.wait_done(first)
-    assert pilot.command("echo second") == app
-    second = pilot.submit(app, workdir="later")
-    pilot.wait_done(second)
-    assert pilot.output(second[0]) == "second\n"
+def test_app_synced_anew_is_used_for_later_jobs(running: Pilot) -> None:
+    app = running.command("echo first", "Changing")
+    first = running.submit(app)
+    running.wait_done(first)
+    assert running.command("echo second", "Changing") == app
+    second = running.submit(app, workdir="later")
+    running.wait_done(second)
+    assert running.output(second[0]) == "second\n"

@@ -21,10 +21,11 @@ import os, subprocess, sys, time
 from balsam.runtime.guard_link import GuardLink
 link = GuardLink(lease_sec=float(sys.argv[1]))
 env = {**os.environ, **link.environment}
-child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
+child = subprocess.Popen(["sleep", "600"], **quiet)
 link.add(child.pid)
-hidden = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & wait"], env=env, start_new_session=True)
-stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
+hidden = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & wait"], env=env, **quiet)
+stranger = subprocess.Popen(["sleep", "600"], **quiet)
 print(child.pid, hidden.pid, stranger.pid, flush=True)
 while True:
     word = sys.stdin.readline().strip()

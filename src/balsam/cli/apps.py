@@ -6,7 +6,7 @@ import click
 
 from balsam.api import Job, Site
 from balsam.cli.connection import connect
-from balsam.cli.options import confirm, site_option
+from balsam.cli.options import confirm, counted, site_option
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import render, render_record
 from balsam.sdk.apps import App
@@ -50,7 +50,7 @@ def rm(name_selector: str | None, remove_all: bool, yes: bool, site_selector: st
         raise click.ClickException(f"no app matches {name_selector or 'these sites'!r} (see `balsam app ls`)")
     num_jobs = Job.objects.filter(app_id=[one.id for one in apps]).count()
     names = ", ".join(one.name for one in apps)
-    confirm(f"Remove {names}, and with that {num_jobs} jobs?", yes)
+    confirm(f"Remove {names}, and with that {counted(num_jobs, 'job')}?", yes)
     for one in apps:
         one.delete()
     click.echo(f"Removed {names}.")

@@ -8,7 +8,7 @@ import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.options import pairs, site_option, tags_text
+from balsam.cli.options import counted, pairs, site_option, tags_text
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render, render_record
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
@@ -66,7 +66,8 @@ def submit(
     )
     _validate(new, site)
     new.save()
-    click.echo(f"BatchJob {new.id} at {site.name}: {num_nodes} nodes for {wall_time_min} minutes.")
+    size = f"{counted(num_nodes, 'node')} for {counted(wall_time_min, 'minute')}"
+    click.echo(f"BatchJob {new.id} at {site.name}: {size}.")
 
 
 @queue.command()

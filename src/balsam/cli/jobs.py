@@ -13,13 +13,13 @@ from balsam.cli.app_choice import app_ids_of, one_app
 from balsam.cli.connection import connect
 from balsam.cli.events import render_events
 from balsam.cli.job_choice import delete_jobs, job_filters, waiting_children
-from balsam.cli.options import confirm, member, pairs, site_option, tags_text
+from balsam.cli.options import confirm, counted, member, pairs, site_option, tags_text
 from balsam.cli.table import render, render_record
 from balsam.client.errors import NotFoundError
 from balsam.core.states import DONE_STATES
 from balsam.sdk import parameters as app_parameters
 from balsam.sdk.apps import App
-from balsam.sdk.context import default_client
+from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 DEFAULT_LIMIT = 1000
 
@@ -120,7 +120,7 @@ def ls(
         _show_states(filters)
         return
     jobs = sorted(Job.objects.filter(**filters).order_by("-id")[:num], key=lambda one: one.id or 0)
-    click.echo("\n\n".join(map(_describe, jobs)) if verbose else _rows(jobs))
+    click.echo(_describe(jobs) if verbose else _rows(jobs))
     if len(jobs) == num:
         click.echo(f"The {num} newest; more with -n NUM, counts of all with --by-state.", err=True)
 
@@ -140,7 +140,7 @@ def modify(job_ids: tuple[int, ...], tags: tuple[str, ...], state: str | None) -
         if state:
             one.state = member(JobState, state, "--state")
     Job.objects.bulk_update(jobs)
-    click.echo(f"Changed {len(jobs)} jobs.")
+    click.echo(f"Changed {counted(len(jobs), 'job')}.")
 
 
 @job.command()
@@ -171,7 +171,7 @@ def rm(
         return
     confirm(removal_question(jobs, waiting_children(jobs)), yes)
     delete_jobs(jobs)
-    click.echo(f"Removed {len(jobs)} jobs.")
+    click.echo(f"Removed {counted(len(jobs), 'job')}.")
 
 
 @job.command()
@@ -179,8 +179,8 @@ def rm(
 def why(job_id: int) -> None:
     """Say in one line why a job does not go on."""
     try:
-        click.echo(default_client().get(f"/jobs/{job_id}/why")["sentence"])
-    except NotFoundError as exc:
+        click.echo(Job.objects.get(id=job_id).why().sentence)
+    except (Job.DoesNotExist, NotFoundError) as exc:
         raise _no_jobs([job_id]) from exc
 
 
@@ -246,9 +246,17 @@ def _rows(jobs: list[Job]) -> str:
     return render(["ID", "App", "Site", "Workdir", "State", "Tags"], rows)
 
 
-def _describe(one: Job) -> str:
-    hidden = ("serialized_parameters", "serialized_return_value", "serialized_exception")
-    fields = [(name, value) for name, value in one.display_dict().items() if name not in hidden]
-    if one.state not in DONE_STATES:
-        fields.append(("why", default_client().get(f"/jobs/{one.id}/why")["sentence"]))
-    return render_record(fields)
+def _describe(jobs: list[Job]) -> str:
+    waiting = [one.id for one in jobs if one.state not in DONE_STATES]
+    reasons = {
+        one.job_id: one.sentence
+        for ids in cut(waiting, IDS_PER_REQUEST)
+        for one in Job.objects.filter(id=ids).why(limit=len(ids))
+    }
+    records = []
+    for one in jobs:
+        fields = list(one.display_dict().items())
+        if one.id in reasons:
+            fields.append(("why", reasons[one.id]))
+        records.append(render_record(fields))
+    return "\n\n".join(records)

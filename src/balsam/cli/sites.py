@@ -10,7 +10,7 @@ import click
 
 from balsam.api import ApplicationDefinition, Job, Site
 from balsam.cli.connection import connect
-from balsam.cli.options import confirm
+from balsam.cli.options import confirm, counted
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.table import render, render_record
 from balsam.client.errors import NotFoundError
@@ -98,8 +98,10 @@ def rm(path: Path, force: bool) -> None:
         raise click.ClickException(f"{agent.sentence}: stop it first (balsam site stop)")
     jobs = Job.objects.filter(site_id=folder.site_id)
     running = jobs.filter(state="RUNNING").count()
-    question = f"Remove the site {folder.path} with {jobs.count()} jobs and all files in its data folder?"
-    confirm(f"{running} jobs are running. {question}" if running else question, force, "-f")
+    question = (
+        f"Remove the site {folder.path} with {counted(jobs.count(), 'job')} and all files in its data folder?"
+    )
+    confirm(f"Jobs running there: {running}. {question}" if running else question, force, "-f")
     remove_site(folder)
     click.echo(f"Removed {folder.path}")
 
@@ -111,7 +113,7 @@ def sync() -> None:
     apps = ApplicationDefinition.load_by_site(folder.site_id)
     for one in apps.values():
         one.sync()
-    click.echo(f"Synchronised {len(apps)} apps of site {folder.site_id}.")
+    click.echo(f"Synchronised {counted(len(apps), 'app')} of site {folder.site_id}.")
 
 
 @site.command("sample-settings")

@@ -22,8 +22,8 @@ from balsam.core import digest
 from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC, MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
-from balsam.launcher.lease_steps import Situation, Step, next_step, pause_after
-from balsam.launcher.news import Acquired, Cut, Lost, News, Opened
+from balsam.launcher.lease_steps import Situation, Step, gather_sec, next_step, pause_after
+from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected
 from balsam.runtime.updates import Update, UpdateQueue
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Courier:
         self._dry = False
         self._last_answer = time.monotonic()
         self._last_beat = 0.0
+        self._next_report = 0.0
+        self._last_step = Step.wait
         self._failures = 0
         self._cut_told = False
         self._offset_us = 0
@@ -162,9 +164,8 @@ class Courier:
         except AuthError as exc:
             self._failed(exc)
             self._client = self._make_client()  # the site's token may have been renewed
-        except NotFoundError as exc:
-            self._session_over(str(exc))
         except ServerRefused as exc:
+            self._answered()
             self._refused(step, exc)
         except ClientError as exc:
             self._failed(exc)
@@ -192,6 +193,7 @@ class Courier:
                 situation = self._situation(now)
                 step, wait_sec = next_step(situation)
                 if step is not Step.wait:
+                    self._last_step = step
                     return step
                 self._bell.wait(wait_sec)
 
@@ -213,10 +215,11 @@ class Courier:
             has_session=self._session_id is not None,
             acknowledged=shared.acknowledged,
             in_doubt=shared.in_doubt,
-            has_reports=bool(self._batch) or bool(self._queue),
+            reports_in_sec=self._next_report - now if self._batch or self._queue else None,
             lacks_apps=self._fresh_jobs is not None,
             acquiring=self._acquire_body is not None,
             wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
+            just_acquired=self._last_step is Step.acquire,
             poll_in_sec=self._next_poll - now if may_ask else None,
             beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
             finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
@@ -291,7 +294,10 @@ class Courier:
         if not self._batch:
             self._batch = self._queue.next_batch(MAX_ITEMS_PER_BULK_OP)
             self._batch_key = str(uuid4())
+        began = time.monotonic()
+        self._next_report = began + gather_sec(len(self._batch))
         _, refused = self._send(self._batch, self._batch_key)
+        log.debug("%d updates took %.1f ms", len(self._batch), (time.monotonic() - began) * 1e3)
         self._settle(self._batch, refused)
         self._batch = []
 
@@ -344,6 +350,7 @@ class Courier:
         if unknown:
             apps = self._client.get("/apps/", {"id": sorted(unknown), "count": "no"})["results"]
         self._known_apps.update(app["id"] for app in apps)
+        log.debug("%d jobs acquired in %.1f ms", len(self._fresh_jobs), trip_sec * 1e3)
         jobs, self._fresh_jobs = self._fresh_jobs, None
         with self._bell:
             self._answers += 1
@@ -358,8 +365,13 @@ class Courier:
     # ---- losses ----
 
     def _refused(self, step: Step, exc: ServerRefused) -> None:
-        self._answered()
-        if step is Step.report and len(self._batch) > 1:
+        if step is Step.open:
+            self._post(Rejected(str(exc)))
+            with self._bell:
+                self._shared.finish_by = time.monotonic()
+        elif isinstance(exc, NotFoundError):
+            self._session_over(str(exc))
+        elif step is Step.report and len(self._batch) > 1:
             # One item spoils the request: halves find it.
             middle = len(self._batch) // 2
             for part in (self._batch[:middle], self._batch[middle:]):
@@ -396,7 +408,6 @@ class Courier:
 
     def _session_over(self, sentence: str) -> None:
         """The lease has run out: everything that it covered is somebody else's."""
-        self._answered()
         log.warning("session %s is over (%s)", self._session_id, sentence)
         self._session_id = None
         self._batch = []

@@ -10,7 +10,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from balsam.core.clock import now_us
 from balsam.launcher.command import Command, CommandError, argument_list, shell
@@ -59,16 +58,14 @@ class Executor:
     def __len__(self) -> int:
         return len(self._processes) + len(self._tickets)
 
-    def start_command(
-        self, job_id: int, command: Command, workdir: Path, environment: dict[str, str]
-    ) -> None:
+    def start_command(self, job_id: int, command: Command, workdir: str, environment: dict[str, str]) -> None:
         """Starts a command in its workdir, output to job.out; raises NotStartable.
 
         `environment`: all of it, the command's own variables included.
         """
         try:
             words = argument_list(command, environment)
-            output = open_workdir(workdir)
+            output = open_output(workdir)
         except CommandError as exc:
             raise NotStartable(str(exc)) from exc
         try:
@@ -85,7 +82,7 @@ class Executor:
         self._on_start(job_id, stamp)
 
     def _spawn(
-        self, words: list[str], command: Command, workdir: Path, environment: Mapping[str, str], output: int
+        self, words: list[str], command: Command, workdir: str, environment: Mapping[str, str], output: int
     ) -> subprocess.Popen[bytes]:
         try:
             return self._popen(words, workdir, environment, output)
@@ -96,7 +93,7 @@ class Executor:
             return self._popen(shell(command.text), workdir, environment, output)
 
     def _popen(
-        self, words: list[str], workdir: Path, environment: Mapping[str, str], output: int
+        self, words: list[str], workdir: str, environment: Mapping[str, str], output: int
     ) -> subprocess.Popen[bytes]:
         # Without preexec_fn: then Popen uses vfork, which costs the same however large the launcher is.
         return subprocess.Popen(
@@ -111,7 +108,7 @@ class Executor:
 
     def start_function(self, job_id: int, request: Request) -> None:
         """Hands a run() to a worker, as soon as one is ready; raises NotStartable."""
-        os.close(open_workdir(Path(request.workdir)))
+        make_workdir(request.workdir)
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)
         )
@@ -154,15 +151,23 @@ class Executor:
         self._on_end(job_id, Ending(1, reply.ended_us or now_us(), reply.error, payload))
 
 
-def open_workdir(workdir: Path) -> int:
-    """Makes the workdir if it is missing; job.out in it, open for appending. Raises NotStartable."""
+def make_workdir(workdir: str) -> None:
+    """Makes the workdir if it is missing; raises NotStartable."""
+    try:
+        os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - once per run, and pathlib takes longer than the kernel
+    except OSError as exc:
+        raise NotStartable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
+
+
+def open_output(workdir: str) -> int:
+    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable."""
     path = f"{workdir}/{JOB_OUTPUT}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     try:
         try:
             return os.open(path, flags, 0o666)
         except FileNotFoundError:
-            workdir.mkdir(parents=True, exist_ok=True)
+            make_workdir(workdir)
             return os.open(path, flags, 0o666)
     except OSError as exc:
         raise NotStartable(f"can't write job.out in {workdir}: {exc.strerror}") from exc

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 LONGEST_PAUSE_SEC = 2.0
+# A request costs a server as much as many of its items: where reports are many, they wait for company.
+GATHER_SEC_PER_ITEM = 0.0015
+LONGEST_GATHER_SEC = 0.05
 
 
 class Step(Enum):
@@ -32,10 +35,11 @@ class Situation:
     has_session: bool
     acknowledged: bool
     in_doubt: bool
-    has_reports: bool
+    reports_in_sec: float | None  # None: there are none
     lacks_apps: bool
     acquiring: bool
     wants_jobs: bool
+    just_acquired: bool
     poll_in_sec: float | None
     beat_in_sec: float
     finish_in_sec: float | None
@@ -55,16 +59,23 @@ def next_step(s: Situation) -> tuple[Step, float | None]:
         return Step.resync, None
     if s.beat_in_sec <= 0:
         return Step.beat, None
-    if s.has_reports:
-        return Step.report, None
+    reports_due = s.reports_in_sec is not None and (s.reports_in_sec <= 0 or finishing)
     if finishing:
-        return Step.close, None
+        return (Step.report if reports_due else Step.close), None
     if s.lacks_apps:
         return Step.fetch_apps, None
-    if s.acquiring or s.wants_jobs:
+    # Jobs before reports, for slots may be idle; but in turns.
+    if (s.acquiring or s.wants_jobs) and not (reports_due and s.just_acquired):
         return Step.acquire, None
-    waits = [s.beat_in_sec] + ([] if s.poll_in_sec is None else [max(0.0, s.poll_in_sec)])
-    return Step.wait, min(waits)
+    if reports_due:
+        return Step.report, None
+    waits = [s.beat_in_sec, s.poll_in_sec, s.reports_in_sec]
+    return Step.wait, min(max(0.0, wait) for wait in waits if wait is not None)
+
+
+def gather_sec(last_count: int) -> float:
+    """Seconds from the start of a report of so many items to the next one, at least."""
+    return min(LONGEST_GATHER_SEC, GATHER_SEC_PER_ITEM * last_count)
 
 
 def pause_after(failures: int) -> float:

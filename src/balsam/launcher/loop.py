@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ from typing import Any, Protocol
 from balsam.core.clock import now_us
 from balsam.launcher import appetite, reports
 from balsam.launcher.apps import AppPlan
+from balsam.launcher.backlog import Backlog, Waiting
 from balsam.launcher.command import Command
 from balsam.launcher.executor import Executor, NotStartable
-from balsam.launcher.news import Acquired, Cut, Lost, Mailbox, News, Opened
-from balsam.launcher.placement import Need, NodeRoom, Share, next_to_start
+from balsam.launcher.news import Acquired, Cut, Lost, Mailbox, News, Opened, Rejected
+from balsam.launcher.placement import Need, NodeRoom, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
 from balsam.runtime.guard_link import GuardLink
@@ -30,7 +30,6 @@ from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
 log = logging.getLogger(__name__)
 
 TERM_GRACE_SEC = 5.0  # between SIGTERM and SIGKILL
-OVERTAKE_SEC = 30.0  # smaller runs may start before the one that has waited longest, for so long
 MAX_WORKERS = 4096
 
 
@@ -66,22 +65,11 @@ class Surroundings:
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
-    """A job that is ready to start."""
-
-    job: dict[str, Any]
-    plan: AppPlan
-    command: Command | None
-    need: Need
-    since: float
-
-
-@dataclass(slots=True, eq=False)
 class _Running:
-    job: dict[str, Any]
+    job: Mapping[str, Any]
     need: Need
     share: Share
-    workdir: Path
+    workdir: str
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
     disowned: bool = False  # somebody else's by now: not reported
@@ -109,7 +97,7 @@ class Loop:
         self._courier: Reporting | None = None
         self._session_id: int | None = None
         self._preparing: dict[int, dict[str, Any]] = {}
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting = Backlog()
         self._running: dict[int, _Running] = {}
         self._updates: list[Update] = []
         self._pace = appetite.Pace()
@@ -194,14 +182,7 @@ class Loop:
         return not (self._running or self._waiting or self._preparing)
 
     def _start_what_fits(self, now: float) -> None:
-        while self._waiting:
-            may_overtake = now - self._waiting[0].since < OVERTAKE_SEC
-            needs = [w.need for w in self._waiting] if may_overtake else [self._waiting[0].need]
-            index = next_to_start(needs, self._around.room, may_overtake=may_overtake)
-            if index is None:
-                return
-            chosen = self._waiting[index]
-            del self._waiting[index]
+        while (chosen := self._waiting.take_next(self._around.room, now)) is not None:
             self._start(chosen)
 
     def _ask(self, now: float) -> None:
@@ -241,6 +222,8 @@ class Loop:
                 self._acquired(news)
             case Lost(job_ids, reason):
                 self._lose(job_ids, reason)
+            case Rejected(sentence):
+                self.stop(sentence)
             case Cut(seconds):
                 if self._limits.stop_on_cut:
                     self._cut_all(f"the server could not be reached for {seconds:.0f} s", kill=True)
@@ -271,7 +254,7 @@ class Loop:
             if job_ids is None or job_id in job_ids:
                 run.disowned = True
                 self._executor.end(job_id, kill=True)
-        self._waiting = deque(w for w in self._waiting if job_ids is not None and w.job["id"] not in job_ids)
+        self._waiting.drop(job_ids)
         for job_id in [i for i in self._preparing if job_ids is None or i in job_ids]:
             del self._preparing[job_id]
         self._send().acknowledge()
@@ -287,18 +270,18 @@ class Loop:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
         self._like = Need.of_job(job)
-        self._waiting.append(_Waiting(job, plan, command, self._like, time.monotonic()))
+        self._waiting.add(Waiting(job, plan, command, self._like, time.monotonic()))
 
     def _hopeless(self, job: dict[str, Any], sentence: str) -> None:
         if self._preparing.pop(job["id"], None) is job:
             log.info("job %d can't be started: %s", job["id"], sentence)
             self._updates.append(reports.not_startable(job["id"], now_us(), sentence))
 
-    def _start(self, waiting: _Waiting) -> None:
+    def _start(self, waiting: Waiting) -> None:
         job_id = waiting.job["id"]
         room = self._around.room
         share = room.take(waiting.need)
-        workdir = self._around.data_path / waiting.job["workdir"]
+        workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
         self._running[job_id] = _Running(waiting.job, waiting.need, share, workdir)
         own = self._variables(waiting.job, share)
         try:
@@ -312,12 +295,12 @@ class Loop:
             room.give_back(waiting.need, share)
             self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
 
-    def _request(self, waiting: _Waiting, workdir: Path, environment: Mapping[str, str]) -> Request:
+    def _request(self, waiting: Waiting, workdir: str, environment: Mapping[str, str]) -> Request:
         return Request(
             Kind.run,
             waiting.plan.code,
             waiting.job,
-            str(workdir),
+            workdir,
             environment,
             self._session_id,
             waiting.plan.interpreter,

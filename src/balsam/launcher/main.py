@@ -21,7 +21,7 @@ from balsam.client.transport import Client
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.loop import Limits, Loop, Surroundings
-from balsam.launcher.news import Mailbox, Opened
+from balsam.launcher.news import Mailbox, Opened, Rejected
 from balsam.launcher.placement import NodeRoom
 from balsam.platform.nodes import Node, detect_local
 from balsam.runtime.guard_link import GuardLink
@@ -127,12 +127,16 @@ class Launcher:
     def run(self) -> int:
         """The exit code."""
         self._courier.start()
-        if not self._mailbox.wait(self._end_at - time.monotonic()):
-            log.error("the server did not answer before the wall time was over")
-            return 1
-        [opened] = [news for news in self._mailbox.take() if isinstance(news, Opened)]
-        self._mailbox.post(opened)
-        return self._run(opened.lease_sec)
+        while self._mailbox.wait(max(0.0, self._end_at - time.monotonic())):
+            for news in self._mailbox.take():
+                if isinstance(news, Opened):
+                    self._mailbox.post(news)
+                    return self._run(news.lease_sec)
+                if isinstance(news, Rejected):
+                    log.error("the server refuses this launcher: %s", news.sentence)
+                    return 1
+        log.error("the server did not answer before the wall time was over")
+        return 1
 
     def _run(self, lease_sec: float) -> int:
         guard = GuardLink(lease_sec)

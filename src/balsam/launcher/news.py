@@ -45,7 +45,14 @@ class Cut:
     seconds: float
 
 
-News = Opened | Acquired | Lost | Cut
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The server will not give this launcher a session, now or later; the courier has ended."""
+
+    sentence: str
+
+
+News = Opened | Acquired | Lost | Cut | Rejected
 
 
 class Mailbox:

@@ -31,12 +31,12 @@ def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:
     return Update(job_id, JobState.running, stamp_us, data)
 
 
-def ended(job_id: int, ending: Ending, workdir: Path, tail_lines: int) -> Update:
+def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:
     """RUN_DONE or RUN_ERROR; an error carries the end of the output."""
     fields: dict[str, Any] = {"return_code": ending.returncode, **(ending.payload or {})}
     if ending.returncode == 0:
         return Update(job_id, JobState.run_done, ending.ended_us, {"returncode": 0}, fields)
-    told = [text for text in (tail(workdir / JOB_OUTPUT, tail_lines), ending.error) if text]
+    told = [text for text in (tail(Path(workdir, JOB_OUTPUT), tail_lines), ending.error) if text]
     # The traceback of a run() that raised is in its output already.
     if len(told) == 2 and ending.error.splitlines()[-1] in told[0]:
         told.pop()

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import yaml
 
-from balsam.client.errors import ClientError
 from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_path, load_site_login
 from balsam.client.transport import Client
 from balsam.platform.machine import load_machine
@@ -166,7 +165,7 @@ def create_site_folder(
             token = client.post("/auth/site-tokens", {"site_id": site_id})["token"]
             _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file))
             _move_in(draft, path)
-        except (ClientError, OSError):
+        except BaseException:  # an interrupt, too, must not leave half a site
             client.delete(f"/sites/{site_id}")
             raise
     finally:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
 
 
 class TemplateError(ValueError):
@@ -36,9 +36,15 @@ def render(template: str, parameters: Mapping[str, Any]) -> str:
     import jinja2
 
     try:
-        return _environment().from_string(one_line(template)).render(parameters)
+        return _compiled(template).render(parameters)
     except jinja2.TemplateError as exc:
         raise TemplateError(f"the command template {template!r} can't be filled in: {exc}") from exc
+
+
+@lru_cache(256)
+def _compiled(template: str) -> Template:
+    """Compiling costs more than starting the process that it is for."""
+    return _environment().from_string(one_line(template))
 
 
 def one_line(template: str) -> str:

@@ -79,9 +79,7 @@ def _apply(
 
 
 def _applied(answer: dict[str, Any]) -> Response:
-    headers = (
-        {"balsam-refused": json.dumps(answer["refused"])} if answer["refused"] else None
-    )
+    headers = {"balsam-refused": json.dumps(answer["refused"])} if answer["refused"] else None
     return answers.json_answer(answer["count"], headers=headers)
 
 

@@ -104,11 +104,12 @@ async def _messages(state: _Stream, watcher: Watcher, greeting: str) -> AsyncIte
         yield _message(greeting, {"cursor": state.cursor()})
         changes = {Change(state.owner.user_id, "events", 0)}  # what came between cursor and now
         while not server.watchers.closing:
+            # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
+            for message in _hints(state, changes):
+                yield message
             if any(change.kind == "events" for change in changes):
                 async for message in _new_events(state):
                     yield message
-            for message in _hints(state, changes):
-                yield message
             changes = await watcher.wait(server.settings.beat_sec)
             if not changes and not server.watchers.closing:
                 if not await run_in_threadpool(state.still_allowed):
