@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam.core.states import DONE_STATES, MOVES, REPORTED_MOVES, JobState
-from balsam.logic.moves import Request, Situation, first_state, refusal, walk
+from balsam.logic.moves import Request, Situation, fenced_off, first_state, refusal, walk
 
 J = JobState
 PLAIN = Situation(hooks=[], stages_in=False, stages_out=False, num_runs=1, max_restarts=50)
@@ -97,8 +97,10 @@ def test_where_a_new_job_goes() -> None:
 def test_the_fence_lets_only_the_holder_move_a_job() -> None:
     held = Request(holder=7, holder_fenced=True, session_id=None)
     assert "held by session 7" in (refusal(1, J.preprocessed, J.running, held) or "")
-    assert refusal(1, J.preprocessed, J.running, replace(held, session_id=8)) is not None
-    assert refusal(1, J.preprocessed, J.running, replace(held, session_id=7)) is None
+    assert "not by session 8" in (fenced_off(1, replace(held, session_id=8)) or "")
+    assert fenced_off(1, held) is None, "an owner may change other fields"
+    ours = replace(held, session_id=7)
+    assert fenced_off(1, ours) is None and refusal(1, J.preprocessed, J.running, ours) is None
 
 
 def test_the_holder_moves_only_along_the_table() -> None:
@@ -110,4 +112,10 @@ def test_the_holder_moves_only_along_the_table() -> None:
 def test_an_owner_may_force_what_nobody_holds_but_a_lost_session_may_not() -> None:
     free = Request(holder=None, holder_fenced=None, session_id=None)
     assert refusal(1, J.failed, J.staged_in, free) is None
-    assert "does not hold" in (refusal(1, J.running, J.run_done, replace(free, session_id=7)) or "")
+    assert "does not hold" in (fenced_off(1, replace(free, session_id=7)) or "")
+
+
+def test_a_sites_token_moves_what_nobody_holds_only_along_the_table() -> None:
+    site = Request(holder=None, holder_fenced=None, session_id=None, may_force=False)
+    assert refusal(1, J.preprocessed, J.job_finished, site) is not None
+    assert refusal(1, J.run_error, J.restart_ready, site) is None

@@ -30,29 +30,16 @@ class Conflict(BalsamError):
     pass
 
 
+class Refused(BalsamError):
+    pass
+
+
 class Invalid(BalsamError):
     pass
 
 
 class TooLarge(Invalid):
     pass
-
-
-class IllegalMove(BalsamError):
-    def __init__(self, job_id: int, old: str, new: str) -> None:
-        super().__init__(f"job {job_id} is {old}: it can't go to {new}")
-
-
-class NotHolder(BalsamError):
-    def __init__(self, job_id: int, holder: int | None, claimed: int | None) -> None:
-        held = "no session holds it" if holder is None else f"session {holder} holds it"
-        by = "the request names none" if claimed is None else f"the request names session {claimed}"
-        super().__init__(f"job {job_id}: {held}, {by}")
-
-
-class SessionOver(BalsamError):
-    def __init__(self, session_id: int) -> None:
-        super().__init__(f"session {session_id} has ended; open a new one")
 
 
 class KeyReused(BalsamError):

@@ -14,11 +14,11 @@ from balsam.core.clock import now_us, to_us
 from balsam.core.limits import MAX_FUTURE_STAMP_SEC
 from balsam.core.resources import node_weight
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState, TransferDirection
-from balsam.logic.moves import Request, Situation, Step, refusal, walk
+from balsam.logic.moves import Request, Situation, Step, fenced_off, refusal, walk
 from balsam.logic.signature import failure_signature
-from balsam.schemas.jobs import JobUpdate
+from balsam.schemas.jobs import INT32, JobUpdate
+from balsam.store import batch_jobs, ids, jobs, runs, sessions, tables, transfers
 from balsam.store import events as event_store
-from balsam.store import ids, jobs, runs, sessions, tables, transfers
 from balsam.store.database import Tx
 from balsam.store.owner import Owner
 
@@ -47,20 +47,27 @@ class _Writes:
     ends: list[dict[str, Any]] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     waiting_anew: list[int] = field(default_factory=list)
+    to_stage_in: list[int] = field(default_factory=list)
     to_stage_out: list[int] = field(default_factory=list)
+    started: list[int] = field(default_factory=list)
 
 
 def apply(tx: Tx, owner: Owner, updates: Mapping[int, JobUpdate], session_id: int | None = None) -> Applied:
     """Applies each update to the job of its key; refused ones change nothing and say why."""
     rows = {row["id"]: row for row in jobs.lock(tx.conn, owner, updates.keys())}
-    moving = [job_id for job_id, update in updates.items() if update.state is not None]
-    view = _View.of(tx, owner, [rows[i] for i in moving if i in rows])
+    view = _View.of(tx, owner, list(rows.values()))
+    allocations = {update.batch_job_id for update in updates.values()} - {None}
+    known = batch_jobs.existing_ids(tx.conn, owner, allocations) if allocations else set()
     writes = _Writes(now_us())
     refused: list[tuple[int, str]] = []
     for job_id in sorted(updates):
         row = rows.get(job_id)
-        reason = f"job {job_id} does not exist" if row is None else None
-        if row is not None:
+        wanted = updates[job_id].batch_job_id
+        if row is None:
+            reason: str | None = f"job {job_id} does not exist"
+        elif wanted is not None and wanted not in known:
+            reason = f"job {job_id}: there is no BatchJob {wanted}"
+        else:
             reason = _change(row, updates[job_id], session_id, view, writes)
         if reason is not None:
             refused.append((job_id, reason))
@@ -72,6 +79,7 @@ def apply(tx: Tx, owner: Owner, updates: Mapping[int, JobUpdate], session_id: in
 class _View:
     """What the moves of these jobs depend on beside their own rows."""
 
+    may_force: bool
     fenced: Mapping[int, bool]
     stages_in: Collection[int]
     stages_out: Collection[int]
@@ -81,17 +89,19 @@ class _View:
         holders = {row["session_id"] for row in rows} - {None}
         job_ids = [row["id"] for row in rows]
         return cls(
+            may_force=owner.site_id is None,
             fenced=sessions.fenced_among(tx.conn, owner, holders) if holders else {},
             stages_in=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_in),
             stages_out=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_out),
         )
 
-    def situation(self, row: dict[str, Any], num_runs: int) -> Situation:
+    def situation(self, row: dict[str, Any], num_runs: int, forced: bool) -> Situation:
         return Situation(
             hooks=row["hooks"],
             stages_in=row["id"] in self.stages_in,
             stages_out=row["id"] in self.stages_out,
-            num_runs=num_runs,
+            # Whoever forces a job to run again means it, however often it has run.
+            num_runs=0 if forced else num_runs,
             max_restarts=row["max_restarts"],
         )
 
@@ -101,10 +111,14 @@ def _change(
 ) -> str | None:
     values = _columns(update)
     new = update.state
+    holder = row["session_id"] if row["session_id"] in view.fenced else None
+    fenced = None if holder is None else view.fenced[holder]
+    request = Request(holder, fenced, session_id, view.may_force)
+    reason = fenced_off(row["id"], request)
+    if reason is not None:
+        return reason
     if new is not None and new != row["state"]:
-        holder = row["session_id"] if row["session_id"] in view.fenced else None
-        request = Request(holder, view.fenced.get(holder) if holder is not None else None, session_id)
-        reason = refusal(row["id"], J(row["state"]), new, request)
+        reason = refusal(row["id"], J(row["state"]), new, request) or _still_staging(row, new, holder, view)
         if reason is not None:
             return reason
         stamp = writes.now if update.state_timestamp is None else to_us(update.state_timestamp)
@@ -114,6 +128,8 @@ def _change(
         if holder is None:
             data["forced"] = True
         values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))
+        if new is J.ready:
+            writes.to_stage_in.append(row["id"])
     if "tags" in values:
         writes.tags[row["id"]] = values["tags"]
     if "parents_must" in values or new is J.awaiting_parents:
@@ -121,6 +137,14 @@ def _change(
     if values:
         writes.jobs.append({"id": row["id"], "last_update": writes.now, **values})
     return None
+
+
+def _still_staging(row: dict[str, Any], new: JobState, holder: int | None, view: _View) -> str | None:
+    """Why a holder may not say that files are there when they are not, or None."""
+    opened = {J.staged_in: view.stages_in, J.staged_out: view.stages_out}.get(new, ())
+    if holder is None or row["id"] not in opened:
+        return None
+    return f"job {row['id']} can't go to {new}: not all of its files are transferred"
 
 
 def _columns(update: JobUpdate) -> dict[str, Any]:
@@ -144,10 +168,11 @@ def _moves(
 ) -> dict[str, Any]:
     """Gathers the events and run rows of all the steps; returns the job's columns that they change."""
     held = row["session_id"] if row["session_id"] in view.fenced else None
-    num_runs = row["num_runs"] + (new is J.running)
+    num_runs = row["num_runs"] + (new is J.running and held is not None)
     if new is J.running:
         data["num_nodes"] = node_weight(row["num_nodes"], row["node_packing_count"])
-    steps = walk(new, data, view.situation(row, num_runs))
+    data = {**data, "returncode": _code(data["returncode"])} if "returncode" in data else data
+    steps = walk(new, data, view.situation(row, num_runs, forced=bool(data.get("forced"))))
     state, since = J(row["state"]), row["state_since"]
     for step in steps:
         writes.events.append(_event(row, state, step, stamp, since, writes.now))
@@ -161,10 +186,12 @@ def _moves(
         writes.done.append(row["id"])
     if state is J.postprocessed:
         writes.to_stage_out.append(row["id"])
+    if new is J.running:
+        writes.started.append(row["id"])
     columns: dict[str, Any] = {"state": state, "state_since": stamp}
     columns["session_id"] = held if state is J.running else None
     columns["num_runs"] = num_runs
-    if new in RUN_END_STATES and return_code is None and "returncode" in data:
+    if new in RUN_END_STATES and return_code is None and data.get("returncode") is not None:
         columns["return_code"] = data["returncode"]
     return columns
 
@@ -207,20 +234,24 @@ def _run_start(
 
 
 def _run_end(job_id: int, step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
-    code = code if isinstance(code, int) else None
     failed = step.state is J.run_error
     return {
         "b_job_id": job_id,
         "b_end": stamp,
         "b_end_state": step.state,
-        "b_return_code": code,
-        "b_signature": failure_signature(code, str(step.data.get("error", ""))) if failed else None,
+        "b_return_code": _code(code),
+        "b_signature": failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None,
         "b_end_event_id": event,
     }
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+    """What a launcher says that a run was given; whatever no node can have counts as not said."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value <= INT32 else None
+
+
+def _code(value: Any) -> int | None:
+    return value if isinstance(value, int) and abs(value) <= INT32 else None
 
 
 def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:
@@ -239,6 +270,10 @@ def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:
     # A run that starts and ends in one request is inserted before it is ended.
     runs.start_many(tx.conn, writes.starts)
     runs.end_many(tx.conn, owner, writes.ends)
+    if writes.started:
+        transfers.rewind(tx.conn, owner, writes.started)
+    if writes.to_stage_in:
+        transfers.activate(tx.conn, owner, writes.to_stage_in, TransferDirection.stage_in)
     if writes.to_stage_out:
         transfers.activate(tx.conn, owner, writes.to_stage_out, TransferDirection.stage_out)
     if writes.done or writes.waiting_anew:
@@ -254,15 +289,13 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
     everybody = Owner(owner.user_id)  # a child may be at another site than its parent
     waiting = jobs.waiting_children(tx.conn, everybody, ended.done) + ended.waiting_anew
     ready = jobs.with_all_parents_done(tx.conn, everybody, waiting) if waiting else []
-    if not ready:
+    rows = [row for row in jobs.lock(tx.conn, everybody, ready) if row["state"] == J.awaiting_parents]
+    if not rows:
         return
-    transfers.activate(tx.conn, everybody, ready, TransferDirection.stage_in)
-    rows = jobs.lock(tx.conn, everybody, ready)
+    transfers.activate(tx.conn, everybody, [row["id"] for row in rows], TransferDirection.stage_in)
     view = _View.of(tx, everybody, rows)
     writes = _Writes(now_us())
     for row in rows:
-        if row["state"] != J.awaiting_parents:
-            continue
         stages_in = row["id"] in view.stages_in
         new = J.ready if stages_in else J.staged_in
         message = "All parents finished" if stages_in else "Skipped stage in"
@@ -271,12 +304,23 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
     _write(tx, everybody, writes)
 
 
-def move(tx: Tx, owner: Owner, job_ids: Collection[int], new: JobState, data: dict[str, Any]) -> None:
-    """The server's own move of jobs that it has locked: a lease that ran out, transfers that ended."""
+def move(
+    tx: Tx,
+    owner: Owner,
+    job_ids: Collection[int],
+    new: JobState,
+    data: dict[str, Any],
+    at: int | None = None,
+) -> None:
+    """The server's own move of jobs: a lease that ran out, transfers that ended.
+
+    `at`: when it happened, if that was before now; never before the job's state was entered.
+    """
     rows = jobs.lock(tx.conn, owner, job_ids)
     view = _View.of(tx, owner, rows)
     writes = _Writes(now_us())
     for row in rows:
-        columns = _moves(row, new, dict(data), writes.now, view, writes)
+        stamp = max(row["state_since"], min(at or writes.now, writes.now))
+        columns = _moves(row, new, dict(data), stamp, view, writes)
         writes.jobs.append({"id": row["id"], "last_update": writes.now, **columns})
     _write(tx, owner, writes)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from balsam.core.clock import now_us
+from balsam.core.states import JobState
 from balsam.logic.series import Window, area, cumulative, median, step_sum
 from balsam.store import batch_jobs, events, jobs, runs, sessions
 from balsam.store.batch_jobs import BatchJobFilter
@@ -65,7 +66,7 @@ def summary(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, Any]:
         "state_times": [
             {"state": state, "stays": len(times), "median_sec": median(times) / 1e6}
             for state, times in stays.items()
-            if state != "CREATED"
+            if state != JobState.created
         ],
         "node_hours_busy": busy / HOUR_US,
         "node_hours_available": available / HOUR_US,

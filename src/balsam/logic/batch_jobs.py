@@ -42,7 +42,12 @@ def change_many(tx: Tx, owner: Owner, updates: Sequence[BatchJobBulkUpdate]) -> 
     rows = {row["id"]: row for row in batch_jobs.page(tx.conn, owner, BatchJobFilter(id=wanted), Page())}
     if wanted - rows.keys():
         raise Invalid("Could not find some Batch Job IDs")
-    return [_change(tx, owner, rows[update.id], update) for update in updates]
+    for update in updates:
+        if rows[update.id]["state"] in ENDED_BATCH_JOB_STATES:
+            # A late report of the agent; the other items must not suffer for it.
+            update = update.model_copy(update={"state": None})
+        rows[update.id] = _change(tx, owner, rows[update.id], update)
+    return [rows[update.id] for update in updates]
 
 
 def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -> dict[str, Any]:

@@ -24,6 +24,8 @@ J = JobState
 
 def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, Any]]:
     """All of the jobs or none; returns their rows in the order of the request."""
+    if not wanted:
+        return []
     app_of = _apps(tx, owner, wanted)
     parent_state = _parents(tx, owner, wanted)
     locations = _locations(tx, owner, app_of)
@@ -35,9 +37,7 @@ def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, 
         parents_done = all(_is_done(parent_state[p], want.parents_must) for p in want.parent_ids)
         job_items = _transfer_items(owner, job_id, want, app, locations[app["site_id"]], parents_done)
         stages_in = any(item["direction"] == TransferDirection.stage_in for item in job_items)
-        stages_out = len(job_items) > stages_in and any(
-            item["direction"] == TransferDirection.stage_out for item in job_items
-        )
+        stages_out = any(item["direction"] == TransferDirection.stage_out for item in job_items)
         situation = Situation(app["hooks"], stages_in, stages_out, 0, want.max_restarts)
         steps = walk(first_state(parents_done, stages_in), {}, situation)
         state = J.created

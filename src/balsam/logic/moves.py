@@ -97,21 +97,34 @@ def first_state(parents_done: bool, stages_in: bool) -> JobState:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a move: `holder_fenced` is None where no live session holds the job."""
+    """Who asks for a change: `holder_fenced` is None where no live session holds the job.
+
+    `may_force`: a user does, who may set any state of what nobody holds; a site's token may not.
+    """
 
     holder: int | None
     holder_fenced: bool | None
     session_id: int | None
+    may_force: bool = True
+
+
+def fenced_off(job_id: int, request: Request) -> str | None:
+    """Why a request that names a session may change nothing at all, or None.
+
+    A launcher that was frozen must not even repeat a state or overwrite a result.
+    """
+    if request.session_id is None or request.session_id == request.holder:
+        return None
+    if request.holder is None:
+        return f"session {request.session_id} does not hold job {job_id}"
+    return f"job {job_id} is held by session {request.holder}, not by session {request.session_id}"
 
 
 def refusal(job_id: int, old: JobState, new: JobState, request: Request) -> str | None:
-    """Why the fence or the table forbids the move, or None. A same-state request is no move."""
-    if request.holder_fenced is None:
-        if request.session_id is not None:
-            return f"session {request.session_id} does not hold job {job_id}"
-        return None  # an owner may force what nobody holds
-    if request.holder_fenced and request.session_id != request.holder:
+    """Why the fence or the table forbids the move to another state, or None."""
+    if request.holder_fenced and request.session_id is None:
         return f"job {job_id} is held by session {request.holder}; only that session may change its state"
-    if not may_report(old, new):
+    may_force = request.holder is None and request.may_force
+    if not may_force and not may_report(old, new):
         return f"job {job_id} is {old}: it can't go to {new}"
     return None

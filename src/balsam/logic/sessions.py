@@ -9,6 +9,7 @@ from typing import Any
 from balsam.core import digest
 from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
+from balsam.core.resources import node_weight
 from balsam.core.states import JobState
 from balsam.logic import advance
 from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionTick
@@ -19,6 +20,8 @@ from balsam.store.owner import Owner
 
 EXPIRED = "Session expired: job was stuck in RUNNING state"
 ENDED = "Session ended while the job was RUNNING"
+NOT_NAMED = "The launcher no longer knows of the job's run"
+LONG_LARGE_FIRST = "long_large_first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +41,36 @@ def open_session(tx: Tx, owner: Owner, want: SessionCreate) -> dict[str, Any]:
             raise Invalid(f"No batch_job with id {want.batch_job_id}")
     now = now_us()
     values = want.model_dump(exclude={"started"})
-    values |= {"heartbeat": now, "started": to_us(want.started) if want.started else now}
+    values |= {"heartbeat": now, "started": min(now, to_us(want.started)) if want.started else now}
     return sessions.create(tx.conn, owner, values)
 
 
-def acquire(tx: Tx, owner: Owner, session_id: int, want: SessionAcquire) -> list[int]:
-    """Takes free jobs for a live session, in the order in which they are to run; renews its lease."""
+def renew(tx: Tx, owner: Owner, session_id: int) -> dict[str, Any]:
+    """The live session, its lease renewed."""
     session = sessions.beat(tx.conn, owner, session_id, now_us())
     if session is None:
         raise NotFound("Not found")
+    return session
+
+
+def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire) -> list[int]:
+    """Takes free jobs for a live session, in the order in which they are to run."""
     asked = Acquisition(
         site_id=session["site_id"],
         states=want.states,
         max_num_jobs=want.max_num_jobs,
         max_wall_time_min=want.max_wall_time_min,
         max_nodes_per_job=want.max_nodes_per_job,
+        max_aggregate_nodes=want.max_aggregate_nodes,
         serial_only=want.serial_only,
-        long_large_first=want.sort_by == "long_large_first",
+        long_large_first=want.sort_by == LONG_LARGE_FIRST,
         tags=want.filter_tags,
         app_ids=want.app_ids,
     )
     found = [row for state in sorted(want.states) for row in jobs.acquirable(tx.conn, owner, asked, state)]
     found.sort(key=_long_large_first if asked.long_large_first else _order)
     chosen = within_nodes(found[: want.max_num_jobs], want.max_aggregate_nodes)
-    jobs.hold(tx.conn, owner, session_id, session["batch_job_id"], chosen)
+    jobs.hold(tx.conn, owner, session["id"], session["batch_job_id"], chosen)
     return chosen
 
 
@@ -85,7 +94,7 @@ def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[
         return [row["id"] for row in rows]
     chosen, used = [], 0.0
     for row in rows:
-        weight = row["num_nodes"] if row["num_nodes"] > 1 else 1.0 / row["node_packing_count"]
+        weight = node_weight(row["num_nodes"], row["node_packing_count"])
         if used + weight <= limit + 1e-9:
             chosen.append(row["id"])
             used += weight
@@ -94,13 +103,11 @@ def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[
 
 def tick(tx: Tx, owner: Owner, session_id: int, beat: SessionTick) -> dict[str, Any]:
     """Renews the lease; frees what the session does not name; tells which of those it names are its own."""
-    now = now_us()
-    if sessions.beat(tx.conn, owner, session_id, now) is None:
-        raise NotFound("Not found")
-    answer: dict[str, Any] = {"in_step": True, "job_ids": None, "server_time_us": now}
+    renew(tx, owner, session_id)
+    answer: dict[str, Any] = {"in_step": True, "job_ids": None, "server_time_us": now_us()}
     if beat.job_ids is not None:
         held = jobs.held(tx.conn, owner, session_id)
-        _let_go(tx, owner, session_id, held, set(held) - set(beat.job_ids), ENDED)
+        _let_go(tx, owner, session_id, held, set(held) - set(beat.job_ids), NOT_NAMED)
         answer["job_ids"] = sorted(set(held) & set(beat.job_ids))
     elif beat.digest is not None:
         answer["in_step"] = beat.digest == digest.of_ids(jobs.held(tx.conn, owner, session_id))
@@ -111,26 +118,33 @@ def end(tx: Tx, owner: Owner, session_id: int, ended: int | None = None) -> None
     """Ends a lease: RUNNING jobs go RUN_TIMEOUT, the others are free in the state in which they are."""
     if not sessions.end(tx.conn, owner, session_id, ended or now_us()):
         raise NotFound("Not found")
-    _release_all(tx, owner, session_id, ENDED)
+    _release_all(tx, owner, session_id, ENDED, ended)
 
 
 def end_of_batch_jobs(tx: Tx, owner: Owner, ends: dict[int, int], message: str) -> None:
     """The agent saw these allocations end (at microseconds): their leases end at once."""
     for row in sessions.of_batch_jobs(tx.conn, owner, ends.keys()):
-        sessions.end(tx.conn, owner, row["id"], max(row["started"], ends[row["batch_job_id"]]))
-        _release_all(tx, owner, row["id"], message)
+        ended = max(row["started"], ends[row["batch_job_id"]])
+        sessions.end(tx.conn, owner, row["id"], ended)
+        _release_all(tx, owner, row["id"], message, ended)
 
 
-def _release_all(tx: Tx, owner: Owner, session_id: int, message: str) -> None:
+def _release_all(tx: Tx, owner: Owner, session_id: int, message: str, at: int | None) -> None:
     held = jobs.held(tx.conn, owner, session_id)
-    _let_go(tx, owner, session_id, held, held.keys(), message)
+    _let_go(tx, owner, session_id, held, held.keys(), message, at)
 
 
 def _let_go(
-    tx: Tx, owner: Owner, session_id: int, held: dict[int, JobState], ids: Collection[int], message: str
+    tx: Tx,
+    owner: Owner,
+    session_id: int,
+    held: dict[int, JobState],
+    ids: Collection[int],
+    message: str,
+    at: int | None = None,
 ) -> None:
     running = [job_id for job_id in ids if held[job_id] is JobState.running]
-    advance.move(tx, owner, running, JobState.run_timeout, {"message": message})
+    advance.move(tx, owner, running, JobState.run_timeout, {"message": message}, at)
     jobs.free(tx.conn, owner, session_id, ids)
     session = sessions.get(tx.conn, owner, session_id)
     if session is not None and ids:
@@ -159,6 +173,6 @@ def sweep(db: Database, lease: Lease, up_since: int) -> list[int]:
             if current is None or current["ended"] is not None or current["heartbeat"] != row["heartbeat"]:
                 continue
             sessions.end(tx.conn, owner, row["id"], row["heartbeat"])
-            _release_all(tx, owner, row["id"], EXPIRED)
+            _release_all(tx, owner, row["id"], EXPIRED, row["heartbeat"])
             ended.append(row["id"])
     return ended

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from balsam.core.clock import now_us
 from balsam.core.errors import NotFound, Unauthorized
 from balsam.store import sites, users
-from balsam.store.database import Tx
+from balsam.store.database import Database, Tx
 from balsam.store.owner import Owner
 
 _hasher = PasswordHasher()
@@ -28,14 +28,17 @@ class Token:
     expires: int | None  # microseconds since 1970 UTC
 
 
-def register(tx: Tx, username: str, password: str) -> dict[str, Any]:
-    user_id = users.create(tx.conn, username, _hasher.hash(password))
-    return {"id": user_id, "username": username}
+def register(db: Database, username: str, password: str) -> dict[str, Any]:
+    # Hashing takes long on purpose: never while this process holds the one writer.
+    password_hash = _hasher.hash(password)
+    with db.write() as tx:
+        return {"id": users.create(tx.conn, username, password_hash), "username": username}
 
 
-def log_in(tx: Tx, username: str, password: str, ttl_sec: float) -> Token:
+def log_in(db: Database, username: str, password: str, ttl_sec: float) -> Token:
     """A token for a user who knows the password; a wrong name and a wrong password look the same."""
-    row = users.by_name(tx.conn, username)
+    with db.read() as conn:
+        row = users.by_name(conn, username)
     stored = row["password_hash"] if row and row["password_hash"] else _NOBODY
     try:
         _hasher.verify(stored, password)
@@ -43,7 +46,8 @@ def log_in(tx: Tx, username: str, password: str, ttl_sec: float) -> Token:
         raise Unauthorized("Unauthorized") from None
     if row is None or stored is _NOBODY:
         raise Unauthorized("Unauthorized")
-    return login_token(tx, Owner(row["id"]), ttl_sec)
+    with db.write() as tx:
+        return login_token(tx, Owner(row["id"]), ttl_sec)
 
 
 def login_token(tx: Tx, owner: Owner, ttl_sec: float | None) -> Token:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
 
 from balsam.core.clock import from_us, now_us
-from balsam.core.errors import NotFound
 from balsam.core.states import (
     ACTIVE_BATCH_JOB_STATES,
     HOOK_OF_STATE,
     RUNNABLE_STATES,
     BatchJobState,
+    JobMode,
     JobState,
     ParentsMust,
+    TransferItemState,
 )
-from balsam.store import batch_jobs, events, jobs, sessions
+from balsam.store import batch_jobs, events, jobs, sessions, transfers
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page
+from balsam.store.transfers import TransferFilter
 
 J = JobState
 
@@ -32,32 +36,59 @@ class Why:
     sentence: str
 
 
-def why(conn: Connection, owner: Owner, job_id: int) -> dict[str, Any]:
-    rows = jobs.by_ids(conn, owner, [job_id])
-    if not rows:
-        raise NotFound("Not found")
-    found = _explain(conn, owner, rows[0])
-    return {"job_id": job_id, "code": found.code, "sentence": found.sentence}
+def why(conn: Connection, owner: Owner, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A code and a sentence for each of the jobs; what is known of a site is read once."""
+    facts = _Facts(conn, owner)
+    found = [(row["id"], _explain(facts, row)) for row in rows]
+    return [{"job_id": job_id, "code": why.code, "sentence": why.sentence} for job_id, why in found]
 
 
-def _explain(conn: Connection, owner: Owner, job: dict[str, Any]) -> Why:
+class _Facts:
+    """What the reasons rest on, read when it is first needed."""
+
+    def __init__(self, conn: Connection, owner: Owner) -> None:
+        self.conn = conn
+        self.owner = owner
+        self.agent = cache(lambda site_id: sessions.agent_seen(conn, owner, site_id))
+        self.allocations = cache(self._allocations)
+
+    def _allocations(self, site_id: int) -> list[dict[str, Any]]:
+        f = BatchJobFilter(site_id=[site_id], state=list(ACTIVE_BATCH_JOB_STATES))
+        return batch_jobs.page(self.conn, self.owner, f, Page())
+
+
+def _explain(facts: _Facts, job: dict[str, Any]) -> Why:
     state = J(job["state"])
     if state is J.job_finished:
         return Why("finished", "It has finished.")
     if state is J.failed:
-        return Why("failed", f"It failed: {failure(conn, owner, job['id'])}")
+        return Why("failed", f"It failed: {failure(facts.conn, facts.owner, job['id'])}")
     if state is J.awaiting_parents:
         parents = job["parent_ids"]
-        return parents_reason(parents, jobs.parent_states(conn, owner, parents), job["parents_must"])
+        states = jobs.parent_states(facts.conn, facts.owner, parents)
+        return parents_reason(parents, states, job["parents_must"])
     if job["session_id"] is not None:
         return _held(job)
     if state is J.running:
         return Why("running_unheld", "It was forced to RUNNING, and no session runs it.")
+    if state is J.created:
+        return Why("forced", "It was forced to CREATED, which nothing moves on: set another state.")
     if state in HOOK_OF_STATE:
-        return _agent(conn, owner, job, HOOK_OF_STATE[state])
+        return _agent(facts, job, HOOK_OF_STATE[state])
     if state in RUNNABLE_STATES:
-        return _allocation(conn, owner, job)
-    return Why("transfer", f"It is {state}: it waits for its files to be transferred.")
+        return _allocation(facts, job)
+    return _transfer(facts, job)
+
+
+def _transfer(facts: _Facts, job: dict[str, Any]) -> Why:
+    f = TransferFilter(job_id=[job["id"]])
+    items = transfers.page(facts.conn, facts.owner, f, Page())
+    broken = [item for item in items if item["state"] == TransferItemState.error]
+    if broken:
+        info = broken[0]["transfer_info"]
+        reason = info.get("error") or info.get("message") or "no reason was recorded"
+        return Why("transfer_error", f"The transfer of {broken[0]['local_path']} failed: {reason}.")
+    return Why("transfer", f"It is {job['state']}: it waits for its files to be transferred.")
 
 
 def _held(job: dict[str, Any]) -> Why:
@@ -103,23 +134,20 @@ def failure(conn: Connection, owner: Owner, job_id: int) -> str:
     return ": ".join(parts + lines[-1:]) or "no reason was recorded"
 
 
-def _agent(conn: Connection, owner: Owner, job: dict[str, Any], hook: str) -> Why:
-    alive, last = sessions.agent_seen(conn, owner, job["site_id"])
+def _agent(facts: _Facts, job: dict[str, Any], hook: str) -> Why:
+    alive, last = facts.agent(job["site_id"])
     if alive:
         return Why("hook", f"It waits for the site's agent to call {hook}().")
-    when = (
-        "has never been heard of"
-        if last is None
-        else f"was last heard of at {from_us(last):%Y-%m-%d %H:%M:%S} UTC"
+    heard = (
+        f"was last heard of at {from_us(last):%Y-%m-%d %H:%M:%S} UTC" if last else "has never been heard of"
     )
     return Why(
-        "no_agent", f"It waits for {hook}(), and the site's agent {when}: run `balsam site start` there."
+        "no_agent", f"It waits for {hook}(), and the site's agent {heard}: run `balsam site start` there."
     )
 
 
-def _allocation(conn: Connection, owner: Owner, job: dict[str, Any]) -> Why:
-    f = BatchJobFilter(site_id=[job["site_id"]], state=list(ACTIVE_BATCH_JOB_STATES))
-    active = batch_jobs.page(conn, owner, f, Page())
+def _allocation(facts: _Facts, job: dict[str, Any]) -> Why:
+    active = facts.allocations(job["site_id"])
     if not active:
         return Why(
             "no_allocation", "No BatchJob is queued or running at its site: run `balsam queue submit`."
@@ -136,17 +164,27 @@ def _allocation(conn: Connection, owner: Owner, job: dict[str, Any]) -> Why:
 
 
 def misfit(job: dict[str, Any], batch_job: dict[str, Any]) -> str | None:
-    """Why a BatchJob can't run a job, or None."""
+    """Why none of a BatchJob's launchers can run a job, or None."""
     parts = batch_job["partitions"] or [batch_job]
-    if not any(_has_tags(job["tags"], part["filter_tags"]) for part in parts):
-        return f"it takes only jobs with the tags {batch_job['filter_tags']}"
-    if job["num_nodes"] > max(part["num_nodes"] for part in parts):
-        return f"the job needs {job['num_nodes']} nodes and it has {batch_job['num_nodes']}"
+    reasons = [_misfit_of_part(job, part) for part in parts]
+    if None not in reasons:
+        return reasons[0]
     left = batch_job["wall_time_min"]
     if batch_job["start_time"] is not None:
         left -= (now_us() - batch_job["start_time"]) / 60e6
     if job["wall_time_min"] > left:
         return f"the job needs {job['wall_time_min']} min and {max(0, left):.0f} min are left"
+    return None
+
+
+def _misfit_of_part(job: dict[str, Any], part: dict[str, Any]) -> str | None:
+    if not _has_tags(job["tags"], part["filter_tags"]):
+        wanted = ", ".join(f"{key}={value}" for key, value in part["filter_tags"].items())
+        return f"it takes only jobs with the tags {wanted}"
+    if job["num_nodes"] > part["num_nodes"]:
+        return f"the job needs {job['num_nodes']} nodes and it has {part['num_nodes']}"
+    if part["job_mode"] == JobMode.serial and (job["num_nodes"] > 1 or job["ranks_per_node"] > 1):
+        return "it runs single-process jobs (serial mode), and the job has several ranks"
     return None
 
 

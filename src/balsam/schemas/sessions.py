@@ -1,9 +1,11 @@
 """Sessions: leases on jobs."""
 
-from pydantic import Field
+from typing import Annotated
 
-from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
-from balsam.core.states import RUNNABLE_STATES, JobState
+from pydantic import AfterValidator, Field
+
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_JOBS_PER_SESSION_ACQUIRE
+from balsam.core.states import REPORTED_MOVES, RUNNABLE_STATES, JobState
 from balsam.schemas.jobs import INT32
 from balsam.schemas.types import Id, Tags, Text, UtcTime, Wire
 
@@ -59,6 +61,14 @@ class SessionTickOut(Wire):
     server_time_us: int
 
 
+def _acquirable(states: set[JobState]) -> set[JobState]:
+    """A session holds what it moves on: not what is done, running, or the server's to move."""
+    held = states - REPORTED_MOVES.keys() | states & {JobState.running}
+    if held:
+        raise ValueError(f"{', '.join(sorted(held))}: jobs in these states can't be acquired")
+    return states
+
+
 class SessionAcquire(Wire):
     max_num_jobs: int = Field(ge=1, le=MAX_JOBS_PER_SESSION_ACQUIRE)
     max_wall_time_min: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -67,5 +77,7 @@ class SessionAcquire(Wire):
     serial_only: bool = False
     sort_by: Text | None = None
     filter_tags: Tags = Field(default_factory=dict)
-    states: set[JobState] = Field(default_factory=lambda: set(RUNNABLE_STATES))
-    app_ids: set[Id] = Field(default_factory=set)
+    states: Annotated[set[JobState], AfterValidator(_acquirable)] = Field(
+        default_factory=lambda: set(RUNNABLE_STATES)
+    )
+    app_ids: set[Id] = Field(default_factory=set, max_length=MAX_BULK_ITEMS_ACCEPTED)

@@ -5,23 +5,23 @@ from uuid import UUID
 from pydantic import Field
 
 from balsam.core.states import BatchJobState
-from balsam.schemas.types import AbsolutePath, Id, Name, Stringy, Text, UtcTime, Wire
+from balsam.schemas.types import AbsolutePath, Id, Int64, Name, Stringy, Text, UtcTime, Wire
 
 
 class SchedulerBackfillWindow(Wire):
-    num_nodes: int
-    wall_time_min: int
+    num_nodes: Int64
+    wall_time_min: Int64
 
 
 class SchedulerJobStatus(Wire):
-    scheduler_id: int
+    scheduler_id: Int64
     state: BatchJobState
-    queue: str
-    num_nodes: int
-    wall_time_min: int
-    project: str
-    time_remaining_min: int
-    queued_time_min: int
+    queue: Text
+    num_nodes: Int64
+    wall_time_min: Int64
+    project: Text
+    time_remaining_min: Int64
+    queued_time_min: Int64
 
 
 class SchedulerJobLog(Wire):
@@ -34,9 +34,9 @@ class SchedulerJobLog(Wire):
 class AllowedQueue(Wire):
     """What a queue takes: nodes per allocation, minutes, allocations waiting."""
 
-    max_nodes: int
-    max_walltime: int
-    max_queued_jobs: int
+    max_nodes: Int64
+    max_walltime: Int64
+    max_queued_jobs: Int64
 
 
 class SiteUpdate(Wire):
@@ -44,7 +44,7 @@ class SiteUpdate(Wire):
     path: AbsolutePath | None = None
     globus_endpoint_id: UUID | None = None
     backfill_windows: dict[Text, list[SchedulerBackfillWindow]] | None = None
-    queued_jobs: dict[int, SchedulerJobStatus] | None = None
+    queued_jobs: dict[Int64, SchedulerJobStatus] | None = None
     optional_batch_job_params: dict[Text, Stringy] | None = None
     allowed_projects: list[Text] | None = None
     allowed_queues: dict[Text, AllowedQueue] | None = None
@@ -56,7 +56,7 @@ class SiteCreate(Wire):
     path: AbsolutePath
     globus_endpoint_id: UUID | None = None
     backfill_windows: dict[Text, list[SchedulerBackfillWindow]] = Field(default_factory=dict)
-    queued_jobs: dict[int, SchedulerJobStatus] = Field(default_factory=dict)
+    queued_jobs: dict[Int64, SchedulerJobStatus] = Field(default_factory=dict)
     optional_batch_job_params: dict[Text, Stringy] = Field(default_factory=dict)
     allowed_projects: list[Text] = Field(default_factory=list)
     allowed_queues: dict[Text, AllowedQueue] = Field(default_factory=dict)

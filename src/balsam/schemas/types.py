@@ -28,6 +28,8 @@ def _storable_tree(value: Any, depth: int = 0) -> Any:
         raise ValueError("is nested more than 50 levels deep")
     if isinstance(value, str):
         _storable(value)
+    elif isinstance(value, int) and abs(value) > MAX_ID:
+        raise ValueError("holds a number of more than 64 bits")
     elif isinstance(value, dict):
         for key, inner in value.items():
             _storable(key)
@@ -39,7 +41,10 @@ def _storable_tree(value: Any, depth: int = 0) -> Any:
 
 
 def _as_utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is not a time that UTC can express") from None
 
 
 def _number_to_text(value: Any) -> Any:
@@ -62,6 +67,7 @@ def _absolute(path: str) -> str:
 
 
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
+Int64 = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_storable)]
 Stringy = Annotated[str, BeforeValidator(_number_to_text), Field(max_length=4096), AfterValidator(_storable)]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balsam.core.clock import now_us
 from balsam.server import (
@@ -73,18 +73,41 @@ def health(server: Srv, request: Request) -> Response:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit before they are read into memory."""
+    """Refuses bodies over the limit before they are wholly read into memory."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _declared_length(scope) > self._max_bytes:
-            sentence = f"the body is larger than {self._max_bytes} bytes: send fewer items in one call"
-            await json_answer({"detail": sentence}, 413)(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        if _declared_length(scope) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        seen = 0
+
+        async def counting() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                raise BodyTooLarge
+            return message
+
+        try:
+            await self._app(scope, counting, send)
+        except BodyTooLarge:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sentence = f"the body is larger than {self._max_bytes} bytes: send fewer items in one call"
+        await json_answer({"detail": sentence}, 413)(scope, receive, send)
+
+
+class BodyTooLarge(Exception):
+    """A body that did not say how long it is went over the limit."""
 
 
 def _declared_length(scope: Scope) -> int:

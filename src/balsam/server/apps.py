@@ -6,17 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from balsam.core.errors import NotFound
+from balsam.core.errors import Conflict, NotFound
 from balsam.core.limits import MAX_ID
 from balsam.logic.once import once
 from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
 from balsam.server.queries import Apps
-from balsam.store import apps, sites
+from balsam.store import apps, jobs, sites
 from balsam.store.database import Tx
+from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
-from balsam.store.paging import next_cursor
+from balsam.store.paging import Page, next_cursor
 
 router = APIRouter(prefix="/apps", tags=["apps"])
 AppId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -63,13 +64,23 @@ def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> R
     if "serialized_class" in values and "hooks" not in values:
         values["hooks"] = None  # an old client replaced the class: its hooks are unknown
     with server.db.write() as tx:
-        if "site_id" in values and sites.get(tx.conn, caller, values["site_id"]) is None:
-            raise NotFound("Not found")
+        _may_move(tx, caller, app_id, values.get("site_id"))
         row = apps.change(tx.conn, caller, app_id, values or {"id": app_id})
         if row is None:
             raise NotFound("Not found")
         tx.changed(caller.user_id, "apps", row["site_id"])
     return answers.json_answer(answers.app(row))
+
+
+def _may_move(tx: Tx, caller: Owner, app_id: int, site_id: int | None) -> None:
+    """An app with jobs stays at its site: they would otherwise run at one site and belong to another."""
+    row = apps.get(tx.conn, caller, app_id)
+    if site_id is None or row is None or row["site_id"] == site_id:
+        return
+    if sites.get(tx.conn, caller, site_id) is None:
+        raise NotFound("Not found")
+    if jobs.page(tx.conn, caller, JobFilter(app_id=[app_id]), Page(limit=1)):
+        raise Conflict(f"App {row['name']} has jobs at its site: delete them before you move it")
 
 
 @router.delete("/{app_id}", status_code=204)

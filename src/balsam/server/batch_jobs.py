@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from balsam.core.errors import NotFound
-from balsam.core.limits import MAX_ID
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.logic import batch_jobs
 from balsam.logic.once import once
 from balsam.schemas.batch_jobs import (
@@ -24,6 +24,7 @@ from balsam.store import batch_jobs as store
 from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/batch-jobs", tags=["batch-jobs"])
+BulkUpdates = Annotated[list[BatchJobBulkUpdate], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
@@ -44,11 +45,16 @@ def create_batch_job(server: Srv, caller: Caller, key: OnceKey, body: BatchJobCr
 
 
 @router.patch("/", responses={200: {"model": list[BatchJobOut]}})
-def change_batch_jobs(server: Srv, caller: Caller, body: list[BatchJobBulkUpdate]) -> Response:
-    """All or nothing."""
+def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdates) -> Response:
+    """All or nothing, but that a state reported of one that has ended is passed over."""
     with server.db.write() as tx:
-        rows = batch_jobs.change_many(tx, caller, body)
-    return answers.json_answer([answers.batch_job(row) for row in rows])
+        answer, _ = once(
+            tx,
+            caller,
+            key,
+            lambda: [answers.batch_job(row) for row in batch_jobs.change_many(tx, caller, body)],
+        )
+    return answers.json_answer(answer)
 
 
 @router.get("/{batch_job_id}", responses={200: {"model": BatchJobOut}})
@@ -61,10 +67,14 @@ def get_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId) -> Resp
 
 
 @router.put("/{batch_job_id}", responses={200: {"model": BatchJobOut}})
-def change_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId, body: BatchJobUpdate) -> Response:
+def change_batch_job(
+    server: Srv, caller: Caller, key: OnceKey, batch_job_id: BatchJobId, body: BatchJobUpdate
+) -> Response:
     with server.db.write() as tx:
-        row = batch_jobs.change(tx, caller, batch_job_id, body)
-    return answers.json_answer(answers.batch_job(row))
+        answer, _ = once(
+            tx, caller, key, lambda: answers.batch_job(batch_jobs.change(tx, caller, batch_job_id, body))
+        )
+    return answers.json_answer(answer)
 
 
 @router.delete("/{batch_job_id}", status_code=204)

@@ -8,18 +8,17 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from balsam.core.errors import (
     BalsamError,
     Conflict,
     Forbidden,
-    IllegalMove,
     Invalid,
     KeyReused,
     NotFound,
-    NotHolder,
-    SessionOver,
+    Refused,
     TooLarge,
     Unauthorized,
 )
@@ -28,12 +27,10 @@ log = logging.getLogger(__name__)
 
 STATUS: dict[type[BalsamError], int] = {
     NotFound: 404,
-    SessionOver: 404,
     Conflict: 400,
     Invalid: 400,
     TooLarge: 400,
-    IllegalMove: 409,
-    NotHolder: 409,
+    Refused: 409,
     KeyReused: 422,
     Unauthorized: 401,
     Forbidden: 403,
@@ -44,6 +41,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(BalsamError, _refused)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(OperationalError, _database_away)
+    app.add_exception_handler(PoolTimeout, _database_away)
+    app.add_exception_handler(IntegrityError, _crossed)
 
 
 def _refused(_request: Request, exc: Exception) -> JSONResponse:
@@ -70,3 +69,9 @@ def _database_away(_request: Request, exc: Exception) -> JSONResponse:
     log.error("the database did not answer: %s", exc)
     sentence = "The server's database can't be written or read now; the server's log says why. Try again."
     return JSONResponse({"detail": sentence}, 503, headers={"retry-after": "1"})
+
+
+def _crossed(_request: Request, exc: Exception) -> JSONResponse:
+    log.warning("two requests crossed: %s", exc)
+    sentence = "Another request changed the same things at the same time. Look again, then try again."
+    return JSONResponse({"detail": sentence}, 409)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 
-from balsam.core.errors import Conflict, Invalid, NotFound, TooLarge
+from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.logic import advance, jobs
 from balsam.logic.once import once
@@ -21,12 +22,13 @@ from balsam.store import jobs as job_store
 from balsam.store.database import Tx
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
-from balsam.store.paging import Page, next_cursor
+from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
-MAX_REFUSED_NAMED = 200  # headers are bounded; the number of refused ones follows from the count
+MAX_EXPLAINED = 1_000
+MAX_REFUSED_NAMED = 50  # headers are bounded; the number of refused ones follows from the count
 
 
 @router.get("/", responses={200: {"model": PaginatedJobsOut}})
@@ -74,7 +76,10 @@ def change_jobs(
 def _apply(
     tx: Tx, caller: Owner, updates: dict[int, JobBulkUpdate], session_id: int | None
 ) -> dict[str, Any]:
-    applied = advance.apply(tx, caller, updates, session_id)
+    return _named(advance.apply(tx, caller, updates, session_id))
+
+
+def _named(applied: advance.Applied) -> dict[str, Any]:
     return {"count": applied.count, "refused": applied.refused[:MAX_REFUSED_NAMED]}
 
 
@@ -85,12 +90,22 @@ def _applied(answer: dict[str, Any]) -> Response:
 
 @router.put("/", response_model=int)
 def change_matching_jobs(
-    server: Srv, caller: Caller, choice: JobChoice, body: JobUpdate, session_id: SessionId = None
+    server: Srv,
+    caller: Caller,
+    key: OnceKey,
+    choice: JobChoice,
+    body: JobUpdate,
+    session_id: SessionId = None,
 ) -> Response:
     """The same change for every job that the filters choose: all jobs of the caller without a filter."""
     with server.db.write() as tx:
-        applied = jobs.change_matching(tx, caller, choice.filter(), body, session_id)
-    return _applied({"count": applied.count, "refused": applied.refused[:MAX_REFUSED_NAMED]})
+        answer, _ = once(
+            tx,
+            caller,
+            key,
+            lambda: _named(jobs.change_matching(tx, caller, choice.filter(), body, session_id)),
+        )
+    return _applied(answer)
 
 
 @router.delete("/", status_code=204)
@@ -102,10 +117,10 @@ def delete_matching_jobs(server: Srv, caller: Caller, choice: JobChoice) -> Resp
 
 @router.get("/why", response_model=list[WhyOut])
 def why_many(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
-    """Why each of the chosen jobs does not progress."""
+    """Why each of the chosen jobs does not progress: of the first 1,000."""
     with server.db.read() as conn:
-        rows = job_store.page(conn, caller, query.filter(), Page(limit=min(query.limit, 1_000)))
-        return [why(conn, caller, row["id"]) for row in rows]
+        page = replace(query.page(query.ordering), limit=min(query.limit, MAX_EXPLAINED))
+        return why(conn, caller, job_store.page(conn, caller, query.filter(), page))
 
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})
@@ -121,20 +136,30 @@ def get_job(server: Srv, caller: Caller, job_id: JobId) -> Response:
 def why_one(server: Srv, caller: Caller, job_id: JobId) -> dict[str, Any]:
     """One sentence and a code for what keeps the job."""
     with server.db.read() as conn:
-        return why(conn, caller, job_id)
+        rows = job_store.by_ids(conn, caller, [job_id])
+        if not rows:
+            raise NotFound("Not found")
+        return why(conn, caller, rows)[0]
 
 
 @router.put("/{job_id}", response_model=int)
 def change_job(
-    server: Srv, caller: Caller, job_id: JobId, body: JobUpdate, session_id: SessionId = None
+    server: Srv,
+    caller: Caller,
+    key: OnceKey,
+    job_id: JobId,
+    body: JobUpdate,
+    session_id: SessionId = None,
 ) -> Response:
     with server.db.write() as tx:
         if not job_store.existing_ids(tx.conn, caller, [job_id]):
             raise NotFound("Could not find some Job IDs")
-        applied = advance.apply(tx, caller, {job_id: body}, session_id)
-    if applied.refused:
-        raise Conflict(applied.refused[0][1])
-    return answers.json_answer(applied.count)
+        answer, _ = once(
+            tx, caller, key, lambda: _named(advance.apply(tx, caller, {job_id: body}, session_id))
+        )
+    if answer["refused"]:
+        raise Refused(answer["refused"][0][1])
+    return answers.json_answer(answer["count"])
 
 
 @router.delete("/{job_id}", status_code=204)

@@ -67,7 +67,8 @@ def acquire(
 ) -> Response:
     """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them."""
     with server.db.write() as tx:
-        ids, _ = once(tx, caller, key, lambda: sessions.acquire(tx, caller, session_id, body))
+        session = sessions.renew(tx, caller, session_id)
+        ids, _ = once(tx, caller, key, lambda: sessions.acquire(tx, caller, session, body))
         rows = _held(tx.conn, caller, session_id, ids)
     by_id = {row["id"]: row for row in rows}
     return answers.json_answer([answers.job(by_id[i]) for i in ids if i in by_id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,7 +14,6 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from balsam.core.errors import Unauthorized
-from balsam.core.limits import MAX_ID
 from balsam.logic import users
 from balsam.schemas.types import Id, Text, Wire
 from balsam.server import answers
@@ -26,6 +26,7 @@ from balsam.store.owner import Owner
 
 router = APIRouter(tags=["stream"])
 BATCH = 2_000
+MAX_DIGITS = 19
 
 
 class StreamQuery(Wire):
@@ -71,15 +72,13 @@ async def stream(
     answers `reset`: poll everything once, then go on.
     """
     chosen = EventFilter(job_id=query.job_id, to_state=query.to_state, site_id=query.site_id)
-    watcher = Watcher(asyncio.get_running_loop())
-    server.watchers.add(caller.user_id, watcher)
     newest = await run_in_threadpool(_newest, server)
     known = _position(query.cursor, server.epoch, newest)
     position = newest if known is None else known
     state = _Stream(server, caller, chosen, bearer(request), position)
     greeting = "reset" if query.cursor is not None and known is None else "hello"
     return StreamingResponse(
-        _messages(state, watcher, greeting),
+        _messages(state, greeting),
         media_type="text/event-stream",
         headers={"cache-control": "no-store"},
     )
@@ -93,16 +92,19 @@ def _newest(server: Server) -> int:
 def _position(cursor: str | None, epoch: str, newest: int) -> int | None:
     """The event id that a cursor stands for; None where there is none or it is not of this database."""
     theirs, _, number = (cursor or "").partition(":")
-    if theirs != epoch or not number.isdecimal() or int(number) > min(newest, MAX_ID):
+    if theirs != epoch or not number.isdecimal() or len(number) > MAX_DIGITS or int(number) > newest:
         return None
     return int(number)
 
 
-async def _messages(state: _Stream, watcher: Watcher, greeting: str) -> AsyncIterator[bytes]:
+async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
     server = state.server
+    watcher = Watcher(asyncio.get_running_loop())
+    server.watchers.add(state.owner.user_id, watcher)
     try:
         yield _message(greeting, {"cursor": state.cursor()})
         changes = {Change(state.owner.user_id, "events", 0)}  # what came between cursor and now
+        beat_at = time.monotonic() + server.settings.beat_sec
         while not server.watchers.closing:
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
@@ -110,11 +112,13 @@ async def _messages(state: _Stream, watcher: Watcher, greeting: str) -> AsyncIte
             if any(change.kind == "events" for change in changes):
                 async for message in _new_events(state):
                     yield message
-            changes = await watcher.wait(server.settings.beat_sec)
-            if not changes and not server.watchers.closing:
+            if time.monotonic() >= beat_at:
+                # Also under traffic that is not for this stream, or the listener takes it for dead.
+                beat_at = time.monotonic() + server.settings.beat_sec
                 if not await run_in_threadpool(state.still_allowed):
                     return
                 yield b": beat\n\n"
+            changes = await watcher.wait(max(0.0, beat_at - time.monotonic()))
     finally:
         server.watchers.remove(state.owner.user_id, watcher)
 

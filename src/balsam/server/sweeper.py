@@ -33,7 +33,13 @@ class Sweeper:
     def _run(self) -> None:
         settings = self._server.settings
         period = min(5.0, settings.lease_sec / 4)
+        turned = now_us()
         while not self._stop.wait(period):
+            late_us, turned = now_us() - turned - int(period * 1e6), now_us()
+            if late_us > max(1.0, period) * 1e6:
+                # The process or its machine stood still: nobody could renew a lease meanwhile.
+                log.warning("the server stood still for %.0f s; leases count from now", late_us / 1e6)
+                self._server.up_since = now_us()
             try:
                 self._once(Lease(settings.lease_sec, settings.vouched_lease_sec))
             except Exception:

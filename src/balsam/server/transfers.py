@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Body, Path, Response
 
 from balsam.core.errors import Invalid, NotFound
-from balsam.core.limits import MAX_ID
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.logic import transfers
+from balsam.logic.once import once
 from balsam.schemas.transfers import (
     PaginatedTransferItemOut,
     TransferItemBulkUpdate,
@@ -16,13 +17,14 @@ from balsam.schemas.transfers import (
     TransferItemUpdate,
 )
 from balsam.server import answers
-from balsam.server.context import Caller, Srv
+from balsam.server.context import Caller, OnceKey, Srv
 from balsam.server.queries import Transfers
 from balsam.store import transfers as store
 from balsam.store.paging import Page, next_cursor
 from balsam.store.transfers import TransferFilter
 
 router = APIRouter(prefix="/transfers", tags=["transfers"])
+BulkUpdates = Annotated[list[TransferItemBulkUpdate], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 TransferId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
@@ -36,10 +38,16 @@ def list_transfers(server: Srv, caller: Caller, query: Transfers) -> Response:
 
 
 @router.patch("/", responses={200: {"model": list[TransferItemOut]}})
-def change_transfers(server: Srv, caller: Caller, body: list[TransferItemBulkUpdate]) -> Response:
+def change_transfers(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdates) -> Response:
+    """All or nothing."""
     with server.db.write() as tx:
-        rows = transfers.change_many(tx, caller, body)
-    return answers.json_answer([answers.transfer(row) for row in rows])
+        answer, _ = once(
+            tx,
+            caller,
+            key,
+            lambda: [answers.transfer(row) for row in transfers.change_many(tx, caller, body)],
+        )
+    return answers.json_answer(answer)
 
 
 @router.get("/{transfer_id}", responses={200: {"model": TransferItemOut}})

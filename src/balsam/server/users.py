@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Path, Response
 
 from balsam.core.clock import naive_text
 from balsam.core.errors import Forbidden, NotFound
+from balsam.core.limits import MAX_ID
 from balsam.logic import users
 from balsam.schemas.users import LoginOut, SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
 from balsam.server.answers import json_answer, no_content
@@ -15,6 +16,7 @@ from balsam.server.context import Caller, Srv, User
 from balsam.store import users as user_store
 
 router = APIRouter(prefix="/auth", tags=["users"])
+TokenId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
 @router.get("/how")
@@ -27,14 +29,12 @@ def how() -> list[str]:
 def register(server: Srv, body: UserCreate) -> dict[str, Any]:
     if not server.settings.registration:
         raise Forbidden(f"this server serves {server.settings.owner} only: nobody else can register")
-    with server.db.write() as tx:
-        return users.register(tx, body.username, body.password)
+    return users.register(server.db, body.username, body.password)
 
 
 @router.post("/password/login", response_model=LoginOut)
 def log_in(server: Srv, username: Annotated[str, Form()], password: Annotated[str, Form()]) -> dict[str, Any]:
-    with server.db.write() as tx:
-        token = users.log_in(tx, username, password, server.settings.token_ttl_sec)
+    token = users.log_in(server.db, username, password, server.settings.token_ttl_sec)
     return {"access_token": token.text, "token_type": "bearer", "expiration": naive_text(token.expires)}
 
 
@@ -70,7 +70,7 @@ def list_site_tokens(server: Srv, user: User) -> Response:
 
 
 @router.delete("/site-tokens/{token_id}", status_code=204)
-def revoke_site_token(server: Srv, user: User, token_id: int) -> Response:
+def revoke_site_token(server: Srv, user: User, token_id: TokenId) -> Response:
     with server.db.write() as tx:
         if not user_store.revoke_token(tx.conn, user, token_id):
             raise NotFound("Not found")

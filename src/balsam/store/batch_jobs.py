@@ -79,6 +79,11 @@ def get(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | N
     return dict(found) if found else None
 
 
+def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int | None]) -> set[int | None]:
+    stmt = select(batch_jobs.c.id).where(*mine(owner), batch_jobs.c.id.in_(list(wanted)))
+    return set(conn.execute(stmt).scalars())
+
+
 def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:
     stmt = insert(batch_jobs).values(owner_id=owner.user_id, **values).returning(batch_jobs)
     row = dict(conn.execute(stmt).mappings().one())

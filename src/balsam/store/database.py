@@ -39,13 +39,13 @@ class Tx:
 
 
 class Database:
-    def __init__(self, url: str, *, readers: int = 16) -> None:
+    def __init__(self, url: str, *, readers: int = 20) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit: Callable[[frozenset[Change]], None] = lambda changes: None
         self._writer_lock: AbstractContextManager[object] = nullcontext()
         options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
-        self.readers = create_engine(self.url, pool_size=readers, max_overflow=readers, **options)
+        self.readers = create_engine(self.url, pool_size=readers, max_overflow=2 * readers, **options)
         self.writers = self.readers
         if self.is_sqlite:
             self._writer_lock = threading.Lock()

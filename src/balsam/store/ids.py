@@ -1,6 +1,6 @@
 """Ids given before the insert, so that a job, its event and its tags go in as three plain bulk inserts."""
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Table, func, select, text
 
 
 def allocate(conn: Connection, table: Table, count: int) -> list[int]:
@@ -9,6 +9,14 @@ def allocate(conn: Connection, table: Table, count: int) -> list[int]:
         return _from_sqlite_sequence(conn, table.name, count)
     sequence = text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
     return sorted(conn.execute(sequence, {"name": table.name, "count": count}).scalars())
+
+
+def newest(conn: Connection, table: Table) -> int:
+    """The highest id that was ever given; 0 before the first."""
+    if conn.dialect.name == "sqlite":
+        given = conn.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :name"), {"name": table.name})
+        return int(given.scalar() or 0)
+    return int(conn.execute(select(func.max(table.c.id))).scalar() or 0)
 
 
 def _from_sqlite_sequence(conn: Connection, name: str, count: int) -> list[int]:

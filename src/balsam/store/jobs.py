@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -22,9 +23,10 @@ from sqlalchemy import (
     update,
 )
 
-from balsam.core.states import DONE_STATES, JobState, ParentsMust
+from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferItemState
 from balsam.store.owner import Owner
 from balsam.store.paging import Page, paged
+from balsam.store.plan import checked
 from balsam.store.tables import apps, job_parents, job_tags, jobs, transfers
 
 # Ids in one IN list; both engines take 32,766 bound values at least.
@@ -50,14 +52,17 @@ class JobFilter:
     pending_file_cleanup: bool | None = None
 
 
-def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    where = [jobs.c.owner_id == owner.user_id]
-    return where if owner.site_id is None else [*where, jobs.c.site_id == owner.site_id]
+def mine(owner: Owner, *, searched: bool = False) -> list[ColumnElement[bool]]:
+    """The owner's jobs. `searched`: nothing else in the statement narrows it down."""
+    user = jobs.c.owner_id if searched else checked(jobs.c.owner_id)
+    conditions = [user == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, checked(jobs.c.site_id) == owner.site_id]
 
 
 def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL conditions on `jobs`."""
-    conditions = mine(owner)
+    narrow = (f.id, f.parent_id, f.app_id, f.batch_job_id, f.session_id, f.tags or None)
+    conditions = mine(owner, searched=all(choice is None for choice in narrow))
     members = [
         (jobs.c.id, f.id),
         (jobs.c.app_id, f.app_id),
@@ -226,6 +231,7 @@ class Acquisition:
     max_num_jobs: int
     max_wall_time_min: float | None = None
     max_nodes_per_job: int | None = None
+    max_aggregate_nodes: float | None = None
     serial_only: bool = False
     long_large_first: bool = False
     tags: Mapping[str, str] | None = None
@@ -249,6 +255,9 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
     """
     conditions = [*mine(owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
     conditions.append(jobs.c.state == state)
+    if want.max_aggregate_nodes is not None:
+        weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
+        conditions.append(weight <= want.max_aggregate_nodes + 1e-9)
     if want.max_wall_time_min is not None:
         conditions.append(jobs.c.wall_time_min <= want.max_wall_time_min)
     if want.max_nodes_per_job is not None:
@@ -309,8 +318,8 @@ def waiting_children(conn: Connection, owner: Owner, parents: Collection[int]) -
         stmt = (
             select(jobs.c.id)
             .where(
-                jobs.c.owner_id == owner.user_id,
-                jobs.c.state == JobState.awaiting_parents,
+                *mine(Owner(owner.user_id)),
+                checked(jobs.c.state) == JobState.awaiting_parents,
                 jobs.c.id.in_(select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(chunk))),
             )
             .order_by(jobs.c.id)
@@ -336,7 +345,7 @@ def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[i
     )
     ready: list[int] = []
     for chunk in _chunks(list(children)):
-        stmt = select(jobs.c.id).where(jobs.c.owner_id == owner.user_id, jobs.c.id.in_(chunk), ~unfinished)
+        stmt = select(jobs.c.id).where(*mine(Owner(owner.user_id)), jobs.c.id.in_(chunk), ~unfinished)
         ready += conn.execute(stmt).scalars()
     return sorted(ready)
 
@@ -345,7 +354,7 @@ def parent_states(conn: Connection, owner: Owner, parents: Collection[int]) -> d
     """The states of those that exist."""
     found: dict[int, JobState] = {}
     for chunk in _chunks(list(parents)):
-        stmt = select(jobs.c.id, jobs.c.state).where(jobs.c.owner_id == owner.user_id, jobs.c.id.in_(chunk))
+        stmt = select(jobs.c.id, jobs.c.state).where(*mine(Owner(owner.user_id)), jobs.c.id.in_(chunk))
         found |= {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
     return found
 
@@ -358,7 +367,7 @@ def open_transfers(conn: Connection, owner: Owner, wanted: Collection[int], dire
             transfers.c.owner_id == owner.user_id,
             transfers.c.job_id.in_(chunk),
             transfers.c.direction == direction,
-            transfers.c.state != "done",
+            transfers.c.state != TransferItemState.done,
         )
         found |= set(conn.execute(stmt).scalars())
     return found

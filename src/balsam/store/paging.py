@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import ColumnElement, Select, Text, and_, or_
 
 from balsam.core.errors import Invalid
+from balsam.core.limits import MAX_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ def paged(stmt: Select[Any], page: Page, column: ColumnElement[Any], key: Column
         stmt = stmt.order_by(key.desc() if page.descending else key.asc())
     if page.after is not None:
         value, row_id = decode_cursor(page.after)
+        if isinstance(value, str) != isinstance(column.type, Text):
+            raise Invalid("`after` is a cursor of another ordering: send the `next` of the page before")
         stmt = stmt.where(_beyond(column, key, value, row_id, page.descending))
     return stmt.limit(page.limit).offset(page.offset or None)
 
@@ -57,16 +60,22 @@ def encode_cursor(value: Any, row_id: int) -> str:
 
 def decode_cursor(cursor: str) -> tuple[Any, int]:
     try:
-        value, row_id = orjson.loads(base64.urlsafe_b64decode(cursor.encode()))
+        decoded = orjson.loads(base64.urlsafe_b64decode(cursor.encode()))
     except ValueError:
-        raise Invalid("`after` is no cursor of this server: send the `next` of the page before") from None
-    if not isinstance(row_id, int) or not isinstance(value, (int, str)):
-        raise Invalid("`after` is no cursor of this server: send the `next` of the page before")
-    return value, row_id
+        decoded = None
+    match decoded:
+        case [int() | str() as value, int() as row_id] if _fits(value) and _fits(row_id):
+            return value, row_id
+    raise Invalid("`after` is no cursor of this server: send the `next` of the page before")
+
+
+def _fits(value: int | str) -> bool:
+    return isinstance(value, str) or (type(value) is int and abs(value) <= MAX_ID)
 
 
 def next_cursor(rows: list[dict[str, Any]], page: Page) -> str | None:
     """The cursor behind a full page, None behind the last one. `rows` hold the order's raw values."""
     if len(rows) < page.limit or not rows:
         return None
-    return encode_cursor(rows[-1][page.column], rows[-1]["id"])
+    # What has no value yet is ordered as 0: see `store.batch_jobs.page`.
+    return encode_cursor(rows[-1][page.column] or 0, rows[-1]["id"])

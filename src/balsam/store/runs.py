@@ -11,6 +11,7 @@ from balsam.store import events as event_store
 from balsam.store.events import EventFilter
 from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner
+from balsam.store.plan import checked
 from balsam.store.tables import events, runs
 
 
@@ -25,7 +26,11 @@ def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> 
         return
     stmt = (
         update(runs)
-        .where(runs.c.owner_id == owner.user_id, runs.c.job_id == bindparam("b_job_id"), runs.c.end.is_(None))
+        .where(
+            checked(runs.c.owner_id) == owner.user_id,
+            runs.c.job_id == bindparam("b_job_id"),
+            runs.c.end.is_(None),
+        )
         .values(
             end=bindparam("b_end"),
             end_state=bindparam("b_end_state"),
@@ -37,18 +42,22 @@ def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> 
     conn.execute(stmt, ends)
 
 
-def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    conditions = [runs.c.owner_id == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, runs.c.site_id == owner.site_id]
+def mine(owner: Owner, *, searched: bool = False) -> list[ColumnElement[bool]]:
+    """The owner's runs. `searched`: nothing else in the statement narrows it down."""
+    user = runs.c.owner_id if searched else checked(runs.c.owner_id)
+    conditions = [user == owner.user_id]
+    return conditions if owner.site_id is None else [*conditions, checked(runs.c.site_id) == owner.site_id]
 
 
 def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
-    """Runs that an event filter chooses: see DESIGN of the analytics in docs/analytics.md.
+    """Runs that an event filter chooses: see docs/analytics.md.
 
     Job, tags, BatchJob and window choose runs as they are; states, data and event ids choose the runs
     whose start event matches.
     """
-    conditions = mine(owner)
+    of_start = EventFilter(id=f.id, from_state=f.from_state, to_state=f.to_state, data=f.data)
+    narrow = (f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
+    conditions = mine(owner, searched=all(choice is None for choice in narrow))
     if f.job_id is not None:
         conditions.append(runs.c.job_id.in_(list(f.job_id)))
     if f.site_id is not None:
@@ -62,7 +71,6 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     if f.timestamp_after is not None:
         conditions.append(or_(runs.c.end.is_(None), runs.c.end >= f.timestamp_after))
     conditions += with_tags(owner, runs.c.job_id, f.tags or {})
-    of_start = EventFilter(id=f.id, from_state=f.from_state, to_state=f.to_state, data=f.data)
     if of_start != EventFilter():
         starts = select(events.c.id).where(*event_store.where(owner, of_start))
         conditions.append(runs.c.start_event_id.in_(starts))

@@ -9,16 +9,19 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from balsam.core.states import BatchJobState
 from balsam.store.owner import Owner
+from balsam.store.plan import checked
 from balsam.store.tables import batch_jobs, sessions
 
 
 def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    conditions = [sessions.c.owner_id == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, sessions.c.site_id == owner.site_id]
+    conditions = [checked(sessions.c.owner_id) == owner.user_id]
+    return (
+        conditions if owner.site_id is None else [*conditions, checked(sessions.c.site_id) == owner.site_id]
+    )
 
 
 def live(conn: Connection, owner: Owner, wanted: Collection[int] | None) -> list[dict[str, Any]]:
-    conditions = [*mine(owner), sessions.c.ended.is_(None)]
+    conditions = [*mine(owner), sessions.c.owner_id == owner.user_id, sessions.c.ended.is_(None)]
     if wanted is not None:
         conditions.append(sessions.c.id.in_(list(wanted)))
     stmt = select(sessions).where(*conditions).order_by(sessions.c.id)

@@ -1,7 +1,7 @@
 """All tables. Times are microseconds since 1970 UTC; tags and parents stand twice:
 
 once as JSON in the row that is read, once in a table of their own that filters use, so that no filter reads
-JSON text row by row. `store.jobs.insert` and `store.jobs.set_tags` write both.
+JSON text row by row. `store.jobs.insert_many` and `store.jobs.set_tags` write both.
 """
 
 from sqlalchemy import (
@@ -152,6 +152,7 @@ jobs = Table(
     Column("parents_must", Text, nullable=False),
     Column("max_restarts", Integer, nullable=False),
     Column("pending_file_cleanup", Boolean, nullable=False),
+    Index("ix_jobs_owner_id_id", "owner_id", "id"),
     Index("ix_jobs_owner_id_state", "owner_id", "state"),
     Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),
     Index("ix_jobs_site_id", "site_id"),
@@ -252,6 +253,7 @@ sessions = Table(
     Column("started", BigInteger, nullable=False),
     Column("ended", BigInteger),
     Index("ix_sessions_owner_id", "owner_id"),
+    Index("ix_sessions_site_id", "site_id", "batch_job_id", "heartbeat"),
     Index("ix_sessions_batch_job_id", "batch_job_id"),
     Index(
         "ix_sessions_live",
@@ -299,6 +301,7 @@ events = Table(
     Column("to_state", Text, nullable=False),
     Column("data", Json, nullable=False),
     Column("xid", BigInteger),  # PostgreSQL: the transaction, for a stream that skips no late commit
+    Index("ix_events_owner_id_id", "owner_id", "id"),
     Index("ix_events_job_id", "job_id"),
     Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
     Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),

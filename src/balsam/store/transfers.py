@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
+from balsam.core.states import TransferDirection, TransferItemState
 from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner
 from balsam.store.paging import Page, paged
@@ -71,6 +72,17 @@ def activate(conn: Connection, owner: Owner, job_ids: Collection[int], direction
         transfers.c.owner_id == owner.user_id,
         transfers.c.job_id.in_(list(job_ids)),
         transfers.c.direction == direction,
-        transfers.c.state == "awaiting_job",
+        transfers.c.state == TransferItemState.awaiting_job,
     )
-    conn.execute(stmt.values(state="pending"))
+    conn.execute(stmt.values(state=TransferItemState.pending))
+
+
+def rewind(conn: Connection, owner: Owner, job_ids: Collection[int]) -> None:
+    """A new run makes new output: what was staged out before is to be staged out again."""
+    stmt = update(transfers).where(
+        transfers.c.owner_id == owner.user_id,
+        transfers.c.job_id.in_(list(job_ids)),
+        transfers.c.direction == TransferDirection.stage_out,
+        transfers.c.state != TransferItemState.awaiting_job,
+    )
+    conn.execute(stmt.values(state=TransferItemState.awaiting_job))

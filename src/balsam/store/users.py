@@ -64,7 +64,7 @@ def add_token(
 
 
 def find_token(conn: Connection, token_hash: str) -> dict[str, Any] | None:
-    """The one statement without an owner: it tells who the owner is."""
+    """Without an owner: it tells who the owner is."""
     row = conn.execute(select(tokens).where(tokens.c.token_hash == token_hash)).mappings().first()
     return dict(row) if row else None
 

@@ -145,6 +145,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("ended IS NULL"),
         postgresql_where=sa.text("ended IS NULL"),
     )
+    op.create_index("ix_sessions_site_id", "sessions", ["site_id", "batch_job_id", "heartbeat"], unique=False)
     op.create_index("ix_sessions_owner_id", "sessions", ["owner_id"], unique=False)
 
     op.create_table(
@@ -220,6 +221,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
+    op.create_index("ix_jobs_owner_id_id", "jobs", ["owner_id", "id"], unique=False)
     op.create_index("ix_jobs_app_id", "jobs", ["app_id"], unique=False)
     op.create_index("ix_jobs_batch_job_id", "jobs", ["batch_job_id"], unique=False)
     op.create_index("ix_jobs_owner_id_last_update", "jobs", ["owner_id", "last_update"], unique=False)
@@ -248,6 +250,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_events_batch_job_id_timestamp", "events", ["batch_job_id", "timestamp"], unique=False)
+    op.create_index("ix_events_owner_id_id", "events", ["owner_id", "id"], unique=False)
     op.create_index("ix_events_job_id", "events", ["job_id"], unique=False)
     op.create_index(
         "ix_events_owner_id_from_state",
