@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import uvicorn
@@ -44,9 +44,9 @@ class User:
 class PasswordServer:
     """The application under uvicorn in a thread of this process."""
 
-    def __init__(self, folder: Path, *, lease_sec: float = 60.0, token_ttl_sec: float = 172_800) -> None:
-        settings = ServerSettings(f"sqlite:///{folder / 'balsam.db'}")
-        self.settings = replace(settings, lease_sec=lease_sec, token_ttl_sec=token_ttl_sec, beat_sec=1.0)
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        made = ServerSettings(f"sqlite:///{folder / 'balsam.db'}", beat_sec=1.0)
+        self.settings = replace(made, **settings)
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:

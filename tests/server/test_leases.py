@@ -1,14 +1,18 @@
+import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from balsam.client.errors import NotFoundError
+from balsam.client.errors import NotFoundError, ServerRefused
+from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
 from balsam.core import digest
 from tests.server.lab import Lab
-from tests.services import PasswordServer, User
+from tests.services import EmbeddedServer, PasswordServer, User
 from tests.waiting import wait_until
 
 
@@ -95,6 +99,69 @@ def test_what_an_ended_session_still_reports_changes_nothing(lab: Lab) -> None:
     count, refused = lab.move([job], "RUN_DONE", old)
     assert count == 0 and f"held by session {new}" in refused[0][1]
     assert lab.state(job) == "RUNNING"
+
+
+def test_a_lost_session_may_not_even_repeat_a_state_or_send_results(lab: Lab) -> None:
+    [job] = lab.create()
+    old = lab.session()
+    lab.acquire(old)
+    lab.client.delete(f"/sessions/{old}")
+    new = lab.session()
+    lab.acquire(new)
+    lab.move([job], "RUNNING", new)
+    assert lab.move([job], "RUNNING", old)[0] == 0
+    late = {"id": job, "serialized_return_value": "late", "return_code": 9}
+    count, refused = patch_jobs(lab.client, [late], old)
+    assert count == 0 and f"not by session {old}" in refused[0][1]
+    assert lab.job(job)["return_code"] is None
+
+
+def test_states_that_nobody_holds_can_not_be_acquired(lab: Lab) -> None:
+    with pytest.raises(ServerRefused, match="JOB_FINISHED: jobs in these states can't be acquired"):
+        lab.acquire(lab.session(), states=["JOB_FINISHED"])
+
+
+def test_what_fits_is_found_behind_what_does_not(lab: Lab) -> None:
+    lab.create(3)
+    [small] = lab.create(node_packing_count=4)
+    assert lab.acquire(lab.session(), 3, max_aggregate_nodes=0.5) == [small]
+
+
+def test_runs_end_when_their_allocation_ended(lab: Lab) -> None:
+    [job] = lab.create()
+    batch_job = lab.batch_job()["id"]
+    start = datetime.now(UTC) - timedelta(minutes=2)
+    session = lab.session(batch_job_id=batch_job, started=start.isoformat())
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session, state_timestamp=start.isoformat())
+    end = start + timedelta(minutes=1)
+    ended = {"id": batch_job, "state": "finished", "end_time": end.isoformat()}
+    lab.client.patch("/batch-jobs/", [ended])
+    timeout = next(event for event in lab.events(job) if event["to_state"] == "RUN_TIMEOUT")
+    assert datetime.fromisoformat(timeout["timestamp"]) == end.replace(tzinfo=None)
+
+
+def test_a_late_report_of_an_ended_allocation_does_not_block_the_others(lab: Lab) -> None:
+    one, two = lab.batch_job()["id"], lab.batch_job()["id"]
+    lab.client.put(f"/batch-jobs/{one}", {"state": "finished"})
+    reports = [{"id": one, "state": "running"}, {"id": two, "state": "running"}]
+    rows = lab.client.patch("/batch-jobs/", reports)
+    assert [row["state"] for row in rows] == ["finished", "running"]
+
+
+def test_a_server_that_stood_still_ends_no_lease(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / "server", lease_sec=1.0)
+    server.start()
+    assert server.process is not None
+    with server.client() as client:
+        session = Lab(client).session()
+        server.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        wait_until(lambda: time.monotonic() > stopped + 3.0)
+        server.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "stood still" in (server.data / "server.log").read_text())
+        assert client.put(f"/sessions/{session}", {"job_ids": []})["job_ids"] == []
+    server.kill()
 
 
 def test_a_heartbeat_tells_a_session_what_is_still_its_own(lab: Lab) -> None:

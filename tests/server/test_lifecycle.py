@@ -72,6 +72,28 @@ def test_a_failed_parent_is_an_end_only_where_the_child_says_so(lab: Lab) -> Non
     assert lab.state(strict) == "PREPROCESSED"
 
 
+def test_why_names_what_an_allocation_lacks(lab: Lab) -> None:
+    [plain] = lab.create()
+    [wide] = lab.create(num_nodes=4)
+    [ranks] = lab.create(ranks_per_node=2)
+    [tagged] = lab.create(tags={"lane": "a"})
+
+    def why(job: int) -> tuple[str, str]:
+        answer = lab.client.get(f"/jobs/{job}/why")
+        return answer["code"], answer["sentence"]
+
+    assert why(plain)[0] == "no_allocation"
+    batch_job = lab.batch_job(filter_tags={"lane": "a"})["id"]
+    assert why(tagged)[0] == "queued"
+    assert why(plain)[0] == "no_fit" and "lane=a" in why(plain)[1]
+    lab.client.put(f"/batch-jobs/{batch_job}", {"state": "finished"})
+    lab.batch_job()
+    assert "needs 4 nodes" in why(wide)[1]
+    assert "several ranks" in why(ranks)[1]
+    newest = lab.client.get("/jobs/why", {"ordering": "-id", "limit": 2})
+    assert [answer["job_id"] for answer in newest] == [tagged, ranks]
+
+
 def test_a_deleted_parent_is_told(lab: Lab) -> None:
     [parent] = lab.create()
     [child] = lab.create(parent_ids=[parent])
@@ -163,7 +185,33 @@ def test_creating_is_all_or_nothing(lab: Lab) -> None:
     assert lab.client.get("/jobs/", {"site_id": lab.site["id"]})["count"] == 0
 
 
-@pytest.mark.parametrize("workdir", ["/absolute", "../outside", "a/../../b"])
+def test_whoever_forces_a_job_past_max_restarts_means_it(lab: Lab) -> None:
+    [job] = lab.create(max_restarts=0)
+    session = lab.session()
+    lab.acquire(session)
+    lab.run(session, [job], end="RUN_TIMEOUT")
+    assert lab.state(job) == "FAILED"
+    lab.client.put(f"/jobs/{job}", {"state": "RESTART_READY"})
+    assert lab.state(job) == "RESTART_READY"
+
+
+def test_a_forced_running_counts_as_no_run(lab: Lab) -> None:
+    [job] = lab.create()
+    lab.move([job], "RUNNING")
+    lab.move([job], "RESTART_READY")
+    session = lab.session()
+    lab.acquire(session)
+    lab.run(session, [job])
+    assert lab.job(job)["num_runs"] == 1
+
+
+def test_a_foreign_batch_job_is_refused(lab: Lab) -> None:
+    [job] = lab.create()
+    count, refused = patch_jobs(lab.client, [{"id": job, "batch_job_id": 10**9}])
+    assert count == 0 and "there is no BatchJob" in refused[0][1]
+
+
+@pytest.mark.parametrize("workdir", ["/absolute", "../outside", "a/../../b", "", "."])
 def test_workdirs_stay_inside_the_site(lab: Lab, workdir: str) -> None:
     with pytest.raises(ServerRefused, match="workdir"):
         lab.create(workdir=workdir)
@@ -183,6 +231,10 @@ def test_staging_moves_a_job_along(client: Client) -> None:
     items = {name: {"location_alias": "dtn", "path": f"/far/{name}"} for name in slots}
     [job] = lab.create(transfers=items)
     assert lab.state(job) == "READY"
+    hasty = lab.session()
+    assert lab.acquire(hasty, states=["READY"]) == [job]
+    assert "not all of its files" in lab.move([job], "STAGED_IN", hasty)[1][0][1]
+    client.delete(f"/sessions/{hasty}")
     [stage_in] = client.get("/transfers/", {"job_id": job, "direction": "in"})["results"]
     assert (stage_in["state"], stage_in["recursive"]) == ("pending", False)
     client.patch("/transfers/", [{"id": stage_in["id"], "state": "done"}])
@@ -196,3 +248,9 @@ def test_staging_moves_a_job_along(client: Client) -> None:
     client.put(f"/transfers/{stage_out['id']}", {"state": "done"})
     assert lab.state(job) == "JOB_FINISHED"
     assert is_legal_walk([JobState(state) for state in lab.walk(job)])
+    lab.client.put(f"/jobs/{job}", {"state": "RESTART_READY"})
+    lab.acquire(session)
+    lab.run(session, [job])
+    assert lab.state(job) == "POSTPROCESSED", "a new run makes new output"
+    client.put(f"/transfers/{stage_out['id']}", {"state": "error", "transfer_info": {"error": "no space"}})
+    assert "no space" in client.get(f"/jobs/{job}/why")["sentence"]

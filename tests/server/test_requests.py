@@ -1,5 +1,6 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -125,6 +126,11 @@ def test_every_route_but_the_doors_asks_who_is_there(password_server: PasswordSe
         ("tags=nocolon", 400),
         ("after=nonsense", 400),
         (f"id={10**30}", 422),
+        ("after=NQ==", 400),
+        ("after=WzEsdHJ1ZV0=", 400),
+        ("after=WzEsMTg0NDY3NDQwNzM3MDk1NTE2MTBd", 400),
+        ("after=WyJhIiwxXQ==", 400),
+        ("last_update_after=0001-01-01T00:00:00%2B05:00", 422),
         ("workdir__contains=%00", 422),
         ("last_update_after=yesterday", 422),
     ],
@@ -143,6 +149,67 @@ def test_bodies_that_no_database_can_hold_are_refused(lab: Lab) -> None:
         with pytest.raises(ServerRefused) as refused:
             lab.create(**values)
         assert refused.value.status == 422
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"returncode": 10**15},
+        {"returncode": "abc"},
+        {"returncode": [1]},
+        {"cpus": 10**18, "nodes": "n1", "gpus": "two"},
+    ],
+)
+def test_odd_state_data_is_kept_but_not_believed(lab: Lab, values: dict[str, object]) -> None:
+    [job] = lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session, state_data=values)
+    assert lab.move([job], "RUN_ERROR", session, state_data=values) == (1, [])
+    assert lab.job(job)["return_code"] is None
+
+
+def test_a_site_token_forces_nothing(client: Client, password_server: PasswordServer) -> None:
+    lab = Lab(client, hooks=[])
+    [job] = lab.create()
+    token = client.post("/auth/site-tokens", {"site_id": lab.site["id"]})["token"]
+    with Client(password_server.url, token) as agent, pytest.raises(ServerRefused) as refused:
+        agent.put(f"/jobs/{job}", {"state": "JOB_FINISHED"})
+    assert refused.value.status == 409 and "PREPROCESSED" in refused.value.sentence
+
+
+def test_a_body_that_hides_its_length_is_still_limited(tmp_path: Path) -> None:
+    with PasswordServer(tmp_path, max_body_bytes=1000) as small:
+        user = small.new_user()
+
+        def chunks() -> Iterator[bytes]:
+            for _ in range(20):
+                yield b" " * 100
+
+        headers = {"authorization": f"Bearer {user.token}", "content-type": "application/json"}
+        answer = httpx.post(f"{small.url}/jobs/", content=chunks(), headers=headers)
+        assert answer.status_code == 413 and "larger than 1000 bytes" in answer.json()["detail"]
+        user.client.close()
+
+
+def test_an_app_with_jobs_stays_at_its_site(client: Client) -> None:
+    here, there = Lab(client), Lab(client)
+    free = here.add_app("Free", [])
+    assert client.put(f"/apps/{free['id']}", {"site_id": there.site["id"]})["site_id"] == there.site["id"]
+    here.create()
+    with pytest.raises(ServerRefused, match="has jobs at its site"):
+        client.put(f"/apps/{here.app['id']}", {"site_id": there.site["id"]})
+
+
+def test_batch_jobs_that_have_not_started_are_paged_too(lab: Lab) -> None:
+    rows = {lab.batch_job()["id"] for _ in range(3)}
+    seen: list[int] = []
+    params = {"ordering": "start_time", "limit": 1, "site_id": lab.site["id"]}
+    page = lab.client.get("/batch-jobs/", params)
+    while page["results"]:
+        seen += [row["id"] for row in page["results"]]
+        page = lab.client.get("/batch-jobs/", {**params, "after": page["next"]})
+    assert sorted(seen) == sorted(rows)
 
 
 def test_pages_by_key_hold_every_row_once(lab: Lab) -> None:

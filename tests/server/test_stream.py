@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Queue
 
@@ -107,3 +108,18 @@ def test_freed_jobs_are_told_to_those_who_wait_for_work(lab: Lab, listen: Listen
     lab.acquire(session)
     lab.client.delete(f"/sessions/{session}")
     assert listener.get("freed").data == {"site_ids": [lab.site["id"]]}
+
+
+def test_a_stream_beats_also_under_traffic_that_is_not_for_it(lab: Lab, listen: Listen) -> None:
+    listener = listen(to_state="JOB_FINISHED")
+    began = time.monotonic()
+    while time.monotonic() < began + 1.5:
+        lab.create()
+    assert listener.get("beat").name == "beat"
+
+
+def test_a_cursor_outlives_the_events_before_it(lab: Lab, listen: Listen) -> None:
+    [job] = lab.create()
+    cursor = listen().hello.data["cursor"]
+    lab.client.delete(f"/jobs/{job}")
+    assert listen(cursor=cursor).hello.name == "hello"

@@ -55,6 +55,8 @@ def _relative_inside(path: str) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute():
         raise ValueError("must be relative to the site's data folder, and is absolute")
+    if not pure.parts:
+        raise ValueError("must name a folder below the site's data folder")
     if ".." in pure.parts:
         raise ValueError("must stay inside the site's data folder, and holds '..'")
     return str(pure)

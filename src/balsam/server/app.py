@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balsam.core.clock import now_us
@@ -78,13 +78,11 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._sentence = f"the body is larger than {max_bytes} bytes: send fewer items in one call"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        if _declared_length(scope) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+        if scope["type"] == "http" and _declared_length(scope) > self._max_bytes:
+            await json_answer({"detail": self._sentence}, 413)(scope, receive, send)
             return
         seen = 0
 
@@ -93,21 +91,10 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                raise BodyTooLarge
+                raise HTTPException(413, self._sentence)  # a body that did not say how long it is
             return message
 
-        try:
-            await self._app(scope, counting, send)
-        except BodyTooLarge:
-            await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sentence = f"the body is larger than {self._max_bytes} bytes: send fewer items in one call"
-        await json_answer({"detail": sentence}, 413)(scope, receive, send)
-
-
-class BodyTooLarge(Exception):
-    """A body that did not say how long it is went over the limit."""
+        await self._app(scope, counting, send)
 
 
 def _declared_length(scope: Scope) -> int:

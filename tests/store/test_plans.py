@@ -1,0 +1,121 @@
+"""Which index each hot statement goes through, as SQLite's planner says it without statistics."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from balsam.core.states import RUNNABLE_STATES, JobState
+from balsam.store import batch_jobs, events, jobs, migrate, runs, sessions, users
+from balsam.store.batch_jobs import BatchJobFilter
+from balsam.store.database import Database
+from balsam.store.events import EventFilter
+from balsam.store.jobs import Acquisition, JobFilter
+from balsam.store.owner import Owner
+from balsam.store.paging import Page
+
+USER = Owner(1)
+SITE = Owner(1, 1)
+WANT = Acquisition(site_id=1, states=RUNNABLE_STATES, max_num_jobs=10, tags={"a": "b"})
+Statement = Callable[[Connection, Owner], Any]
+
+
+@pytest.fixture(scope="module")
+def db(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    folder: Path = tmp_path_factory.mktemp("plans")
+    database = Database(f"sqlite:///{folder / 'balsam.db'}")
+    migrate.upgrade(database)
+    with database.write() as tx:
+        users.create(tx.conn, "somebody", None)
+    yield database
+    database.close()
+
+
+def plan(db: Database, statement: Statement, owner: Owner) -> str:
+    """The planner's lines for every SELECT that the statement sends."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, sql: str, parameters: Any, *_rest: Any) -> None:
+        sent.append((sql, parameters))
+
+    event.listen(db.readers, "before_cursor_execute", note)
+    try:
+        with db.read() as conn:
+            statement(conn, owner)
+    finally:
+        event.remove(db.readers, "before_cursor_execute", note)
+    lines = []
+    with db.read() as conn:
+        for sql, parameters in sent:
+            if sql.lstrip().startswith("SELECT"):
+                lines += [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
+    return "\n".join(lines)
+
+
+HOT: dict[str, tuple[Statement, str]] = {
+    "what a stream reads": (
+        lambda conn, owner: events.after(conn, owner, 5, EventFilter(to_state=["RUNNING"]), 10),
+        "ix_events_owner_id_id (owner_id=? AND id>?)",
+    ),
+    "the jobs of a session": (lambda conn, owner: jobs.held(conn, owner, 7), "ix_jobs_session_id"),
+    "the newest jobs": (
+        lambda conn, owner: jobs.page(conn, owner, JobFilter(), Page(limit=10, order="-id")),
+        "ix_jobs_owner_id_id",
+    ),
+    "jobs by tag": (
+        lambda conn, owner: jobs.page(conn, owner, JobFilter(tags={"a": "b"}), Page(limit=10)),
+        "job_tags",
+    ),
+    "jobs by id": (lambda conn, owner: jobs.by_ids(conn, owner, [1, 2, 3]), "INTEGER PRIMARY KEY"),
+    "states of parents": (
+        lambda conn, owner: jobs.parent_states(conn, owner, [1, 2]),
+        "INTEGER PRIMARY KEY",
+    ),
+    "children that wait": (
+        lambda conn, owner: jobs.waiting_children(conn, owner, [1, 2]),
+        "INTEGER PRIMARY KEY",
+    ),
+    "jobs to be acquired": (
+        lambda conn, owner: jobs.acquirable(conn, owner, WANT, JobState.preprocessed),
+        "ix_jobs_acquire",
+    ),
+    "events of a BatchJob": (
+        lambda conn, owner: events.page(conn, owner, EventFilter(batch_job_id=[1]), Page(limit=10)),
+        "ix_events_batch_job_id_timestamp",
+    ),
+    "events of a job": (
+        lambda conn, owner: events.page(conn, owner, EventFilter(job_id=[1]), Page(limit=10)),
+        "ix_events_job_id",
+    ),
+    "runs of a BatchJob": (
+        lambda conn, owner: runs.intervals(conn, owner, runs.where(owner, EventFilter(batch_job_id=[1]))),
+        "ix_runs_batch_job_id_attempt",
+    ),
+    "BatchJobs of a site": (
+        lambda conn, owner: batch_jobs.page(
+            conn, owner, BatchJobFilter(site_id=[1], state=["queued"]), Page(limit=10)
+        ),
+        "batch_jobs",
+    ),
+    "when an agent was heard of": (
+        lambda conn, owner: sessions.agent_seen(conn, owner, 1),
+        "ix_sessions_site_id",
+    ),
+}
+
+
+@pytest.mark.parametrize("owner", [USER, SITE], ids=["user", "site token"])
+@pytest.mark.parametrize("name", HOT)
+def test_hot_statements_search_and_never_scan(db: Database, name: str, owner: Owner) -> None:
+    statement, index = HOT[name]
+    found = plan(db, statement, owner)
+    assert index in found, found
+    scans = [line for line in found.splitlines() if line.startswith("SCAN") and "SUBQUERY" not in line]
+    assert scans == [], found
+
+
+@pytest.mark.parametrize("name", ["the newest jobs", "jobs to be acquired", "what a stream reads"])
+def test_the_index_gives_the_order_of_what_is_asked_for_most(db: Database, name: str) -> None:
+    assert "TEMP B-TREE" not in plan(db, HOT[name][0], SITE)
