@@ -286,7 +286,7 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
     The children are locked before their parents' states are read: of two transactions that each end one
     of a child's last two parents, the second then sees both.
     """
-    everybody = Owner(owner.user_id)  # a child may be at another site than its parent
+    everybody = owner.everywhere
     waiting = jobs.waiting_children(tx.conn, everybody, ended.done) + ended.waiting_anew
     ready = jobs.with_all_parents_done(tx.conn, everybody, waiting) if waiting else []
     rows = [row for row in jobs.lock(tx.conn, everybody, ready) if row["state"] == J.awaiting_parents]

@@ -13,7 +13,7 @@ from balsam.store import batch_jobs, events, jobs, runs, sessions
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.jobs import JobFilter
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, mine
 from balsam.store.tables import batch_jobs as batch_job_table
 from balsam.store.tables import events as event_table
 from balsam.store.tables import jobs as job_table
@@ -59,7 +59,7 @@ def summary(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, Any]:
     allocations = select(run_table.c.batch_job_id).where(
         run_table.c.owner_id == owner.user_id, run_table.c.job_id.in_(chosen)
     )
-    theirs = [*batch_jobs.mine(owner), batch_job_table.c.id.in_(allocations)]
+    theirs = [*mine(batch_job_table, owner), batch_job_table.c.id.in_(allocations)]
     available = area(sessions.launcher_spans(conn, owner, theirs), window)
     return {
         "jobs_by_state": jobs.count_by_state(conn, owner, f),

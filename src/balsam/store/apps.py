@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from balsam.core.errors import Conflict
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import apps, sites
 
@@ -24,13 +24,8 @@ class AppFilter:
     site_name: str | None = None
 
 
-def _mine(owner: Owner) -> list[ColumnElement[bool]]:
-    mine = [apps.c.owner_id == owner.user_id]
-    return mine if owner.site_id is None else [*mine, apps.c.site_id == owner.site_id]
-
-
 def _where(owner: Owner, f: AppFilter) -> list[ColumnElement[bool]]:
-    where = _mine(owner)
+    where = mine(apps, owner, searched=f.id is None)
     if f.id is not None:
         where.append(apps.c.id.in_(f.id))
     if f.site_id is not None:
@@ -58,7 +53,7 @@ def count(conn: Connection, owner: Owner, f: AppFilter) -> int:
 
 
 def get(conn: Connection, owner: Owner, app_id: int) -> dict[str, Any] | None:
-    row = conn.execute(select(apps).where(*_mine(owner), apps.c.id == app_id)).mappings().first()
+    row = conn.execute(select(apps).where(*mine(apps, owner), apps.c.id == app_id)).mappings().first()
     return dict(row) if row else None
 
 
@@ -71,7 +66,7 @@ def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, 
 
 
 def change(conn: Connection, owner: Owner, app_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
-    stmt = update(apps).where(*_mine(owner), apps.c.id == app_id).values(**values).returning(apps)
+    stmt = update(apps).where(*mine(apps, owner), apps.c.id == app_id).values(**values).returning(apps)
     try:
         row = conn.execute(stmt).mappings().first()
     except IntegrityError:
@@ -80,4 +75,4 @@ def change(conn: Connection, owner: Owner, app_id: int, values: dict[str, Any]) 
 
 
 def remove(conn: Connection, owner: Owner, app_id: int) -> bool:
-    return conn.execute(delete(apps).where(*_mine(owner), apps.c.id == app_id)).rowcount == 1
+    return conn.execute(delete(apps).where(*mine(apps, owner), apps.c.id == app_id)).rowcount == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import batch_job_tags, batch_jobs
 
@@ -27,13 +27,8 @@ class BatchJobFilter:
     filter_tags: Mapping[str, str] | None = None
 
 
-def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    conditions = [batch_jobs.c.owner_id == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, batch_jobs.c.site_id == owner.site_id]
-
-
 def where(owner: Owner, f: BatchJobFilter) -> list[ColumnElement[bool]]:
-    conditions = mine(owner)
+    conditions = mine(batch_jobs, owner, searched=f.id is None)
     members = [(batch_jobs.c.id, f.id), (batch_jobs.c.site_id, f.site_id), (batch_jobs.c.state, f.state)]
     conditions += [column.in_(list(values)) for column, values in members if values is not None]
     if f.scheduler_id is not None:
@@ -74,13 +69,13 @@ def count(conn: Connection, owner: Owner, f: BatchJobFilter) -> int:
 
 
 def get(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | None:
-    row = conn.execute(select(batch_jobs).where(*mine(owner), batch_jobs.c.id == batch_job_id))
+    row = conn.execute(select(batch_jobs).where(*mine(batch_jobs, owner), batch_jobs.c.id == batch_job_id))
     found = row.mappings().first()
     return dict(found) if found else None
 
 
 def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int | None]) -> set[int | None]:
-    stmt = select(batch_jobs.c.id).where(*mine(owner), batch_jobs.c.id.in_(list(wanted)))
+    stmt = select(batch_jobs.c.id).where(*mine(batch_jobs, owner), batch_jobs.c.id.in_(list(wanted)))
     return set(conn.execute(stmt).scalars())
 
 
@@ -97,10 +92,10 @@ def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, 
 
 
 def change(conn: Connection, owner: Owner, batch_job_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    stmt = update(batch_jobs).where(*mine(owner), batch_jobs.c.id == batch_job_id)
+    stmt = update(batch_jobs).where(*mine(batch_jobs, owner), batch_jobs.c.id == batch_job_id)
     return dict(conn.execute(stmt.values(**values).returning(batch_jobs)).mappings().one())
 
 
 def remove(conn: Connection, owner: Owner, batch_job_id: int) -> bool:
-    stmt = delete(batch_jobs).where(*mine(owner), batch_jobs.c.id == batch_job_id)
+    stmt = delete(batch_jobs).where(*mine(batch_jobs, owner), batch_jobs.c.id == batch_job_id)
     return conn.execute(stmt).rowcount == 1

@@ -10,9 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, 
 
 from balsam.store import ids
 from balsam.store.jobs import with_tags
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, checked, mine
 from balsam.store.paging import Page, paged
-from balsam.store.plan import checked
 from balsam.store.tables import batch_jobs, events, runs
 
 
@@ -33,17 +32,10 @@ class EventFilter:
     site_id: Collection[int] | None = None
 
 
-def mine(owner: Owner, *, searched: bool = False) -> list[ColumnElement[bool]]:
-    """The owner's events. `searched`: nothing else in the statement narrows it down."""
-    user = events.c.owner_id if searched else checked(events.c.owner_id)
-    conditions = [user == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, checked(events.c.site_id) == owner.site_id]
-
-
 def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL conditions on `events`."""
     narrow = (f.id, f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
-    conditions = mine(owner, searched=all(choice is None for choice in narrow))
+    conditions = mine(events, owner, searched=all(choice is None for choice in narrow))
     members = [
         (events.c.id, f.id),
         (events.c.job_id, f.job_id),
@@ -126,5 +118,7 @@ def timestamps(conn: Connection, owner: Owner, f: EventFilter, to_state: str) ->
 
 def stays(conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]) -> list[tuple[str, int]]:
     """(state, microseconds) for each completed stay of the jobs that `conditions` on events choose."""
-    stmt = select(events.c.from_state, events.c.timestamp - events.c.entered).where(*mine(owner), *conditions)
+    stmt = select(events.c.from_state, events.c.timestamp - events.c.entered).where(
+        *mine(events, owner), *conditions
+    )
     return [(state, us) for state, us in conn.execute(stmt)]

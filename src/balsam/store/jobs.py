@@ -24,9 +24,8 @@ from sqlalchemy import (
 )
 
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferItemState
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, checked, mine
 from balsam.store.paging import Page, paged
-from balsam.store.plan import checked
 from balsam.store.tables import apps, job_parents, job_tags, jobs, transfers
 
 # Ids in one IN list; both engines take 32,766 bound values at least.
@@ -52,17 +51,10 @@ class JobFilter:
     pending_file_cleanup: bool | None = None
 
 
-def mine(owner: Owner, *, searched: bool = False) -> list[ColumnElement[bool]]:
-    """The owner's jobs. `searched`: nothing else in the statement narrows it down."""
-    user = jobs.c.owner_id if searched else checked(jobs.c.owner_id)
-    conditions = [user == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, checked(jobs.c.site_id) == owner.site_id]
-
-
 def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL conditions on `jobs`."""
     narrow = (f.id, f.parent_id, f.app_id, f.batch_job_id, f.session_id, f.tags or None)
-    conditions = mine(owner, searched=all(choice is None for choice in narrow))
+    conditions = mine(jobs, owner, searched=all(choice is None for choice in narrow))
     members = [
         (jobs.c.id, f.id),
         (jobs.c.app_id, f.app_id),
@@ -123,7 +115,7 @@ def by_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict
     """Whole rows in id order; ids that are nobody's or somebody else's are left out."""
     rows: list[dict[str, Any]] = []
     for chunk in _chunks(sorted(wanted)):
-        stmt = select(jobs).where(*mine(owner), jobs.c.id.in_(chunk)).order_by(jobs.c.id)
+        stmt = select(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk)).order_by(jobs.c.id)
         rows += [dict(row) for row in conn.execute(stmt).mappings()]
     return rows
 
@@ -131,7 +123,9 @@ def by_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict
 def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> set[int]:
     found: set[int] = set()
     for chunk in _chunks(list(wanted)):
-        found |= set(conn.execute(select(jobs.c.id).where(*mine(owner), jobs.c.id.in_(chunk))).scalars())
+        found |= set(
+            conn.execute(select(jobs.c.id).where(*mine(jobs, owner), jobs.c.id.in_(chunk))).scalars()
+        )
     return found
 
 
@@ -160,7 +154,7 @@ def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[s
         stmt = (
             select(*_VIEW, apps.c.hooks)
             .join_from(jobs, apps, apps.c.id == jobs.c.app_id)
-            .where(*mine(owner), jobs.c.id.in_(chunk))
+            .where(*mine(jobs, owner), jobs.c.id.in_(chunk))
             .order_by(jobs.c.id)
             .with_for_update(of=jobs)
         )
@@ -192,7 +186,7 @@ def change_many(conn: Connection, owner: Owner, changes: Sequence[dict[str, Any]
     for fields, group in groups.items():
         stmt = (
             update(jobs)
-            .where(*mine(owner), jobs.c.id == bindparam("b_id"))
+            .where(*mine(jobs, owner), jobs.c.id == bindparam("b_id"))
             .values({name: bindparam(name) for name in fields})
         )
         for values in group:
@@ -218,7 +212,7 @@ def set_tags(conn: Connection, owner: Owner, tags_of: Mapping[int, Mapping[str, 
 def remove(conn: Connection, owner: Owner, wanted: Collection[int]) -> int:
     removed = 0
     for chunk in _chunks(list(wanted)):
-        removed += conn.execute(delete(jobs).where(*mine(owner), jobs.c.id.in_(chunk))).rowcount
+        removed += conn.execute(delete(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk))).rowcount
     return removed
 
 
@@ -253,7 +247,7 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
 
     One state a statement, so that the index gives the order and the first of a million is found at once.
     """
-    conditions = [*mine(owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
+    conditions = [*mine(jobs, owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
     conditions.append(jobs.c.state == state)
     if want.max_aggregate_nodes is not None:
         weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
@@ -291,14 +285,14 @@ def hold(
     if batch_job_id is not None:
         values["batch_job_id"] = batch_job_id
     for chunk in _chunks(list(wanted)):
-        conn.execute(update(jobs).where(*mine(owner), jobs.c.id.in_(chunk)).values(**values))
+        conn.execute(update(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk)).values(**values))
 
 
 def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]:
     """The jobs of a session with their states, locked."""
     stmt = (
         select(jobs.c.id, jobs.c.state)
-        .where(*mine(owner), jobs.c.session_id == session_id)
+        .where(*mine(jobs, owner), jobs.c.session_id == session_id)
         .order_by(jobs.c.id)
         .with_for_update()
     )
@@ -307,7 +301,7 @@ def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]
 
 def free(conn: Connection, owner: Owner, session_id: int, wanted: Collection[int]) -> None:
     for chunk in _chunks(list(wanted)):
-        stmt = update(jobs).where(*mine(owner), jobs.c.session_id == session_id, jobs.c.id.in_(chunk))
+        stmt = update(jobs).where(*mine(jobs, owner), jobs.c.session_id == session_id, jobs.c.id.in_(chunk))
         conn.execute(stmt.values(session_id=None))
 
 
@@ -318,7 +312,7 @@ def waiting_children(conn: Connection, owner: Owner, parents: Collection[int]) -
         stmt = (
             select(jobs.c.id)
             .where(
-                *mine(Owner(owner.user_id)),
+                *mine(jobs, owner.everywhere),
                 checked(jobs.c.state) == JobState.awaiting_parents,
                 jobs.c.id.in_(select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(chunk))),
             )
@@ -345,7 +339,7 @@ def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[i
     )
     ready: list[int] = []
     for chunk in _chunks(list(children)):
-        stmt = select(jobs.c.id).where(*mine(Owner(owner.user_id)), jobs.c.id.in_(chunk), ~unfinished)
+        stmt = select(jobs.c.id).where(*mine(jobs, owner.everywhere), jobs.c.id.in_(chunk), ~unfinished)
         ready += conn.execute(stmt).scalars()
     return sorted(ready)
 
@@ -354,7 +348,7 @@ def parent_states(conn: Connection, owner: Owner, parents: Collection[int]) -> d
     """The states of those that exist."""
     found: dict[int, JobState] = {}
     for chunk in _chunks(list(parents)):
-        stmt = select(jobs.c.id, jobs.c.state).where(*mine(Owner(owner.user_id)), jobs.c.id.in_(chunk))
+        stmt = select(jobs.c.id, jobs.c.state).where(*mine(jobs, owner.everywhere), jobs.c.id.in_(chunk))
         found |= {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
     return found
 

@@ -10,8 +10,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select
 from balsam.store import events as event_store
 from balsam.store.events import EventFilter
 from balsam.store.jobs import with_tags
-from balsam.store.owner import Owner
-from balsam.store.plan import checked
+from balsam.store.owner import Owner, checked, mine
 from balsam.store.tables import events, runs
 
 
@@ -42,13 +41,6 @@ def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> 
     conn.execute(stmt, ends)
 
 
-def mine(owner: Owner, *, searched: bool = False) -> list[ColumnElement[bool]]:
-    """The owner's runs. `searched`: nothing else in the statement narrows it down."""
-    user = runs.c.owner_id if searched else checked(runs.c.owner_id)
-    conditions = [user == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, checked(runs.c.site_id) == owner.site_id]
-
-
 def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     """Runs that an event filter chooses: see docs/analytics.md.
 
@@ -57,7 +49,7 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     """
     of_start = EventFilter(id=f.id, from_state=f.from_state, to_state=f.to_state, data=f.data)
     narrow = (f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
-    conditions = mine(owner, searched=all(choice is None for choice in narrow))
+    conditions = mine(runs, owner, searched=all(choice is None for choice in narrow))
     if f.job_id is not None:
         conditions.append(runs.c.job_id.in_(list(f.job_id)))
     if f.site_id is not None:
@@ -81,5 +73,5 @@ def intervals(
     conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]
 ) -> list[tuple[int, int | None, float]]:
     """(start, end or None, nodes) of each run, by start."""
-    stmt = select(runs.c.start, runs.c.end, runs.c.num_nodes).where(*mine(owner), *conditions)
+    stmt = select(runs.c.start, runs.c.end, runs.c.num_nodes).where(*mine(runs, owner), *conditions)
     return [(start, end, nodes) for start, end, nodes in conn.execute(stmt.order_by(runs.c.start))]

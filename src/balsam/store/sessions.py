@@ -8,20 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from balsam.core.states import BatchJobState
-from balsam.store.owner import Owner
-from balsam.store.plan import checked
+from balsam.store.owner import Owner, mine
 from balsam.store.tables import batch_jobs, sessions
 
 
-def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    conditions = [checked(sessions.c.owner_id) == owner.user_id]
-    return (
-        conditions if owner.site_id is None else [*conditions, checked(sessions.c.site_id) == owner.site_id]
-    )
-
-
 def live(conn: Connection, owner: Owner, wanted: Collection[int] | None) -> list[dict[str, Any]]:
-    conditions = [*mine(owner), sessions.c.owner_id == owner.user_id, sessions.c.ended.is_(None)]
+    conditions = [*mine(sessions, owner, searched=True), sessions.c.ended.is_(None)]
     if wanted is not None:
         conditions.append(sessions.c.id.in_(list(wanted)))
     stmt = select(sessions).where(*conditions).order_by(sessions.c.id)
@@ -29,7 +21,11 @@ def live(conn: Connection, owner: Owner, wanted: Collection[int] | None) -> list
 
 
 def get(conn: Connection, owner: Owner, session_id: int) -> dict[str, Any] | None:
-    row = conn.execute(select(sessions).where(*mine(owner), sessions.c.id == session_id)).mappings().first()
+    row = (
+        conn.execute(select(sessions).where(*mine(sessions, owner), sessions.c.id == session_id))
+        .mappings()
+        .first()
+    )
     return dict(row) if row else None
 
 
@@ -42,7 +38,7 @@ def beat(conn: Connection, owner: Owner, session_id: int, now: int) -> dict[str,
     """Renews a live session's lease; None where it has ended."""
     stmt = (
         update(sessions)
-        .where(*mine(owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
+        .where(*mine(sessions, owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
         .values(heartbeat=now)
         .returning(sessions)
     )
@@ -53,7 +49,7 @@ def beat(conn: Connection, owner: Owner, session_id: int, now: int) -> dict[str,
 def end(conn: Connection, owner: Owner, session_id: int, ended: int) -> bool:
     stmt = (
         update(sessions)
-        .where(*mine(owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
+        .where(*mine(sessions, owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
         .values(ended=ended)
     )
     return conn.execute(stmt).rowcount == 1
@@ -62,7 +58,7 @@ def end(conn: Connection, owner: Owner, session_id: int, ended: int) -> bool:
 def of_batch_jobs(conn: Connection, owner: Owner, batch_job_ids: Collection[int]) -> list[dict[str, Any]]:
     """The live sessions of these allocations."""
     stmt = select(sessions).where(
-        *mine(owner), sessions.c.ended.is_(None), sessions.c.batch_job_id.in_(list(batch_job_ids))
+        *mine(sessions, owner), sessions.c.ended.is_(None), sessions.c.batch_job_id.in_(list(batch_job_ids))
     )
     return [dict(row) for row in conn.execute(stmt).mappings()]
 
@@ -70,7 +66,7 @@ def of_batch_jobs(conn: Connection, owner: Owner, batch_job_ids: Collection[int]
 def fenced_among(conn: Connection, owner: Owner, session_ids: Collection[int]) -> dict[int, bool]:
     """Of those of the sessions that are live, whether each is fenced."""
     stmt = select(sessions.c.id, sessions.c.fenced).where(
-        *mine(owner), sessions.c.id.in_(list(session_ids)), sessions.c.ended.is_(None)
+        *mine(sessions, owner), sessions.c.id.in_(list(session_ids)), sessions.c.ended.is_(None)
     )
     return dict(conn.execute(stmt).all())
 
@@ -95,10 +91,10 @@ def launcher_spans(
     """
     chosen = select(batch_jobs.c.id).where(*conditions)
     ours = select(sessions.c.started, sessions.c.ended, sessions.c.num_nodes).where(
-        *mine(owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
+        *mine(sessions, owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
     )
     told = select(sessions.c.batch_job_id).where(
-        *mine(owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
+        *mine(sessions, owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
     )
     theirs = select(batch_jobs.c.start_time, batch_jobs.c.end_time, batch_jobs.c.num_nodes).where(
         *conditions, batch_jobs.c.id.not_in(told), batch_jobs.c.start_time.is_not(None)
@@ -111,7 +107,7 @@ def launcher_spans(
 def agent_seen(conn: Connection, owner: Owner, site_id: int) -> tuple[bool, int | None]:
     """Whether an agent's session lives at the site, and when one was last heard of."""
     stmt = select(func.max(sessions.c.heartbeat)).where(
-        *mine(owner), sessions.c.site_id == site_id, sessions.c.batch_job_id.is_(None)
+        *mine(sessions, owner), sessions.c.site_id == site_id, sessions.c.batch_job_id.is_(None)
     )
     last = conn.execute(stmt).scalar()
     alive = conn.execute(stmt.where(sessions.c.ended.is_(None))).scalar()

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from balsam.core.errors import Conflict
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import sites
 
@@ -23,13 +23,8 @@ class SiteFilter:
     last_refresh_after: int | None = None
 
 
-def _mine(owner: Owner) -> list[ColumnElement[bool]]:
-    mine = [sites.c.owner_id == owner.user_id]
-    return mine if owner.site_id is None else [*mine, sites.c.id == owner.site_id]
-
-
 def _where(owner: Owner, f: SiteFilter) -> list[ColumnElement[bool]]:
-    where = _mine(owner)
+    where = mine(sites, owner, searched=f.id is None)
     if f.id is not None:
         where.append(sites.c.id.in_(f.id))
     if f.name is not None:
@@ -51,7 +46,7 @@ def count(conn: Connection, owner: Owner, f: SiteFilter) -> int:
 
 
 def get(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:
-    row = conn.execute(select(sites).where(*_mine(owner), sites.c.id == site_id)).mappings().first()
+    row = conn.execute(select(sites).where(*mine(sites, owner), sites.c.id == site_id)).mappings().first()
     return dict(row) if row else None
 
 
@@ -64,7 +59,7 @@ def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, 
 
 
 def change(conn: Connection, owner: Owner, site_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
-    stmt = update(sites).where(*_mine(owner), sites.c.id == site_id).values(**values).returning(sites)
+    stmt = update(sites).where(*mine(sites, owner), sites.c.id == site_id).values(**values).returning(sites)
     try:
         row = conn.execute(stmt).mappings().first()
     except IntegrityError:
@@ -73,4 +68,4 @@ def change(conn: Connection, owner: Owner, site_id: int, values: dict[str, Any])
 
 
 def remove(conn: Connection, owner: Owner, site_id: int) -> bool:
-    return conn.execute(delete(sites).where(*_mine(owner), sites.c.id == site_id)).rowcount == 1
+    return conn.execute(delete(sites).where(*mine(sites, owner), sites.c.id == site_id)).rowcount == 1

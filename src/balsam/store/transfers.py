@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from balsam.core.states import TransferDirection, TransferItemState
 from balsam.store.jobs import with_tags
-from balsam.store.owner import Owner
+from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import jobs, transfers
 
@@ -26,13 +26,8 @@ class TransferFilter:
     tags: Mapping[str, str] | None = None
 
 
-def mine(owner: Owner) -> list[ColumnElement[bool]]:
-    conditions = [transfers.c.owner_id == owner.user_id]
-    return conditions if owner.site_id is None else [*conditions, transfers.c.site_id == owner.site_id]
-
-
 def where(owner: Owner, f: TransferFilter) -> list[ColumnElement[bool]]:
-    conditions = mine(owner)
+    conditions = mine(transfers, owner, searched=f.id is None)
     members = [(transfers.c.id, f.id), (transfers.c.job_id, f.job_id), (transfers.c.state, f.state)]
     conditions += [column.in_(list(values)) for column, values in members if values is not None]
     if f.site_id is not None:
@@ -61,7 +56,7 @@ def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def change(conn: Connection, owner: Owner, item_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
-    stmt = update(transfers).where(*mine(owner), transfers.c.id == item_id).values(**values)
+    stmt = update(transfers).where(*mine(transfers, owner), transfers.c.id == item_id).values(**values)
     row = conn.execute(stmt.returning(transfers)).mappings().first()
     return dict(row) if row else None
 
