@@ -28,8 +28,9 @@ RUN_TIMEOUT_SEC = 600.0
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `reference`: the bare loop's; `ratio`: how many times as good as that Balsam is;
-    `target`: what `ratio`, or `value` where there is no reference, should reach (seconds: not exceed).
+    """One figure. `reference`: the bare loop's; `ratio`: how many times as good as that Balsam is.
+
+    `target`: a floor for `value` (seconds: a ceiling), what Balsam 0.7 reached on such a machine.
     """
 
     name: str
@@ -58,7 +59,7 @@ QUICK = Sizes(created=2_000, shell=150, python=150, latency=7)
 def rate_row(name: str, value: float, reference: float | None, target: float) -> Row:
     """Jobs per second; higher is better."""
     ratio = value / reference if reference else None
-    return Row(name, value, "jobs/s", reference, ratio, target, (ratio or value) >= target)
+    return Row(name, value, "jobs/s", reference, ratio, target, value >= target)
 
 
 def seconds_row(name: str, value: float, reference: float, target: float) -> Row:
@@ -77,16 +78,16 @@ def measure(sizes: Sizes) -> list[Row]:
 
         Nothing.sync()
         NothingPython.sync()
-        rows = [rate_row("jobs created", created_per_second(sizes.created), None, 2_000)]
+        rows = [rate_row("jobs created", created_per_second(sizes.created), None, 1_150)]
         with launcher(site_id):
             shell = finished_per_second(Nothing, "shell", sizes.shell)
             python = finished_per_second(NothingPython, "python", sizes.python)
             latency = median_latency(sizes.latency)
     return [
         *rows,
-        rate_row("no-op shell jobs finished", shell, bare_rate, 0.2),
-        rate_row("no-op run() jobs finished", python, bare_rate, 0.2),
-        seconds_row("submit() to JOB_FINISHED, idle launcher, median", latency, bare_seconds, 0.5),
+        rate_row("no-op shell jobs finished", shell, bare_rate, 60),
+        rate_row("no-op run() jobs finished", python, bare_rate, 2),
+        seconds_row("submit() to JOB_FINISHED, idle launcher, median", latency, bare_seconds, 6),
     ]
 
 
