@@ -44,7 +44,11 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit: Callable[[frozenset[Change]], None] = lambda changes: None
         self._writer_lock: AbstractContextManager[object] = nullcontext()
-        options: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
+        options: dict[str, Any] = {
+            "json_serializer": _dumps,
+            "json_deserializer": orjson.loads,
+            "hide_parameters": True,  # errors go to the log, and parameters hold users' data
+        }
         self.readers = create_engine(self.url, pool_size=readers, max_overflow=2 * readers, **options)
         self.writers = self.readers
         if self.is_sqlite:
