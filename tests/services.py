@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ import uvicorn
 import yaml
 
 from balsam.client.transport import Client
+from balsam.server import daemon
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings
@@ -27,10 +27,8 @@ _numbers = itertools.count(1)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """None that the system gives to outgoing connections: one could take it before its server does."""
+    return daemon.free_port()
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,11 @@ class EmbeddedServer:
         command += ["--port", str(self.port), *self._lease]
         with (self.data / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until(self._answers, timeout=30, on_timeout=(self.data / "server.log").read_text)
+        try:
+            wait_until(self._answers, timeout=30, on_timeout=(self.data / "server.log").read_text)
+        except BaseException:
+            self.kill()  # else its end would be held against some later test
+            raise
 
     def _answers(self) -> bool:
         try:

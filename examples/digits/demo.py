@@ -75,7 +75,9 @@ def run(stack: Stack, search: list[Setting], console: Console) -> None:
     end_allocations(site.id)  # of a demonstration that was killed
     try:
         campaign = submit_jobs(name, search)
-        console.print(f"Submitted {len(campaign.jobs) + 1} jobs of campaign {name}.")
+        console.print(
+            f"Submitted {len(campaign.jobs) + 1} jobs (one of them can never run) of campaign {name}."
+        )
         _watch(stack, campaign, site.id, console)
         console.print()
         explain_and_remove_blocked(campaign, console)

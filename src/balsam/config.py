@@ -45,7 +45,7 @@ class ClientSettings:
 
     @classmethod
     def load_from_file(cls) -> Self:
-        """The stored login; raises NotLoggedIn."""
+        """The stored login; raises NotLoggedIn or BrokenLogin."""
         login = load_login()
         if login is None:
             raise NotLoggedIn(str(login_path()))

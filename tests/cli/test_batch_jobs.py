@@ -101,6 +101,28 @@ def test_term_by_own_id_where_the_queue_gave_none(site: Site, balsam: Balsam) ->
     assert balsam("queue", "term", "--id", one.id).status == 0
 
 
+def test_term_of_one_that_has_ended_says_so(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [one] = BatchJob.objects.all()
+    one.state, one.scheduler_id = "finished", 1  # type: ignore[assignment]
+    one.save()
+    for words in ([1], ["--id", one.id]):
+        said = balsam("queue", "term", *words)
+        assert (said.status, said.err) == (0, "")
+        assert said.out == f"BatchJob {one.id} has ended already (finished).\n"
+
+
+def test_ls_notes_why_one_failed(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [one] = BatchJob.objects.all()
+    one.state = "submit_failed"  # type: ignore[assignment]
+    one.status_info = {"error": "no such\nproject " + 300 * "x"}
+    one.save()
+    header, line = balsam("queue", "ls", "--history").out.splitlines()
+    assert header.endswith("Note")
+    assert "no such project xxx" in line and line.endswith(" ...")
+
+
 def test_term_of_nothing_is_an_error(site: Site, balsam: Balsam) -> None:
     assert balsam("queue", "term", 12345).status == 1
     assert balsam("queue", "term").status == 2

@@ -72,6 +72,56 @@ def test_create_refuses_what_can_not_run(words: list[str], named: str, site: Sit
     assert Job.objects.count() == 0
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("3", 3),
+        ("2.5", 2.5),
+        ("true", True),
+        ("null", None),
+        ("[1, 2]", [1, 2]),
+        ('{"k": 1}', {"k": 1}),
+        ('"3"', "3"),
+        ("text", "text"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_create_gives_a_function_what_json_says(
+    typed: str, value: object, site: Site, balsam: Balsam
+) -> None:
+    said = balsam("job", "create", "-w", "x", "-a", "Add", "-p", f"a={typed}")
+    assert said.status == 0, said.err
+    assert Job.objects.get(id=int(said.out.split()[2])).get_parameters() == {"a": value}
+
+
+def test_create_gives_texts_to_commands_and_to_parameters_that_are_texts(site: Site, balsam: Balsam) -> None:
+    class Say(ApplicationDefinition):
+        site = "laptop"
+
+        def run(self, text: str, number: int = 0) -> None: ...
+
+    Say.sync()
+    for app, given, got in (
+        ("Say", ["-p", "text=3", "-p", "number=3"], {"text": "3", "number": 3}),
+        ("Hello", ["-p", "name=3"], {"name": "3"}),
+    ):
+        said = balsam("job", "create", "-w", "x", "-a", app, *given)
+        assert Job.objects.get(id=int(said.out.split()[2])).get_parameters() == got
+
+
+def test_ids_are_repeated_or_joined_by_commas(site: Site, balsam: Balsam) -> None:
+    ids = [create(balsam) for _ in range(4)]
+    one, two, three, four = ids
+    words = ["--id", f"{one},{two}", "--id", three]
+    assert len(balsam("job", "ls", *words).out.splitlines()) == 4
+    assert balsam("job", "modify", *words, "-t", "a=b").out == "Changed 3 jobs.\n"
+    assert balsam("job", "rm", *words, "-y").out == "Removed 3 jobs.\n"
+    assert balsam("job", "rm", "-i", four, "-y").out == "Removed 1 job.\n"
+    for command in ("ls", "rm"):
+        said = balsam("job", command, "--id", "1,x")
+        assert said.status == 2 and "'x'" in said.err
+
+
 def test_ls_filters(site: Site, balsam: Balsam) -> None:
     one, two = create(balsam, "-tag", "lane=a"), create(balsam, "-tag", "lane=b")
 
@@ -160,7 +210,7 @@ def test_rm_without_a_terminal_needs_yes(site: Site, balsam: Balsam) -> None:
     job = create(balsam)
     said = balsam("job", "rm", "-i", job)
     assert said.status == 2
-    assert "-y" in said.err
+    assert "-y" in said.err and "Usage:" not in said.err
     assert balsam("job", "rm", "-i", job, "-y").status == 0
     assert Job.objects.count() == 0
 

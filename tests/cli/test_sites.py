@@ -10,7 +10,8 @@ import pytest
 
 from balsam.cli.site_selector import SiteView, choose
 from balsam.cli.sites import since
-from balsam.client.login import load_login
+from balsam.client.errors import BrokenLogin
+from balsam.client.login import SITE_TOKEN_FILE, load_login
 from balsam.client.transport import Client
 from balsam.runtime.settings import Settings
 from balsam.runtime.site_folder import SiteFolder
@@ -107,6 +108,43 @@ def test_a_folder_that_can_not_be_made_leaves_no_record(client: Client, balsam: 
     assert said.status == 1
     assert "file" in said.err
     assert client.get("/sites/")["results"] == []
+
+
+def test_a_taken_name_is_named_with_the_remedy(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs", "-n", "laptop")
+    said = balsam("site", "init", "more/laptop")
+    assert said.status == 1
+    assert "'laptop'" in said.err and str(home / "runs") in said.err and "-n OTHER" in said.err
+    assert not (home / "more" / "laptop").exists()
+
+
+def test_missing_settings_name_the_remedy(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("site", "init", "runs")
+    settings = home / "runs" / "settings.yml"
+    settings.unlink()
+    monkeypatch.chdir(home / "runs")
+    said = balsam("site", "start")
+    assert said.status == 1
+    assert f"balsam site sample-settings > {settings}" in said.err
+
+
+def test_a_site_gets_a_new_token(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("site", "init", "runs")
+    site = SiteFolder(home / "runs")
+    [old] = [one for one in client.get("/auth/site-tokens") if one["site_id"] == site.site_id]
+    client.delete(f"/auth/site-tokens/{old['id']}")
+    (home / "runs" / SITE_TOKEN_FILE).write_text("garbled")
+    monkeypatch.chdir(home / "runs")
+    with pytest.raises(BrokenLogin, match="balsam site token"):
+        SiteFolder(site.path).client()
+    assert balsam("site", "token").status == 0
+    assert (home / "runs" / SITE_TOKEN_FILE).stat().st_mode & 0o077 == 0
+    with SiteFolder(site.path).client() as agents:
+        assert [one["id"] for one in agents.get("/sites/")["results"]] == [site.site_id]
 
 
 def test_a_site_in_a_site_is_refused(client: Client, balsam: Balsam) -> None:

@@ -82,7 +82,7 @@ def test_without_a_terminal_the_missing_flag_is_named(
     assert "--username" in balsam("login", "-u", shared_url).err
     said = balsam("login", "-u", shared_url, "--username", "ada")
     assert said.status == 2
-    assert "--password-file" in said.err
+    assert "--password-file" in said.err and "Usage:" not in said.err
 
 
 def test_a_login_elsewhere_is_not_replaced_without_force(
@@ -124,6 +124,18 @@ def test_a_spoilt_login_file_is_named(balsam: Balsam) -> None:
     said = balsam("job", "ls")
     assert said.status == 1
     assert str(login_path()) in said.err
+    assert len(said.err.splitlines()) == 1 and "balsam login -f" in said.err
+
+
+def test_a_forced_login_replaces_a_spoilt_file(balsam: Balsam, shared_url: str, password: Path) -> None:
+    login_path().parent.mkdir()
+    login_path().write_text("{")
+    words = ["-u", "edith", "--password-file", password]
+    assert balsam("register", "-a", shared_url, *words).status == 1
+    assert balsam("register", "-a", shared_url, *words, "-f").status == 0
+    login_path().write_text("{")
+    assert balsam("login", "-f", "-u", shared_url, "--username", *words[1:]).status == 0
+    assert balsam("site", "ls").status == 0
 
 
 def test_login_without_url_finds_the_own_server(balsam: Balsam, home: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from balsam.api import Site
-from balsam.client.errors import NotLoggedIn
+from balsam.client.errors import BrokenLogin, NotLoggedIn
 from balsam.client.login import Login, find_site_path, load_login, login_path, save_login
 from balsam.client.transport import Client
 from balsam.config import ClientSettings
@@ -64,6 +64,29 @@ def test_a_published_login_file_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text("[]")
     with pytest.raises(ValueError, match=r"other\.yml"):
         load_login()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "nonsense",
+        "api_root: 3",
+        "api_root: server",
+        "api_root: http://s\ntoken: [1]",
+        'api_root: http://s\ntoken: "a\\nb"',
+        "api_root: http://s\ntoken: sch\u00f6n",
+        "api_root: http://s\nread_timeout: long",
+        b"\xff\xfe",
+    ],
+)
+def test_a_broken_login_file_is_one_sentence_with_its_remedy(text: str | bytes) -> None:
+    path = login_path()
+    path.parent.mkdir()
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    for use in (Site.objects.all, ClientSettings.load_from_file):
+        with pytest.raises(BrokenLogin, match=r"client\.yml holds no login.*`balsam login -f`"):
+            use()
 
 
 def test_no_login_names_the_remedies() -> None:

@@ -106,10 +106,13 @@ def test_nobody_listening_names_url_and_remedy() -> None:
     assert isinstance(caught.value, TimeoutError) and isinstance(caught.value, ClientError)
 
 
-def test_an_expired_login_names_the_remedy(password_server: PasswordServer) -> None:
+@pytest.mark.parametrize("token", ["none", None])
+def test_a_login_that_is_not_valid_names_the_remedy(
+    password_server: PasswordServer, token: str | None
+) -> None:
     with (
-        Client(password_server.url, "none") as client,
-        pytest.raises(AuthError, match="balsam login") as caught,
+        Client(password_server.url, token) as client,
+        pytest.raises(AuthError, match=r"is not valid \(any more\): run `balsam login`") as caught,
     ):
         client.get("/sites/")
     assert password_server.url in str(caught.value) and AuthError is PublishedAuthError

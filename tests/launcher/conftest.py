@@ -29,6 +29,22 @@ def running(tmp_path_factory: pytest.TempPathFactory, password_server: PasswordS
         pilot.end()
 
 
+@pytest.fixture(scope="session")
+def short_leases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PasswordServer]:
+    """A server with leases of 4 s, for all tests of a worker."""
+    with PasswordServer(tmp_path_factory.mktemp("short-leases"), lease_sec=4.0) as server:
+        yield server
+
+
+@pytest.fixture
+def brief(tmp_path: Path, short_leases: PasswordServer) -> Iterator[Pilot]:
+    """A site of a new user, whose launchers have leases of 4 s."""
+    with short_leases.new_user().client as client:
+        pilot = Pilot(tmp_path / "site", client)
+        yield pilot
+        pilot.end()
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A server of its own, with short leases, that a test may kill."""

@@ -134,6 +134,11 @@ class Pilot:
         return "\n".join([str(states), *logs])[-6000:]
 
 
+def long_sleep() -> str:
+    """A command that sleeps for minutes, worded as no other test's: other runs of the tests go on beside."""
+    return f"sleep 98{next(_numbers)}.{os.getpid()}"
+
+
 def processes_with(text: str) -> list[int]:
     """Pids of live processes with `text` on their command line."""
     found = []

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.launcher.pilot import Pilot, processes_with
+from tests.launcher.pilot import Pilot, long_sleep, processes_with
 from tests.services import EmbeddedServer
 from tests.waiting import wait_until
-
-LONG = "sleep 987"
 
 
 def runs_once(pilot: Pilot, job_id: int) -> bool:
@@ -22,21 +20,22 @@ def runs_once(pilot: Pilot, job_id: int) -> bool:
     return pilot.walk(job_id).count("RUNNING") == 1 and len(lines) == 1
 
 
-def test_killed_launcher_leaves_no_process_and_its_job_runs_again(own_pilot: Pilot) -> None:
+def test_killed_launcher_leaves_no_process_and_its_job_runs_again(brief: Pilot) -> None:
     # The second sleep is in a session of its own: no process group leads to it.
-    app = own_pilot.command(
-        "echo start >> starts; [ $(wc -l < starts) -gt 1 ] || { setsid sleep 986 & sleep 987; }"
+    seen, hidden = long_sleep(), long_sleep()
+    app = brief.command(
+        f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] || {{ setsid {hidden} & {seen}; }}"
     )
-    [job] = own_pilot.submit(app)
-    launcher = own_pilot.launch()
-    own_pilot.wait_state([job], "RUNNING")
-    wait_until(lambda: processes_with("sleep 986"))
+    [job] = brief.submit(app)
+    launcher = brief.launch()
+    brief.wait_state([job], "RUNNING")
+    wait_until(lambda: processes_with(hidden))
     os.kill(launcher.pid, signal.SIGKILL)
-    wait_until(lambda: not processes_with("sleep 986") and not processes_with(LONG), timeout=3)
+    wait_until(lambda: not processes_with(hidden) and not processes_with(seen), timeout=3)
     launcher.wait()
-    own_pilot.launch()
-    own_pilot.wait_done([job], timeout=30)
-    assert own_pilot.walk(job)[2:] == [
+    brief.launch()
+    brief.wait_done([job], timeout=30)
+    assert brief.walk(job)[2:] == [
         "RUNNING",
         "RUN_TIMEOUT",
         "RESTART_READY",
@@ -46,40 +45,43 @@ def test_killed_launcher_leaves_no_process_and_its_job_runs_again(own_pilot: Pil
     ]
 
 
-def test_frozen_launcher_loses_its_runs_and_reports_them_when_it_wakes(own_pilot: Pilot) -> None:
-    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 987")
-    [job] = own_pilot.submit(app)
-    launcher = own_pilot.launch()
-    own_pilot.wait_state([job], "RUNNING")
-    wait_until(lambda: processes_with(LONG))
+def test_frozen_launcher_loses_its_runs_and_reports_them_when_it_wakes(brief: Pilot) -> None:
+    sleeping = long_sleep()
+    app = brief.command(f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] || {sleeping}")
+    [job] = brief.submit(app)
+    launcher = brief.launch()
+    brief.wait_state([job], "RUNNING")
+    wait_until(lambda: processes_with(sleeping))
     os.kill(launcher.pid, signal.SIGSTOP)
-    wait_until(lambda: not processes_with(LONG), timeout=4)
+    wait_until(lambda: not processes_with(sleeping), timeout=4)
     os.kill(launcher.pid, signal.SIGCONT)
-    own_pilot.wait_done([job])
-    assert own_pilot.walk(job)[3:] == ["RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+    brief.wait_done([job])
+    assert brief.walk(job)[3:] == ["RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
 
 
-def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(own_pilot: Pilot) -> None:
-    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 987")
-    [job] = own_pilot.submit(app)
-    launcher = own_pilot.launch()
-    own_pilot.wait_state([job], "RUNNING")
+def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(brief: Pilot) -> None:
+    sleeping = long_sleep()
+    app = brief.command(f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] || {sleeping}")
+    [job] = brief.submit(app)
+    launcher = brief.launch()
+    brief.wait_state([job], "RUNNING")
     os.kill(launcher.pid, signal.SIGSTOP)
-    own_pilot.wait_state([job], "RESTART_READY", timeout=30)
+    brief.wait_state([job], "RESTART_READY", timeout=30)
     os.kill(launcher.pid, signal.SIGCONT)
-    own_pilot.wait_done([job])
-    assert own_pilot.walk(job).count("RUNNING") == 2
+    brief.wait_done([job])
+    assert brief.walk(job).count("RUNNING") == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signal.Signals) -> None:
-    [job] = pilot.submit(pilot.command("sleep 985"))
+    sleeping = long_sleep()
+    [job] = pilot.submit(pilot.command(sleeping))
     spare = pilot.submit(pilot.command("true", "Spare"), tags={"never": "run"}, num_nodes=2)
     launcher = pilot.launch()
     pilot.wait_state([job], "RUNNING")
     launcher.send_signal(number)
     assert launcher.wait(10) == 0
-    assert not processes_with("sleep 985")
+    assert not processes_with(sleeping)
     assert pilot.states([job]) == ["RESTART_READY"]
     assert number.name in pilot.events(job)[-2]["data"]["message"]
     assert [row["session_id"] for row in pilot.rows([job, *spare])] == [None, None]
@@ -125,24 +127,26 @@ def test_run_goes_on_through_an_outage_longer_than_the_lease(
     assert runs_once(own_pilot, job)
 
 
-def test_run_whose_job_is_deleted_is_killed(own_pilot: Pilot) -> None:
-    [job] = own_pilot.submit(own_pilot.command("sleep 984"))
-    own_pilot.launch()
-    own_pilot.wait_state([job], "RUNNING")
-    own_pilot.client.delete("/jobs/", {"id": job})
-    wait_until(lambda: not processes_with("sleep 984"), timeout=10)
+def test_run_whose_job_is_deleted_is_killed(brief: Pilot) -> None:
+    sleeping = long_sleep()
+    [job] = brief.submit(brief.command(sleeping))
+    brief.launch()
+    brief.wait_state([job], "RUNNING")
+    brief.client.delete("/jobs/", {"id": job})
+    wait_until(lambda: not processes_with(sleeping), timeout=10)
 
 
-def test_launcher_whose_session_is_ended_kills_its_runs_and_opens_another(own_pilot: Pilot) -> None:
-    app = own_pilot.command("echo start >> starts; [ $(wc -l < starts) -gt 1 ] || sleep 983")
-    [job] = own_pilot.submit(app)
-    own_pilot.launch()
-    own_pilot.wait_state([job], "RUNNING")
-    [session] = own_pilot.client.get("/sessions/")["results"]
-    own_pilot.client.delete(f"/sessions/{session['id']}")
-    own_pilot.wait_done([job])
-    assert own_pilot.walk(job).count("RUNNING") == 2
-    assert not processes_with("sleep 983")
+def test_launcher_whose_session_is_ended_kills_its_runs_and_opens_another(brief: Pilot) -> None:
+    sleeping = long_sleep()
+    app = brief.command(f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] || {sleeping}")
+    [job] = brief.submit(app)
+    brief.launch()
+    brief.wait_state([job], "RUNNING")
+    [session] = brief.client.get("/sessions/")["results"]
+    brief.client.delete(f"/sessions/{session['id']}")
+    brief.wait_done([job])
+    assert brief.walk(job).count("RUNNING") == 2
+    assert not processes_with(sleeping)
 
 
 def test_two_launchers_share_a_short_backlog(pilot: Pilot) -> None:

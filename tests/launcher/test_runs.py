@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from balsam.schemas import deserialize
+from balsam.schemas import deserialize, raise_from_serialized
 from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot
 
@@ -55,7 +55,8 @@ def test_exception_of_run_app_is_sent_and_its_traceback_is_in_the_error(running:
     [job] = running.submit(running.app_id(Broken))
     [row] = running.wait_done([job])
     assert row["state"] == "FAILED"
-    assert isinstance(deserialize(row["serialized_exception"])[0], ValueError)
+    with pytest.raises(ValueError, match=r"^no such luck$"):
+        raise_from_serialized(row["serialized_exception"])
     [error] = [e["data"] for e in running.events(job) if e["to_state"] == "RUN_ERROR"]
     assert error["returncode"] == 1
     assert error["error"].count("ValueError: no such luck") == 1

@@ -15,7 +15,7 @@ from balsam.runtime import guard
 from balsam.runtime.guard_link import GuardLink
 from tests.waiting import wait_until
 
-# Registers a child, starts one that hides from its group, says their pids, then does as it is told.
+# Registers a child, starts one that hides, says their pids, then does as it is told.
 OWNER = """
 import os, subprocess, sys, time
 from balsam.runtime.guard_link import GuardLink
@@ -24,7 +24,8 @@ env = {**os.environ, **link.environment}
 quiet = {"stdout": subprocess.DEVNULL, "start_new_session": True}
 child = subprocess.Popen(["sleep", "600"], **quiet)
 link.add(child.pid)
-hidden = subprocess.Popen(["setsid", "sh", "-c", "sleep 600 & wait"], env=env, **quiet)
+# In a session of its own, like the child, and nobody told the guard.
+hidden = subprocess.Popen(["sh", "-c", "sleep 600 & wait"], env=env, **quiet)
 stranger = subprocess.Popen(["sleep", "600"], **quiet)
 print(child.pid, hidden.pid, stranger.pid, flush=True)
 while True:
@@ -35,6 +36,9 @@ while True:
     elif word == "end":
         link.end()
         break
+    elif word == "renew":
+        link.renew()
+        print("renewed", flush=True)
     else:
         print(link.beat(), flush=True)
 """
@@ -50,6 +54,12 @@ class Owner:
         )
         assert self.process.stdout is not None
         self.child, self.hidden, self.stranger = map(int, self.process.stdout.readline().split())
+        words = Path(f"/proc/{self.hidden}/environ").read_text().split("\0")
+        self._environment = dict(word.split("=", 1) for word in words if "=" in word)
+
+    def environment(self) -> dict[str, str]:
+        """What the owner gave to the child that hides."""
+        return dict(self._environment)
 
     def say(self, word: str) -> str:
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -80,6 +90,7 @@ def owner() -> Iterator[Owner]:
 
 
 def test_killed_owner_takes_its_groups_and_marked_processes_along(owner: Owner) -> None:
+    assert is_alive(owner.child) and is_alive(owner.hidden)
     owner.process.kill()
     wait_until(lambda: not is_alive(owner.child) and not is_alive(owner.hidden), timeout=3)
     assert is_alive(owner.stranger)
@@ -108,6 +119,14 @@ def test_silent_owner_counts_as_frozen_and_learns_of_it() -> None:
         owner.end()
 
 
+def test_a_renewed_guard_knows_what_carries_the_mark_of_the_first(owner: Owner) -> None:
+    owner.say("renew")
+    wait_until(lambda: not is_alive(owner.hidden))  # what the first was told of ends with it
+    late = subprocess.Popen(["sleep", "600"], env=owner.environment(), start_new_session=True)
+    owner.process.kill()
+    assert late.wait(5) == -signal.SIGKILL
+
+
 def test_reused_pid_is_not_killed() -> None:
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)
     guard.kill({child.pid: "1"})  # the start time of another process
@@ -116,22 +135,28 @@ def test_reused_pid_is_not_killed() -> None:
     assert child.wait(5) == -signal.SIGKILL
 
 
-def test_guard_outlives_the_signals_that_end_its_owner() -> None:
+def test_guard_outlives_the_signals_that_end_its_owner_from_its_first_moment() -> None:
     link = GuardLink()
-    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    link.add(child.pid)
-    wait_until(lambda: b"guard.py" in _command_line(link.pid))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        os.kill(link.pid, number)
-    assert link.beat()
-    link.remove(child.pid)
-    link.end()
-    child.kill()
-    child.wait()
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(link.pid, number)
+        wait_until(lambda: set(guard.OUTLIVED) <= ignored_signals(link.pid))
+        assert link.beat()
+    finally:
+        link.end()
 
 
-def _command_line(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def test_starting_a_guard_leaves_the_owner_open_to_signals() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    GuardLink().end()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+
+
+def ignored_signals(pid: int) -> set[int]:
+    """Those that a live process ignores."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 def test_group_that_comes_and_goes_in_one_reading_is_never_looked_at() -> None:

@@ -42,6 +42,8 @@ class Play(ApplicationDefinition):
             time.sleep(600)
         if act == "sys.exit":
             sys.exit(5)
+        if act == "sys.exit(0)":
+            sys.exit(0)
         if act == "speak":
             print("python")
             ctypes.CDLL(None).printf(b"c library\n")
@@ -174,6 +176,12 @@ def test_sys_exit_is_an_error_of_the_run_and_not_of_the_worker(ask: Ask, tmp_pat
     assert "SystemExit: 5" in reply.error
 
 
+def test_sys_exit_of_zero_is_no_return_either(ask: Ask, tmp_path: Path) -> None:
+    reply = ask(run(tmp_path, "sys.exit(0)"))
+    assert not reply.ok and not reply.crashed
+    assert "run() must return" in reply.error and "sys.exit(0)" in reply.error
+
+
 def test_large_result_passes_and_a_larger_one_is_refused_with_the_limit(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "large", size=300_000))
     assert len(deserialize(reply.serialized_return_value)) == 300_000
@@ -253,6 +261,37 @@ def test_interpreter_that_does_not_exist_or_lacks_balsam_is_told(ask: Ask, tmp_p
     assert "can't start the interpreter /no/such/python" in ask(missing).error
     useless = Request(Kind.run, PLAY, job(), str(tmp_path), interpreter="/bin/false")
     assert "did not start: exit code 1" in ask(useless).error
+
+
+class Killing:
+    """A guard that kills whatever it finds, until it was renewed."""
+
+    def __init__(self) -> None:
+        self.renewed = False
+        self.groups: list[int] = []
+
+    def add(self, pgid: int) -> None:
+        self.groups.append(pgid)
+
+    def remove(self, pgid: int) -> None:
+        pass
+
+    def beat(self) -> bool:
+        return self.renewed
+
+
+def test_nothing_is_started_while_the_guard_kills(site: Path, tmp_path: Path) -> None:
+    guard = Killing()
+    pool = WorkerPool(1, WorkerSetting(str(site)), guard)
+    replies: list[Reply] = []
+    pool.submit(run(tmp_path), replies.append)
+    pool.dispatch()
+    assert guard.groups == [] and len(pool) == 0
+    guard.renewed = True
+    while not replies:
+        pool.dispatch(0.5)
+    pool.close()
+    assert replies[0].ok and len(guard.groups) == 1
 
 
 def test_more_requests_than_workers_are_all_answered(pool: WorkerPool, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ def finish(job: Job, value: object) -> None:
     _run_to(job, JobState.run_done, serialized_return_value=serialize(value))
 
 
-def fail(job: Job, raised: Exception | None = None, **state_data: Any) -> None:
+def fail(job: Job, raised: BaseException | None = None, **state_data: Any) -> None:
     """Runs the job into an error: that of run(), or that of a command."""
     given = {} if raised is None else {"serialized_exception": serialize_exception(raised)}
     _run_to(job, JobState.run_error, state_data=state_data, **given)

@@ -125,6 +125,27 @@ def test_a_wrong_value_names_field_and_value(hello: Apps) -> None:
         job.state = "RUNING"  # type: ignore[assignment]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("tags", "foo", "a dict"),
+        ("parent_ids", {"a"}, "ids"),
+        ("parent_ids", 3, "ids"),
+        ("parent_ids", "3", "ids"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_told_what_is_expected(field: str, value: object, expected: str) -> None:
+    with pytest.raises(TypeError, match=rf"Job.{field} can't be .*{expected}.* expected"):
+        Job("w", 1, **{field: value})  # type: ignore[arg-type]
+
+
+def test_a_filter_or_update_by_tags_takes_a_dict(lab: Site) -> None:
+    with pytest.raises(TypeError, match=r"Job.tags can't be 'foo': a dict"):
+        Job.objects.all().update(tags="foo")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"'tags' of Job takes a dict.*'foo'"):
+        Job.objects.filter(tags="foo")  # type: ignore[arg-type]
+
+
 def test_state_data_and_time_go_into_the_event(hello: Apps) -> None:
     job = hello.submit("w", name="x")
     stamp = datetime.utcnow() - timedelta(seconds=5)

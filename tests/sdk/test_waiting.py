@@ -67,6 +67,14 @@ def test_result_raises_what_run_raised(make_jobs: MakeJobs) -> None:
     assert "ZeroDivisionError" in str(caught.value.__cause__)
 
 
+def test_result_never_ends_the_caller(make_jobs: MakeJobs) -> None:
+    (job,) = make_jobs(1)
+    fail(job, SystemExit(4))
+    with pytest.raises(RuntimeError, match=f"^job {job.id} in .*: SystemExit: 4$") as caught:
+        job.result(timeout=5)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+
+
 def test_a_command_that_failed_says_how(hello: Apps) -> None:
     job = hello.submit("runs/7", name="x")
     fail(job, returncode=3, error="no such file: input.dat")
@@ -159,10 +167,12 @@ def test_jobs_that_are_gone_or_never_saved_end_the_wait(make_jobs: MakeJobs, add
 
 def test_waiters_of_one_client_share_one_stream(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
     jobs = make_jobs(4)
+    before = set(threading.enumerate())  # feeds of earlier tests may be on their way out
     promises = [background.submit(job.result, 10) for job in jobs]
     feed = jobs[0].client().feed()
     wait_until(lambda: feed.num_waiters == 4)
-    assert [thread.name for thread in threading.enumerate()].count("balsam-feed") == 1
+    started = set(threading.enumerate()) - before
+    assert [thread.name for thread in started].count("balsam-feed") == 1
     for job in jobs:
         finish(job, job.id)
     assert [promise.result(timeout=10) for promise in promises] == [job.id for job in jobs]
@@ -211,6 +221,7 @@ def test_waiting_survives_a_server_that_restarts(
     embedded.start()
     finish(job, "survived")
     assert promise.result(timeout=30) == "survived"
+    client.close()
 
 
 def _job_of(client: Client) -> Job:

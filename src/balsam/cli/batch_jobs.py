@@ -11,7 +11,10 @@ from balsam.cli.connection import connect
 from balsam.cli.options import counted, pairs, site_option, tags_text
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render, render_record
+from balsam.client.errors import ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
+
+NOTE_CHARS = 100
 
 
 @click.group()
@@ -86,6 +89,7 @@ def ls(num: int, history: bool, verbose: bool, scheduler_id: int | None, site_se
         return
     sites = {site.id: site.name for site in Site.objects.all()} if batch_jobs else {}
     header = ["ID", "Site", "Scheduler ID", "State", "Nodes", "Minutes", "Mode", "Queue", "Project", "Tags"]
+    header.append("Note")
     click.echo(render(header, [_row(one, sites) for one in batch_jobs]))
     if not history and not batch_jobs:
         click.echo("None is active; those that have ended: --history.", err=True)
@@ -96,22 +100,41 @@ def ls(num: int, history: bool, verbose: bool, scheduler_id: int | None, site_se
 @click.option("--id", "batch_job_id", type=int, help="The BatchJob's own id, where the queue gave none yet.")
 @site_option()
 def term(scheduler_id: int | None, batch_job_id: int | None, site_selector: str) -> None:
-    """End an allocation."""
+    """End an allocation; of one that has ended already, say so."""
     if (scheduler_id is None) == (batch_job_id is None):
         raise click.UsageError("Give the scheduler's id, or --id with the BatchJob's.")
-    found = [
+    named = [
         one
-        for one in _select(scheduler_id, False, site_selector)
+        for one in _select(scheduler_id, True, site_selector)
         if batch_job_id is None or one.id == batch_job_id
     ]
+    if not named:
+        raise click.ClickException("no such allocation (see `balsam queue ls --history`)")
+    found = [one for one in named if one.state in ACTIVE_BATCH_JOB_STATES]
     if not found:
-        raise click.ClickException("no such active allocation (see `balsam queue ls`)")
+        click.echo(_ended(named[-1]))
+        return
     if len(found) > 1:
         listed = ", ".join(f"{one.id} at site {one.site_id}" for one in found)
         raise click.ClickException(f"scheduler id {scheduler_id} is that of BatchJobs {listed}: give --id")
-    found[0].state = BatchJobState.pending_deletion
-    found[0].save()
-    click.echo(f"BatchJob {found[0].id} will be ended by its site's agent.")
+    click.echo(_end(found[0]))
+
+
+def _end(one: BatchJob) -> str:
+    """Asks for the end of an allocation; what came of it."""
+    one.state = BatchJobState.pending_deletion
+    try:
+        one.save()
+    except ServerRefused:
+        one.refresh_from_db()
+        if one.state in ACTIVE_BATCH_JOB_STATES:
+            raise
+        return _ended(one)
+    return f"BatchJob {one.id} will be ended by its site's agent."
+
+
+def _ended(one: BatchJob) -> str:
+    return f"BatchJob {one.id} has ended already ({one.state.value})."
 
 
 def partition(text: str) -> BatchJobPartition:
@@ -158,4 +181,11 @@ def _row(one: BatchJob, sites: dict[int, str]) -> tuple[object, ...]:
         one.queue,
         one.project,
         tags_text(one.filter_tags),
+        _note(one),
     )
+
+
+def _note(one: BatchJob) -> str:
+    """What went wrong or ended it, in one line."""
+    text = " ".join((one.status_info.get("error") or one.cause or "").split())
+    return text if len(text) <= NOTE_CHARS else f"{text[: NOTE_CHARS - 4]} ..."

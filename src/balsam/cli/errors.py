@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from balsam.client import field_errors
 from balsam.client.errors import ClientError
 from balsam.core.errors import BalsamError
 from balsam.platform.machine import UnknownMachine
@@ -21,14 +22,9 @@ KNOWN = (
 def sentence_of(exc: Exception) -> str:
     """One sentence for a person; for what nobody foresaw, also how to see where it comes from."""
     if isinstance(exc, ValidationError):
-        return "; ".join(_field(error["loc"], error["msg"]) for error in exc.errors())
+        return "; ".join(field_errors.sentence(error["loc"], error["msg"]) for error in exc.errors())
     if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
         return f"{exc.filename}: {exc.strerror}"
     if isinstance(exc, KNOWN):
         return " ".join(str(exc).split()) or type(exc).__name__
     return f"{type(exc).__name__}: {exc} (unforeseen; BALSAM_CLI_TRACEBACK=1 shows where it comes from)"
-
-
-def _field(location: tuple[int | str, ...], message: str) -> str:
-    place = ".".join(map(str, location))
-    return f"{place}: {message}" if place else message

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from balsam.api import EventLog, Job, JobState, Site
 from balsam.cli.app_choice import app_ids_of, one_app
+from balsam.cli.app_parameters import parameter_values
 from balsam.cli.connection import connect
 from balsam.cli.events import render_events
 from balsam.cli.job_choice import delete_jobs, job_filters, waiting_children
-from balsam.cli.options import confirm, counted, member, pairs, site_option, tags_text
+from balsam.cli.options import confirm, counted, id_option, member, pairs, site_option, tags_text
 from balsam.cli.table import render, render_record
 from balsam.client.errors import NotFoundError
 from balsam.core.states import DONE_STATES
@@ -36,7 +38,13 @@ def job(context: click.Context) -> None:
 @click.option("-a", "--app", "app_str", required=True, help="The app's name or id.")
 @click.option("-tag", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
 @click.option(
-    "-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE", help="A parameter of the app."
+    "-p",
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the app. A command gets the text. A run() gets what JSON says (3, true, null, "
+    """[1, 2], {...}), else the text, as it does for a parameter annotated as str; '"3"' is the text 3.""",
 )
 @click.option("-n", "--num-nodes", type=int, default=1, show_default=True)
 @click.option("-rpn", "--ranks-per-node", type=int, default=1, show_default=True)
@@ -64,7 +72,7 @@ def create(
 ) -> None:
     """Create one job."""
     app = one_app(app_str, site_selector)
-    given = pairs(parameters, "--param")
+    given = parameter_values(app, pairs(parameters, "--param"))
     app_parameters.check(app.name, given, app.parameters)
     new = Job(
         workdir=workdir,
@@ -86,7 +94,7 @@ def create(
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
 @click.option("-s", "--state", help="Only jobs in this state.")
 @click.option("-ns", "--exclude-state", help="Only jobs not in this state.")
-@click.option("--id", "ids", metavar="ID[,ID...]", help="Only these jobs.")
+@id_option("--id", help="Only these jobs.")
 @click.option("--by-state", is_flag=True, help="Count jobs by state.")
 @click.option("-w", "--workdir", help="Only jobs whose workdir contains this.")
 @click.option("-a", "--app", "app_str", help="Only jobs of this app (name or id).")
@@ -98,7 +106,7 @@ def ls(
     tags: tuple[str, ...],
     state: str | None,
     exclude_state: str | None,
-    ids: str | None,
+    job_ids: list[int],
     by_state: bool,
     workdir: str | None,
     app_str: str | None,
@@ -111,7 +119,7 @@ def ls(
     if history is not None:
         _show_history(history)
         return
-    filters = job_filters(ids_of(ids), tags, state, exclude_state, site_selector)
+    filters = job_filters(job_ids, tags, state, exclude_state, site_selector)
     if workdir:
         filters["workdir__contains"] = workdir
     if app_str:
@@ -126,14 +134,14 @@ def ls(
 
 
 @job.command()
-@click.option("-i", "--id", "job_ids", type=int, multiple=True, required=True)
+@id_option("-i", "--id", required=True, help="These jobs.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Tags to set.")
 @click.option("-s", "--state", help="The state to force the jobs into.")
-def modify(job_ids: tuple[int, ...], tags: tuple[str, ...], state: str | None) -> None:
+def modify(job_ids: list[int], tags: tuple[str, ...], state: str | None) -> None:
     """Change tags or state of jobs."""
     if not tags and not state:
         raise click.UsageError("Nothing to change: give --tag or --state.")
-    jobs = list(Job.objects.filter(id=list(job_ids)))
+    jobs = list(Job.objects.filter(id=job_ids))
     _refuse_unknown(job_ids, jobs)
     for one in jobs:
         one.tags = {**one.tags, **pairs(tags, "--tag")}
@@ -144,7 +152,7 @@ def modify(job_ids: tuple[int, ...], tags: tuple[str, ...], state: str | None) -
 
 
 @job.command()
-@click.option("-i", "--id", "job_ids", type=int, multiple=True)
+@id_option("-i", "--id", help="These jobs.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
 @click.option("-s", "--state", help="Only jobs in this state.")
 @click.option("-ns", "--exclude-state", help="Only jobs not in this state.")
@@ -152,7 +160,7 @@ def modify(job_ids: tuple[int, ...], tags: tuple[str, ...], state: str | None) -
 @click.option("--all", "remove_all", is_flag=True, help="Every job of the selected sites.")
 @site_option()
 def rm(
-    job_ids: tuple[int, ...],
+    job_ids: list[int],
     tags: tuple[str, ...],
     state: str | None,
     exclude_state: str | None,
@@ -163,7 +171,7 @@ def rm(
     """Remove jobs and their history."""
     if not (job_ids or tags or state or exclude_state or remove_all):
         raise click.UsageError("Which jobs? Give --id, --tag, --state, --exclude-state or --all.")
-    filters = job_filters(list(job_ids), tags, state, exclude_state, site_selector)
+    filters = job_filters(job_ids, tags, state, exclude_state, site_selector)
     jobs = list(Job.objects.filter(**filters))
     _refuse_unknown(job_ids, jobs)
     if not jobs:
@@ -184,14 +192,6 @@ def why(job_id: int) -> None:
         raise _no_jobs([job_id]) from exc
 
 
-def ids_of(text: str | None) -> list[int]:
-    """Ids from `3` or `3,4,5`."""
-    try:
-        return [int(word) for word in (text or "").replace(",", " ").split()]
-    except ValueError as exc:
-        raise click.BadParameter(f"{text!r} is not a list of ids", param_hint="--id") from exc
-
-
 def removal_question(jobs: list[Job], children: list[Job]) -> str:
     """What is asked before jobs are removed, naming those that would wait for ever."""
     question = f"Remove {len(jobs)} jobs?" if len(jobs) > 1 else f"Remove job {jobs[0].id}?"
@@ -202,7 +202,7 @@ def removal_question(jobs: list[Job], children: list[Job]) -> str:
     return f"Jobs {named}{more} wait for jobs that are to be removed and could never run. {question}"
 
 
-def _refuse_unknown(job_ids: tuple[int, ...], jobs: list[Job]) -> None:
+def _refuse_unknown(job_ids: Iterable[int], jobs: list[Job]) -> None:
     missing = sorted(set(job_ids) - {one.id for one in jobs if one.id is not None})
     if missing:
         raise _no_jobs(missing)

@@ -11,6 +11,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=StrEnum)
 
 
+class NoTerminal(click.ClickException):
+    """A question that nobody can answer; not a UsageError, for the usage is no help here."""
+
+    exit_code = 2
+
+
 def site_option(*more_flags: str) -> Callable[[F], F]:
     """`--site`: which sites a command acts on."""
     return click.option(
@@ -24,6 +30,19 @@ def site_option(*more_flags: str) -> Callable[[F], F]:
     )
 
 
+def id_option(*flags: str, required: bool = False, help: str) -> Callable[[F], F]:
+    """Ids of jobs, repeated or with commas between; the command gets a `list[int]`."""
+    return click.option(
+        *flags,
+        "job_ids",
+        multiple=True,
+        required=required,
+        metavar="ID[,ID...]",
+        callback=lambda _context, _option, texts: ids_of(texts),
+        help=help,
+    )
+
+
 def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     """`key=value` texts as a dict; raises click.BadParameter naming the flag."""
     result = {}
@@ -33,6 +52,15 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
             raise click.BadParameter(f"{text!r} is not of the form key=value", param_hint=flag)
         result[key] = value
     return result
+
+
+def ids_of(texts: Iterable[str], flag: str = "--id") -> list[int]:
+    """Ids from `3`, `3,4,5` or several of these; raises click.BadParameter naming the flag."""
+    words = " ".join(texts).replace(",", " ").split()
+    for word in words:
+        if not word.isdecimal():
+            raise click.BadParameter(f"{word!r} is no id", param_hint=flag)
+    return [int(word) for word in words]
 
 
 def member(enum: type[E], text: str, flag: str) -> E:
@@ -49,7 +77,7 @@ def confirm(question: str, assume_yes: bool, flag: str = "-y") -> None:
     if assume_yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{question} There is no terminal to ask on: repeat with {flag}.")
+        raise NoTerminal(f"{question} There is no terminal to ask on: repeat with {flag}.")
     click.confirm(question, abort=True)
 
 

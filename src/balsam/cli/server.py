@@ -86,7 +86,7 @@ def serve_login(status: daemon.ServerStatus, own_urls: set[str | None] | None) -
     owners = load_login(status.login)
     if owners is None or status.url is None:
         raise daemon.DaemonError(f"the server wrote no login to {status.login}: see {status.log}")
-    current = load_login()
+    current = None if own_urls is None else load_login()
     if current is None or own_urls is None or current.api_root in own_urls:
         save_login(replace(owners, api_root=status.url))
 

@@ -13,10 +13,17 @@ from balsam.cli.connection import connect
 from balsam.cli.options import confirm, counted
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.table import render, render_record
-from balsam.client.errors import NotFoundError
+from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
 from balsam.runtime.settings import sample_settings_text
-from balsam.runtime.site_folder import PARTS, PID_FILE, SiteFolder, create_site_folder, refuse_used_folder
+from balsam.runtime.site_folder import (
+    PARTS,
+    PID_FILE,
+    SiteFolder,
+    create_site_folder,
+    refuse_used_folder,
+    renew_token,
+)
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status, start_agent, stop_agent
 
@@ -42,10 +49,14 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
         click.echo(f"You had no login: a server of your own is running at {started.status.url}")
         click.echo(f"  data: {started.status.data}\n  stop: {stop_command(None)}")
         connect(click.get_current_context())
-    folder = create_site_folder(
-        path, name or path.name, default_client(), ca_file=login.ca_file if login else None, machine=machine
-    )
-    click.echo(f"Site {name or path.name} ({folder.site_id}) is ready in {path}")
+    name = name or path.name
+    try:
+        folder = create_site_folder(
+            path, name, default_client(), ca_file=login.ca_file if login else None, machine=machine
+        )
+    except ServerRefused as exc:
+        raise _name_is_taken(name) or exc from exc
+    click.echo(f"Site {name} ({folder.site_id}) is ready in {path}")
     click.echo(f"  settings: {folder.settings_path}\n  start its agent: cd {path} && balsam site start")
 
 
@@ -116,6 +127,15 @@ def sync() -> None:
     click.echo(f"Synchronised {counted(len(apps), 'app')} of site {folder.site_id}.")
 
 
+@site.command()
+def token() -> None:
+    """Give this site a new token, where the old one was revoked or lost."""
+    folder = this_site()
+    login = load_login()
+    renew_token(folder, default_client(), ca_file=login.ca_file if login else None)
+    click.echo(f"Site {folder.site_id} has a new token; its agent takes it at its next start.")
+
+
 @site.command("sample-settings")
 def sample_settings() -> None:
     """Print a settings file with every key explained."""
@@ -144,6 +164,14 @@ def remove_site(folder: SiteFolder) -> None:
             path.unlink(missing_ok=True)
     if not any(folder.path.iterdir()):
         folder.path.rmdir()
+
+
+def _name_is_taken(name: str) -> click.ClickException | None:
+    for taken in Site.objects.filter(name=name):
+        return click.ClickException(
+            f"you have a site named {name!r} already, at {taken.path}: give this one another name (-n OTHER)"
+        )
+    return None
 
 
 def _record_at(path: Path) -> Site | None:

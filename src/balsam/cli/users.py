@@ -8,8 +8,9 @@ from typing import IO
 
 import click
 
+from balsam.cli.options import NoTerminal
 from balsam.cli.server import default_data, serve_login
-from balsam.client.errors import AuthError
+from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import Login, load_login, login_path, save_login
 from balsam.client.transport import Client
 from balsam.server import daemon
@@ -27,7 +28,7 @@ def login(
     url: str | None, force: bool, username: str | None, password_file: IO[str] | None, ca_file: str | None
 ) -> None:
     """Log in to a server."""
-    current = load_login()
+    current = _current_login(force)
     address = (url or (current.api_root if current else "")).rstrip("/")
     if _log_in_to_own_server(address, force):
         return
@@ -52,7 +53,7 @@ def register(
     force: bool,
 ) -> None:
     """Make a user on a server and log in."""
-    current = load_login()
+    current = _current_login(force)
     url = (address or (current.api_root if current else "") or _ask("Server URL", "--address")).rstrip("/")
     _refuse_replacing(current, url, force)
     name = username or _ask("Username", "--username")
@@ -61,6 +62,16 @@ def register(
         client.post("/auth/password/register", {"username": name, "password": password})
     click.echo(f"Made user {name}.")
     _log_in(url, name, password, ca_file)
+
+
+def _current_login(force: bool) -> Login | None:
+    """The stored login; with `force`, a file that holds none is as good as no file."""
+    try:
+        return load_login()
+    except BrokenLogin:
+        if force:
+            return None
+        raise
 
 
 def _log_in_to_own_server(address: str, force: bool) -> bool:
@@ -93,7 +104,7 @@ def _refuse_replacing(current: Login | None, url: str, force: bool) -> None:
 
 def _ask(what: str, flag: str, hide: bool = False, twice: bool = False) -> str:
     if not sys.stdin.isatty():
-        raise click.UsageError(f"{what}? There is no terminal to ask on: give {flag}.")
+        raise NoTerminal(f"{what}? There is no terminal to ask on: give {flag}.")
     return str(click.prompt(what, hide_input=hide, confirmation_prompt=twice))
 
 

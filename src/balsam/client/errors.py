@@ -4,11 +4,12 @@ ClientError
 ├── ServerUnreachable   no answer in time, or nobody listens there (also a TimeoutError)
 │   └── ServerUntrusted its certificate is not of an authority that this machine trusts
 ├── ServerRefused       any 4xx: raised at once, with the server's sentence
-│   ├── AuthError       401: the login has expired
+│   ├── AuthError       401: the login is not valid (any more)
 │   ├── NotFoundError   404: no such object, or somebody else's
 │   └── SomeRefused     a bulk update of which some items were refused, others applied
 ├── ServerFault         5xx, still so after a bounded retry
-└── NotLoggedIn         no login is configured
+├── NotLoggedIn         no login is configured
+└── BrokenLogin         the login file can't be read (also a ValueError)
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class AuthError(ServerRefused):
 
     def __init__(self, api_root: str, sentence: str = "") -> None:
         said = f" (the server says: {sentence})" if sentence else ""
-        super().__init__(401, f"your login at {api_root} has expired: run `balsam login`{said}")
+        super().__init__(401, f"your login at {api_root} is not valid (any more): run `balsam login`{said}")
 
 
 class NotFoundError(ServerRefused):
@@ -87,3 +88,10 @@ class NotLoggedIn(ClientError):
             f"you are not logged in to a Balsam server{looked}: run `balsam login`, "
             "or `balsam server start` for a server of your own"
         )
+
+
+class BrokenLogin(ClientError, ValueError):
+    """The login file holds something else than a login."""
+
+    def __init__(self, path: object, reason: str, remedy: str) -> None:
+        super().__init__(f"{path} holds no login ({reason}): {remedy}")

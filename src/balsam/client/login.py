@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from balsam.client.errors import BrokenLogin
 from balsam.core.clock import UtcDatetime
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 CLIENT_CLASS = "balsam.client.BasicAuthRequestsClient"  # what the published client looks for
 SITE_FILE = ".balsam-site"
 SITE_TOKEN_FILE = ".balsam-token.yml"
+TOKEN = re.compile(r"[!-~]*( [!-~]+)*")  # what a header can carry
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,8 @@ def login_path() -> Path:
 
 
 def load_login(path: Path | None = None) -> Login | None:
-    """The stored login, or None when there is no file; ValueError names a file that is none."""
-    path = path or login_path()
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    return _login_of(text, path)
+    """The stored login, or None when there is no file; BrokenLogin names a file that is none."""
+    return _load(path or login_path(), "run `balsam login -f` to write a new one")
 
 
 def save_login(login: Login, path: Path | None = None) -> None:
@@ -88,22 +86,49 @@ def find_site_path(start: Path | None = None) -> Path | None:
 
 
 def load_site_login(site_path: Path) -> Login | None:
-    """The token that a site folder holds, or None."""
-    return load_login(site_path / SITE_TOKEN_FILE)
+    """The token that a site folder holds, or None; BrokenLogin names a file that is none."""
+    return _load(
+        site_path / SITE_TOKEN_FILE, "run `balsam site token` in the site's folder to write a new one"
+    )
 
 
-def _login_of(text: str, path: Path) -> Login:
-    import yaml
+def _load(path: Path, remedy: str) -> Login | None:
+    try:
+        return _login_of(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise BrokenLogin(path, str(exc), remedy) from exc
 
-    content = yaml.safe_load(text)
-    if not isinstance(content, dict) or "api_root" not in content:
-        raise ValueError(f"{path} holds no login: run `balsam login` to write a new one")
-    known: dict[str, Any] = {
-        field.name: content[field.name] for field in fields(Login) if field.name in content
-    }
+
+def _login_of(text: str) -> Login:
+    """Raises ValueError with what is wrong."""
+    known = _known(text)
     if isinstance(known.get("token_expiry"), datetime):
         known["token_expiry"] = UtcDatetime.of(known["token_expiry"])
+    for name in ("api_root", "token", "ca_file"):
+        if not isinstance(known.get(name), str | None):
+            raise ValueError(f"{name} is no text")
+    if not known["api_root"].startswith(("http://", "https://")):
+        raise ValueError("api_root is no URL")
+    if not TOKEN.fullmatch(known.get("token") or ""):
+        raise ValueError("its token has characters that no token has")
+    for name in ("connect_timeout", "read_timeout"):
+        if not isinstance(known.get(name, 1.0), int | float):
+            raise ValueError(f"{name} is no number")
     return Login(**known)
+
+
+def _known(text: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ValueError("it is not YAML") from exc
+    if not isinstance(content, dict) or content.get("api_root") is None:
+        raise ValueError("it names no api_root")
+    return {field.name: content[field.name] for field in fields(Login) if field.name in content}
 
 
 def _replace_private(path: Path, text: str) -> None:

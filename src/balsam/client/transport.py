@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import orjson
 
-from balsam.client import retry, sse
+from balsam.client import field_errors, retry, sse
 from balsam.client.encoding import json_body, query_pairs
 from balsam.client.errors import (
     AuthError,
@@ -230,12 +230,14 @@ def _sentence(response: httpx.Response) -> str:
         return response.text.strip()[:500] or response.reason_phrase
     detail = content.get("detail", content.get("error")) if isinstance(content, dict) else content
     if isinstance(detail, list):
-        return "; ".join(_field_error(item) for item in detail)
+        return field_errors.sentences(detail, _num_items(response.request))
     return str(detail)
 
 
-def _field_error(item: Any) -> str:
-    if not isinstance(item, dict):
-        return str(item)
-    place = ".".join(str(step) for step in item.get("loc", ()) if step != "body")
-    return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
+def _num_items(request: httpx.Request) -> int:
+    """How many objects were sent."""
+    try:
+        content = orjson.loads(request.content)
+    except orjson.JSONDecodeError:  # no body, or a form
+        return 1
+    return len(content) if isinstance(content, list) else 1

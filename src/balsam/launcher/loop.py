@@ -166,6 +166,8 @@ class Loop:
             log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
             self._cut_all("the launcher's process was frozen, or its guard was killed", kill=True)
             self._guard.renew()
+            self._runners.dispatch()
+            self._preparers.dispatch()
             self._send().doubt()
 
     def _watch_clock(self, now: float) -> None:

@@ -15,6 +15,7 @@ import time
 
 GATHER_SEC = 0.05  # owners may start and end hundreds of groups a second: read them in bunches
 MARK_VARIABLE = "BALSAM_GUARD"
+OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # what ends an owner and all around it
 Groups = dict[int, str | None]  # process group -> start time of its leader, in the kernel's ticks
 
 
@@ -92,7 +93,7 @@ def _environment(pid: str) -> list[bytes]:
 
 
 def main() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in OUTLIVED:
         signal.signal(number, signal.SIG_IGN)
     limit_sec, mark = float(sys.argv[1]), sys.argv[2]
     kill(watch(0, limit_sec))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from uuid import uuid4
 
 from balsam.core.limits import LEASE_SEC
@@ -30,6 +32,8 @@ class GuardLink:
         self.limit_sec = max(lease_sec * SHARE_OF_LEASE, min(LEAST_LIMIT_SEC, lease_sec / 2))
         self.beat_sec = self.limit_sec / 5
         self._lock = threading.Lock()
+        # For good: environments are made once, and a guard ends before the next one starts.
+        self._mark = uuid4().hex
         self._start()
 
     @property
@@ -54,9 +58,10 @@ class GuardLink:
         return not late and self._write(b".\n")
 
     def renew(self) -> None:
-        """A new guard, which knows of no groups yet."""
-        self._close()
-        self._start()
+        """A new guard, which knows of no groups yet; the old one has killed what it had to by then."""
+        with self._lock:  # the number of a pipe that is closed soon belongs to something else
+            self._close()
+            self._start()
 
     def end(self) -> None:
         """The owner has ended its groups itself: the guard goes without killing anything registered."""
@@ -64,15 +69,15 @@ class GuardLink:
         self._close()
 
     def _start(self) -> None:
-        self._mark = uuid4().hex
         self._unsent = b""
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, str(self.limit_sec), self._mark],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        with _signals_held():
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__, str(self.limit_sec), self._mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                cwd="/",
+            )
         assert self._process.stdin is not None
         self._fd = self._process.stdin.fileno()
         os.set_blocking(self._fd, False)
@@ -95,3 +100,17 @@ class GuardLink:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Keeps the signals that a guard outlives from this thread, and for good from what it starts meanwhile.
+
+    A guard must not die of them in the moments that its interpreter takes to start. What comes for this
+    process itself is delivered afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, guard.OUTLIVED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

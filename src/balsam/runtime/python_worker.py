@@ -23,7 +23,7 @@ from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime.capture import output_to
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.site_client import lazy_client
-from balsam.schemas.payloads import SerializeError, serialize, serialize_exception
+from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.apps import App
 from balsam.sdk.context import use_client
@@ -124,10 +124,18 @@ def run(kind: str, app: ApplicationDefinition) -> Answer:
             value = app.run(**app.job.get_parameters())
             return {"ok": True, "serialized_return_value": _payload_of(value)}
         except BaseException as exc:  # its traceback belongs into job.out
-            if isinstance(exc, SystemExit) and exc.code in (None, 0):
-                return {"ok": True, "serialized_return_value": serialize(None)}
-            sys.stderr.write(_user_traceback(exc))
-            return failure(exc)
+            raised = _early_exit(exc) or exc
+            sys.stderr.write(_user_traceback(raised))
+            return failure(raised)
+
+
+def _early_exit(exc: BaseException) -> RuntimeError | None:
+    """The error to report for sys.exit(0): whether the run was complete, nobody can tell."""
+    if not isinstance(exc, SystemExit) or exc.code not in (None, 0):
+        return None
+    error = RuntimeError("run() must return, with its value or without: it called sys.exit(0) instead")
+    error.__cause__ = exc
+    return error.with_traceback(exc.__traceback__)
 
 
 def hook(kind: str, app: ApplicationDefinition) -> Answer:
@@ -148,7 +156,7 @@ def failure(exc: BaseException) -> Answer:
     """The answer that tells of an exception of user code."""
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
-        payload = serialize_exception(RuntimeError(f"{type(exc).__name__}: {exc}"[:10_000]))
+        payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
     lines = _user_traceback(exc).strip().splitlines()
     return {"ok": False, "error": "\n".join(lines[-ERROR_LINES:]), "serialized_exception": payload}
 

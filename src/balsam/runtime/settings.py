@@ -176,6 +176,10 @@ class Settings(Section):
         """From a file; raises InvalidSettings."""
         try:
             text = path.read_text(encoding="utf-8")
+        except FileNotFoundError as exc:
+            raise InvalidSettings(
+                f"{path} is missing: write one with `balsam site sample-settings > {path}`"
+            ) from exc
         except (OSError, UnicodeDecodeError) as exc:
             raise InvalidSettings(f"{path} can't be read: {exc}") from exc
         return cls.parse(text, str(path))

@@ -44,6 +44,10 @@ class SharedWorkerPool:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
+    def resume(self) -> None:
+        """From any thread: the guard was renewed, requests that waited for that go on."""
+        self._wake()
+
     def submit(self, request: Request) -> Future[Reply]:
         """The reply to come."""
         future: Future[Reply] = Future()

@@ -70,7 +70,7 @@ class SiteFolder:
         login = load_site_login(self.path)
         if login is None:
             raise NoSiteHere(
-                f"{self.path / SITE_TOKEN_FILE} is missing: the site's agent and launchers can't log in"
+                f"{self.path / SITE_TOKEN_FILE} is missing: run `balsam site token` in {self.path}"
             )
         return login
 
@@ -173,6 +173,14 @@ def create_site_folder(
     return SiteFolder(path)
 
 
+def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = None) -> None:
+    """Gives the site another token, and the address of the client's server. What runs keeps the old one."""
+    token = client.post("/auth/site-tokens", {"site_id": folder.site_id})["token"]
+    draft = folder.path / f"{SITE_TOKEN_FILE}.{os.getpid()}"
+    _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file))
+    draft.replace(folder.path / SITE_TOKEN_FILE)
+
+
 def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
     record = {"name": name, "path": str(path), **site_facts(Settings.load(settings))}
     return int(client.post("/sites/", record)["id"])
@@ -207,11 +215,15 @@ def new_settings_text(machine: str) -> str:
 
 
 def _identify(folder: Path, site_id: int, login: Login) -> None:
+    _write_token(folder / SITE_TOKEN_FILE, site_id, login)
+    _write(folder / SITE_FILE, str(site_id), 0o440)
+
+
+def _write_token(path: Path, site_id: int, login: Login) -> None:
     token = {"api_root": login.api_root, "site_id": site_id, "token": login.token}
     if login.ca_file:
         token["ca_file"] = login.ca_file
-    _write(folder / SITE_TOKEN_FILE, yaml.safe_dump(token, sort_keys=False), 0o600)
-    _write(folder / SITE_FILE, str(site_id), 0o440)
+    _write(path, yaml.safe_dump(token, sort_keys=False), 0o600)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -102,10 +102,14 @@ class Reply:
 
 
 class Guarding(Protocol):
-    """Who kills process groups when this process is gone."""
+    """Who kills process groups when this process is gone or frozen.
+
+    `beat` answers False when it may be at it: what is started or handed out then may be killed.
+    """
 
     def add(self, pgid: int) -> None: ...
     def remove(self, pgid: int) -> None: ...
+    def beat(self) -> bool: ...
 
 
 class NoGuard:
@@ -114,6 +118,9 @@ class NoGuard:
 
     def remove(self, pgid: int) -> None:
         pass
+
+    def beat(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ class WorkerPool:
 
     Not safe for threads; nothing here blocks. `done` callbacks are called from `dispatch` and `close` only,
     so they may submit again.
+
+    While its guard kills, requests wait: call `dispatch` after the guard was renewed.
     """
 
     def __init__(self, size: int, setting: WorkerSetting, guard: Guarding | None = None) -> None:
@@ -263,6 +272,8 @@ class WorkerPool:
 
     def _assign(self) -> None:
         """Hands waiting requests to idle workers; starts workers for what is left, as far as allowed."""
+        if not self._waiting or not self._guard.beat():
+            return
         unborn = Counter((w.interpreter, w.fresh) for w in self._workers if not w.ready)
         passed: list[Ticket] = []
         while self._waiting and not self._closed:

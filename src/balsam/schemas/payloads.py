@@ -70,23 +70,60 @@ def deserialize(payload: str) -> Any:
         ) from exc
 
 
-def serialize_exception(exc: BaseException) -> str:
-    """Base64 text of the exception with its traceback as text; what can't be pickled becomes its repr."""
-    text = "".join(traceback.format_exception(exc))
+def describe_exception(exc: BaseException) -> str:
+    """`ValueError: what it says`, whatever the exception's own `__str__` does."""
     try:
-        return serialize((exc, text))
-    except SerializeError:
-        return serialize((RuntimeError(repr(exc)), text))
+        said = str(exc)
+    except Exception:  # user code
+        said = ""
+    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__
 
 
-def raise_from_serialized(payload: str) -> NoReturn:
-    """Raises the exception of `serialize_exception`, with the remote traceback as its cause."""
-    content = deserialize(payload)
-    if isinstance(content, tuple) and len(content) == 2:
-        exc, text = content
-        raise exc from RemoteTraceback(text)
-    if isinstance(content, BaseException):
-        raise content
+def serialize_exception(exc: BaseException) -> str:
+    """Base64 text of the exception, its description and its traceback as text.
+
+    The exception is pickled on its own, so that the texts can be read where its class can't be loaded.
+    """
+    told = describe_exception(exc)
+    return serialize((_openable(exc, told), told, "".join(traceback.format_exception(exc))))
+
+
+def raise_from_serialized(payload: str, subject: str = "") -> NoReturn:
+    """Raises the exception of `serialize_exception`, with the remote traceback as its cause.
+
+    RuntimeError stands for an exception that can't be loaded here, and for what is no Exception
+    (SystemExit, KeyboardInterrupt): that would end the caller. `subject`: who raised it.
+    """
+    exc, told, text = _opened(deserialize(payload))
+    cause = RemoteTraceback(text) if text else None
+    if isinstance(exc, Exception):
+        raise exc from cause
+    raise RuntimeError(f"{subject}: {told}" if subject else told) from cause
+
+
+def _openable(exc: BaseException, told: str) -> str:
+    """The payload of the exception, or of a RuntimeError where that would not come back."""
+    try:
+        payload = serialize(exc)
+        if isinstance(deserialize(payload), BaseException):
+            return payload
+    except (SerializeError, DeserializeError):
+        pass  # e.g. a constructor that takes other arguments than it hands to Exception
+    return serialize(RuntimeError(told))
+
+
+def _opened(content: Any) -> tuple[BaseException | None, str, str]:
+    """Exception, description and traceback of a payload's content, in any form that was ever written."""
+    match content:
+        case (str(payload), str(told), str(text)):
+            try:
+                return deserialize(payload), told, text
+            except DeserializeError:
+                return None, told, text
+        case (BaseException() as exc, str(text)):
+            return exc, describe_exception(exc), text
+        case BaseException() as exc:
+            return exc, describe_exception(exc), ""
     raise DeserializeError(f"the payload holds a {type(content).__name__}, not an exception")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -20,6 +20,7 @@ from balsam.core.clock import UtcDatetime
 # numbers, since submitting a hundred thousand jobs asks millions of times.
 CREATE, UPDATE, READ = 1, 2, 4
 FULL = CREATE | UPDATE | READ
+IDS_EXPECTED = "jobs or their ids are expected, such as [1, 2] or {job}"
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,25 @@ def _time_text(value: datetime) -> str:
     return UtcDatetime.of(value).isoformat()
 
 
-def _tags(value: dict[Any, Any]) -> dict[str, str]:
+class WrongType(TypeError, ValueError):
+    """A value of another type than the field's."""
+
+
+def _tags(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise WrongType('a dict is expected, such as {"key": "value"}')
     return {str(key): str(inner) for key, inner in value.items()}
 
 
 def _ids(value: Any) -> set[int]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise WrongType(IDS_EXPECTED)
     return {item if isinstance(item, int) else _id_of(item) for item in value}
 
 
 def _id_of(item: Any) -> int:
+    if not hasattr(item, "id"):
+        raise WrongType(IDS_EXPECTED)
     if item.id is None:
         raise ValueError(f"{item!r} is not saved yet, so it has no id: save it first")
     return int(item.id)

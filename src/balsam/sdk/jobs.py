@@ -240,8 +240,10 @@ class Job(Model):
     def result(self, timeout: float | None = None) -> Any:
         """What `run()` returned, as soon as the job has ended.
 
-        Raises what `run()` raised; Job.NoResult where it failed without (a command), with the reason, or
-        where a command that ended well returned nothing; TimeoutError after `timeout` seconds.
+        Raises what `run()` raised, with the traceback of there as its cause (RuntimeError where that was no
+        Exception, such as SystemExit, or can't be loaded here); Job.NoResult where it failed without (a
+        command), with the reason, or where a command that ended well returned nothing; TimeoutError after
+        `timeout` seconds.
         """
         for _ in waiting.ended([self], timeout):
             pass

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from balsam.sdk.context import default_client
-from balsam.sdk.fields import CREATE, READ, UPDATE, Field
+from balsam.sdk.fields import CREATE, READ, UPDATE, Field, WrongType
 from balsam.sdk.spelling import reject_unknown, unknown
 
 if TYPE_CHECKING:
@@ -140,7 +140,8 @@ class Model:
         try:
             self.__dict__[name] = field.read(value)
         except (ValueError, TypeError, AttributeError) as exc:
-            raise ValueError(f"{type(self).__name__}.{name} can't be {value!r}: {exc}") from exc
+            error = WrongType if isinstance(exc, TypeError) else ValueError
+            raise error(f"{type(self).__name__}.{name} can't be {value!r}: {exc}") from exc
 
     def _settable(self, name: str) -> Field:
         field = self.FIELDS.get(name)
@@ -196,5 +197,8 @@ def update_body(model: type[Model], values: Mapping[str, Any]) -> dict[str, Any]
     body = {}
     for name, value in values.items():
         field = model.FIELDS[name]
-        body[name] = field.write(field.read(value))
+        try:
+            body[name] = field.write(field.read(value))
+        except WrongType as exc:
+            raise WrongType(f"{model.__name__}.{name} can't be {value!r}: {exc}") from exc
     return body

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Model)
 Q = TypeVar("Q", bound="Query[Any]")
 
+DICT_FILTERS = ("tags", "filter_tags", "data")
 IDS_PER_REQUEST = 500  # ids in one URL
 
 
@@ -191,6 +192,11 @@ class Query(Generic[M]):
     # ---- inside ----
 
     def _filter_value(self, name: str, value: Any) -> Any:
+        if name in DICT_FILTERS and not isinstance(value, Mapping):
+            raise TypeError(
+                f"the filter {name!r} of {self._model.__name__} takes a dict, such as "
+                f'{{"key": "value"}}, and not {value!r}'
+            )
         if isinstance(value, Query) or (isinstance(value, Iterable) and not _is_single(value)):
             if name not in self.LIST_FILTERS:
                 raise TypeError(f"the filter {name!r} of {self._model.__name__} takes one value, not several")

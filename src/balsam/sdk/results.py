@@ -22,7 +22,7 @@ def outcome(job: Job) -> Any:
         raise NoResult(f"{_named(job)} is {job.state.value} and has no result yet")
     if job.state is JobState.failed:
         if job.serialized_exception:
-            raise_from_serialized(job.serialized_exception)
+            raise_from_serialized(job.serialized_exception, _named(job))
         raise NoResult(f"{_named(job)} is FAILED: {_reason(job)}")
     if not job.serialized_return_value:
         raise NoResult(f"{_named(job)} is JOB_FINISHED and returned no value: its output is in job.out")

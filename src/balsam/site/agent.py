@@ -86,6 +86,7 @@ class HookDesk:
             if not self._guard.beat():
                 log.warning("this agent was frozen for a while: its hooks were ended and run again")
                 self._guard.renew()
+                self._pool.resume()
             stop.event.wait(self._guard.beat_sec)
 
     def apps_changed(self) -> None:

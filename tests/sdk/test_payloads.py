@@ -1,0 +1,105 @@
+"""Exceptions as text: what comes back of them, whatever they are."""
+
+from __future__ import annotations
+
+import base64
+import pickle
+import threading
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from balsam.schemas import deserialize, raise_from_serialized, serialize_exception
+from balsam.schemas.payloads import RemoteTraceback
+
+
+class Custom(Exception):
+    """Its pickle does not open: it hands one argument to Exception and needs two."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(f"{what} {number}")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+class Rising(Exception):
+    """Its pickle is opened by code that may not be there, or fails."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, ()
+
+
+is_elsewhere = False
+
+
+def _open() -> Rising:
+    if is_elsewhere:
+        raise ModuleNotFoundError("no module named 'users_own'")
+    return Rising()
+
+
+def raised(exc: BaseException) -> BaseException:
+    """What the client's side raises for an exception of a worker."""
+    try:
+        raise exc
+    except BaseException as caught:
+        payload = serialize_exception(caught)
+    with pytest.raises(BaseException) as told:
+        raise_from_serialized(payload, "job 7")
+    return told.value
+
+
+def test_an_exception_comes_back_as_it_is() -> None:
+    exc = raised(ZeroDivisionError("by zero"))
+    assert type(exc) is ZeroDivisionError and exc.args == ("by zero",)
+    assert isinstance(exc.__cause__, RemoteTraceback)
+    assert "in raised" in exc.__cause__.text
+
+
+@pytest.mark.parametrize(
+    ("exc", "told"), [(SystemExit(4), "SystemExit: 4"), (KeyboardInterrupt(), "KeyboardInterrupt")]
+)
+def test_what_would_end_the_caller_becomes_an_ordinary_error(exc: BaseException, told: str) -> None:
+    error = raised(exc)
+    assert type(error) is RuntimeError and str(error) == f"job 7: {told}"
+    assert told in str(error.__cause__)
+
+
+def test_an_exception_that_would_not_open_keeps_its_text() -> None:
+    error = raised(Custom("cust", 1))
+    assert type(error) is RuntimeError and str(error) == "Custom: cust 1"
+    assert "Custom: cust 1" in str(error.__cause__)
+
+
+def test_an_exception_that_can_not_say_itself_comes_back() -> None:
+    assert type(raised(Mute())) is Mute
+
+
+def test_an_exception_that_can_not_be_sent_keeps_its_text() -> None:
+    exc = ValueError("holds a lock")
+    exc.lock = threading.Lock()  # type: ignore[attr-defined]
+    assert str(raised(exc)) == "ValueError: holds a lock"
+
+
+def test_an_exception_that_opens_only_there_is_told_by_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = serialize_exception(Rising("up"))
+    monkeypatch.setitem(globals(), "is_elsewhere", True)
+    with pytest.raises(RuntimeError, match=r"^job 7: Rising: up$") as caught:
+        raise_from_serialized(payload, "job 7")
+    assert "Rising: up" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("content", [(ValueError("old"), "traceback"), ValueError("old")])
+def test_payloads_of_older_forms_are_read(content: object) -> None:
+    payload = base64.b64encode(cloudpickle.dumps(content)).decode()
+    with pytest.raises(ValueError, match=r"^old$"):
+        raise_from_serialized(payload)
+
+
+def test_a_payload_is_plain_pickle() -> None:
+    content = deserialize(serialize_exception(ValueError("x")))
+    assert isinstance(pickle.loads(base64.b64decode(content[0])), ValueError)
