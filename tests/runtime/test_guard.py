@@ -110,7 +110,7 @@ def test_owner_that_ends_well_leaves_the_choice_to_itself(owner: Owner) -> None:
 
 
 def test_silent_owner_counts_as_frozen_and_learns_of_it() -> None:
-    owner = Owner(lease_sec=3.0)
+    owner = Owner(lease_sec=6.0)
     try:
         assert owner.say("beat") == "True"
         wait_until(lambda: not is_alive(owner.child), timeout=5)

@@ -100,7 +100,9 @@ def test_a_mistake_is_one_sentence_with_file_key_and_remedy(text: str, sentence:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings, match=r"none.yml can't be read"):
+    with pytest.raises(
+        InvalidSettings, match=r"none.yml is missing: write one with .balsam site sample-settings"
+    ):
         Settings.load(tmp_path / "none.yml")
 
 
