@@ -184,3 +184,15 @@ def test_app_synced_anew_is_used_for_later_jobs(running: Pilot) -> None:
     second = running.submit(app, workdir="later")
     running.wait_done(second)
     assert running.output(second[0]) == "second\n"
+
+
+def test_what_the_node_lacks_is_left_to_nodes_that_have_it(running: Pilot) -> None:
+    app = running.command("true")
+    greedy = running.submit(app, gpus_per_rank=99, priority=9) + running.submit(
+        app, mem_mb_per_rank=2**31 - 1, priority=9
+    )
+    [modest] = running.submit(app)
+    running.wait_done([modest])
+    for job in greedy:
+        row = running.row(job)
+        assert (row["state"], row["session_id"]) == ("PREPROCESSED", None)

@@ -60,6 +60,7 @@ def test_long_large_first_takes_the_longest_first(lab: Lab) -> None:
         ({"max_wall_time_min": 7.9}, ["tagged", "wide", "ranks"]),
         ({"max_nodes_per_job": 1}, ["tagged", "long", "ranks"]),
         ({"serial_only": True}, ["tagged", "long"]),
+        ({"gpus_per_node": 1, "mem_mb_per_node": 100}, ["tagged", "long", "wide"]),
         ({"max_aggregate_nodes": 2.5}, ["wide"]),
     ],
 )
@@ -68,7 +69,7 @@ def test_a_session_gets_only_what_it_asks_for(lab: Lab, asked: dict[str, Any], t
         "tagged": lab.create(tags={"a": "1", "b": "2"})[0],
         "wide": lab.create(num_nodes=2)[0],
         "long": lab.create(wall_time_min=60)[0],
-        "ranks": lab.create(ranks_per_node=2)[0],
+        "ranks": lab.create(ranks_per_node=2, gpus_per_rank=1, mem_mb_per_rank=60)[0],
     }
     got = lab.acquire(lab.session(), **asked)
     assert sorted(got) == sorted(jobs[name] for name in taken)

@@ -90,6 +90,10 @@ def test_why_names_what_an_allocation_lacks(lab: Lab) -> None:
     lab.batch_job()
     assert "needs 4 nodes" in why(wide)[1]
     assert "several ranks" in why(ranks)[1]
+    [greedy] = lab.create(gpus_per_rank=2, mem_mb_per_rank=100)
+    lab.client.put(f"/batch-jobs/{lab.batch_job()['id']}", {"state": "running"})
+    assert "2 GPUs and 100 MB" in why(greedy)[1]
+    lab.client.delete(f"/jobs/{greedy}")
     newest = lab.client.get("/jobs/why", {"ordering": "-id", "limit": 2})
     assert [answer["job_id"] for answer in newest] == [tagged, ranks]
 

@@ -172,6 +172,8 @@ class Launcher:
                 "states": sorted(RUNNABLE_STATES),
                 "serial_only": orders.mode is JobMode.serial,
                 "max_nodes_per_job": len(self._nodes),
+                "gpus_per_node": max(len(node.gpus) for node in self._nodes),
+                "mem_mb_per_node": max(node.mem_mb for node in self._nodes),
                 "filter_tags": {**settings.filter_tags, **orders.tags},
                 "sort_by": settings.launcher.sort_by,
             },

@@ -61,6 +61,8 @@ def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire)
         max_num_jobs=want.max_num_jobs,
         max_wall_time_min=want.max_wall_time_min,
         max_nodes_per_job=want.max_nodes_per_job,
+        gpus_per_node=want.gpus_per_node,
+        mem_mb_per_node=want.mem_mb_per_node,
         max_aggregate_nodes=want.max_aggregate_nodes,
         serial_only=want.serial_only,
         long_large_first=want.sort_by == LONG_LARGE_FIRST,

@@ -159,8 +159,16 @@ def _allocation(facts: _Facts, job: dict[str, Any]) -> Why:
         return Why("no_fit", f"No active BatchJob takes it; BatchJob {first}: {reasons[first]}.")
     running = [row for row in fitting if row["state"] == BatchJobState.running]
     if running:
-        return Why("next", f"It waits for a free place in BatchJob {running[0]['id']}.")
+        return Why("next", f"It waits for a free place in BatchJob {running[0]['id']}{_asks(job)}.")
     return Why("queued", f"It waits for BatchJob {fitting[0]['id']}, which is {fitting[0]['state']}.")
+
+
+def _asks(job: dict[str, Any]) -> str:
+    """What a launcher passes a job over for; only the launcher knows what its nodes have."""
+    ranks = job["ranks_per_node"]
+    gpus, mem_mb = ranks * job["gpus_per_rank"], ranks * job["mem_mb_per_rank"]
+    asked = [f"{gpus:g} GPUs"] * (gpus > 0) + [f"{mem_mb} MB"] * (mem_mb > 0)
+    return f", on a node that has the {' and '.join(asked)} that it asks for" if asked else ""
 
 
 def misfit(job: dict[str, Any], batch_job: dict[str, Any]) -> str | None:

@@ -73,6 +73,8 @@ class SessionAcquire(Wire):
     max_num_jobs: int = Field(ge=1, le=MAX_JOBS_PER_SESSION_ACQUIRE)
     max_wall_time_min: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     max_nodes_per_job: int | None = Field(default=None, ge=0, le=INT32)
+    gpus_per_node: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
+    mem_mb_per_node: int | None = Field(default=None, ge=0, le=2**53)
     max_aggregate_nodes: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     serial_only: bool = False
     sort_by: Text | None = None

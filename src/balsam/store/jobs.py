@@ -225,6 +225,8 @@ class Acquisition:
     max_num_jobs: int
     max_wall_time_min: float | None = None
     max_nodes_per_job: int | None = None
+    gpus_per_node: float | None = None
+    mem_mb_per_node: int | None = None
     max_aggregate_nodes: float | None = None
     serial_only: bool = False
     long_large_first: bool = False
@@ -256,6 +258,10 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
         conditions.append(jobs.c.wall_time_min <= want.max_wall_time_min)
     if want.max_nodes_per_job is not None:
         conditions.append(jobs.c.num_nodes <= want.max_nodes_per_job)
+    if want.gpus_per_node is not None:
+        conditions.append(jobs.c.ranks_per_node * jobs.c.gpus_per_rank <= want.gpus_per_node + 1e-9)
+    if want.mem_mb_per_node is not None:
+        conditions.append(jobs.c.ranks_per_node * jobs.c.mem_mb_per_rank <= want.mem_mb_per_node)
     if want.serial_only:
         conditions += [jobs.c.num_nodes <= 1, jobs.c.ranks_per_node == 1]
     if want.app_ids:
