@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -12,10 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from balsam.runtime import logs
 from balsam.runtime.site_folder import SiteFolder
 from balsam.site import pid_file
-from balsam.site.pid_file import AGENT_MODULE, Holder
+from balsam.site.pid_file import AGENT_MODULE
 
 READY_SEC = 60.0
 STOP_SEC = 10.0
@@ -128,18 +129,25 @@ def stop_agent(site: SiteFolder, timeout: float = STOP_SEC) -> StopReport:
         return StopReport(True, f"no agent works at {site.path}")
     if holder.host != socket.gethostname():
         return StopReport(False, f"the agent works on host {holder.host}: run `balsam site stop` there")
-    os.kill(holder.pid, signal.SIGTERM)
-    if _gone(holder, site, timeout):
+    try:
+        agent = psutil.Process(holder.pid)
+        agent.terminate()
+        gone = _gone(agent, timeout)
+        if not gone:
+            agent.kill()
+            _gone(agent, KILL_SEC)
+    except psutil.NoSuchProcess:
+        gone = True
+    if gone:
         return StopReport(True, f"the agent of {site.path} has stopped")
-    os.kill(holder.pid, signal.SIGKILL)
-    _gone(holder, site, KILL_SEC)
     site.pid_path.unlink(missing_ok=True)
     return StopReport(True, f"the agent of {site.path} did not stop within {timeout:g} s and was killed")
 
 
-def _gone(holder: Holder, site: SiteFolder, timeout: float) -> bool:
+def _gone(agent: psutil.Process, timeout: float) -> bool:
+    """Whether the process ended in time. A process that is ending has no command line any more, and lives."""
     deadline = time.monotonic() + timeout
-    while pid_file.is_agent(holder.pid, site.path):
+    while agent.is_running() and agent.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
