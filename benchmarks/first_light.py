@@ -8,8 +8,6 @@ a bare loop of subprocesses, two at a time, that is run in the same session.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,27 +17,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import report
+from benchmarks.report import Row, less_is_better, more_is_better
 
 SLOTS = 2
 RUN_TIMEOUT_SEC = 600.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure. `reference`: the bare loop's; `ratio`: how many times as good as that Balsam is.
-
-    `target`: a floor for `value` (seconds: a ceiling), what Balsam 0.7 reached on such a machine.
-    """
-
-    name: str
-    value: float
-    unit: str
-    reference: float | None
-    ratio: float | None
-    target: float
-    ok: bool
 
 
 @dataclass(frozen=True)
@@ -56,17 +43,6 @@ FULL = Sizes(created=10_000, shell=1_000, python=1_000, latency=30)
 QUICK = Sizes(created=2_000, shell=150, python=150, latency=7)
 
 
-def rate_row(name: str, value: float, reference: float | None, target: float) -> Row:
-    """Jobs per second; higher is better."""
-    ratio = value / reference if reference else None
-    return Row(name, value, "jobs/s", reference, ratio, target, value >= target)
-
-
-def seconds_row(name: str, value: float, reference: float, target: float) -> Row:
-    """Seconds; lower is better."""
-    return Row(name, value, "s", reference, reference / value, target, value <= target)
-
-
 def measure(sizes: Sizes) -> list[Row]:
     """All rows, in a site of their own."""
     bare_rate, bare_seconds = bare_loop(sizes.shell)
@@ -78,16 +54,16 @@ def measure(sizes: Sizes) -> list[Row]:
 
         Nothing.sync()
         NothingPython.sync()
-        rows = [rate_row("jobs created", created_per_second(sizes.created), None, 1_150)]
+        created = created_per_second(sizes.created)
         with launcher(site_id):
             shell = finished_per_second(Nothing, "shell", sizes.shell)
             python = finished_per_second(NothingPython, "python", sizes.python)
             latency = median_latency(sizes.latency)
     return [
-        *rows,
-        rate_row("no-op shell jobs finished", shell, bare_rate, 60),
-        rate_row("no-op run() jobs finished", python, bare_rate, 2),
-        seconds_row("submit() to JOB_FINISHED, idle launcher, median", latency, bare_seconds, 6),
+        more_is_better("jobs created", created, "jobs/s", None, 1_150),
+        more_is_better("no-op shell jobs finished", shell, "jobs/s", bare_rate, 60),
+        more_is_better("no-op run() jobs finished", python, "jobs/s", bare_rate, 2),
+        less_is_better("submit() to JOB_FINISHED, idle launcher, median", latency, "s", bare_seconds, 6),
     ]
 
 
@@ -205,35 +181,10 @@ def median_latency(count: int) -> float:
     return statistics.median(seconds)
 
 
-def report(rows: list[Row]) -> str:
-    from balsam.cli.table import render
-
-    cells = [
-        (
-            row.name,
-            f"{row.value:,.3g} {row.unit}" if row.value < 100 else f"{row.value:,.0f} {row.unit}",
-            "" if row.reference is None else f"{row.reference:,.3g}",
-            "" if row.ratio is None else f"{row.ratio:.2f}",
-            f"{row.target:g}",
-            "ok" if row.ok else "MISSED",
-        )
-        for row in rows
-    ]
-    return render(["", "Balsam", "bare loop", "ratio", "target", ""], cells)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer jobs; figures are rougher")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
-    options = parser.parse_args()
-    rows = measure(QUICK if options.quick else FULL)
-    print(report(rows))
-    if options.json:
-        options.json.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=2) + "\n")
-    return 0 if all(row.ok for row in rows) else 1
+    options = report.parser(__doc__).parse_args()
+    return report.publish(measure(QUICK if options.quick else FULL), options.json, "bare loop")
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     sys.exit(main())

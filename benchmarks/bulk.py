@@ -1,0 +1,124 @@
+"""The bulk figures: jobs created, acquired, started and ended, from SDK objects in to SDK objects out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+from balsam.api import Job, Session, Site
+from balsam.client.jobs import patch_jobs
+from balsam.client.transport import Client
+from balsam.core.clock import now_us
+from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
+from balsam.core.states import JobState
+from balsam.runtime.updates import Update
+from balsam.sdk.context import use_client
+from benchmarks.server_apps import SITE, Simulate
+
+CREATE, ACQUIRE, START, END = "bulk_create", "acquire", "to RUNNING", "RUN_DONE to JOB_FINISHED"
+STEPS = (CREATE, ACQUIRE, START, END)
+ACQUIRED_AT_ONCE = 1_024
+T = TypeVar("T")
+
+
+def set_up(client: Client) -> int:
+    """Registers the site and the app; the site's id."""
+    with use_client(client):
+        site = Site.objects.create(name=SITE, path="/somewhere/benchmark")
+        Simulate.sync()
+    return int(site.id)
+
+
+@dataclass
+class Round:
+    """Jobs on their way from creation to their end, and the seconds that each step took for all of them."""
+
+    client: Client
+    site_id: int
+    count: int
+
+    def run(self, on_step: Callable[[str], Any] = lambda step: None) -> dict[str, float]:
+        """`on_step` is told of each step before it begins."""
+        with use_client(self.client):
+            session = Session.objects.create(self.site_id, fenced=True, num_nodes=1)
+            seconds = {}
+            jobs = new_jobs(self.count)
+            actions: dict[str, Callable[[], Any]] = {
+                CREATE: lambda: Job.objects.bulk_create(jobs),
+                ACQUIRE: lambda: acquire_all(session, self.count),
+                START: lambda: report(self.client, session.id, started(jobs)),
+                END: lambda: report(self.client, session.id, ended(jobs)),
+            }
+            for step, act in actions.items():
+                on_step(step)
+                seconds[step] = timed(act)
+            on_step("")
+            _check(jobs[0], jobs[-1])
+            session.delete()
+        return seconds
+
+
+def timed(act: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    act()
+    return time.perf_counter() - begin
+
+
+def new_jobs(count: int) -> list[Job]:
+    """With parameters and two tags, as a parameter study has them."""
+    return [
+        Simulate.submit(
+            f"study/{number}",
+            tags={"campaign": "benchmark", "sample": str(number % 1_000)},
+            steps=number,
+            name=f"input-{number}.dat",
+            save=False,
+        )
+        for number in range(count)
+    ]
+
+
+def acquire_all(session: Session, count: int) -> list[Job]:
+    acquired: list[Job] = []
+    while len(acquired) < count:
+        some = session.acquire_jobs(ACQUIRED_AT_ONCE)
+        if not some:
+            raise SystemExit(f"only {len(acquired)} of {count} jobs could be acquired")
+        acquired += some
+    return acquired
+
+
+def started(jobs: Iterable[Job]) -> list[Update]:
+    """What a launcher tells of each run that it starts."""
+    data = {"num_nodes": 1.0, "nodes": ["localhost"], "cpus": 1.0, "gpus": 0}
+    return [Update(job.id, JobState.running, now_us(), data) for job in jobs]
+
+
+def ended(jobs: Iterable[Job]) -> list[Update]:
+    """What a launcher tells of each run that ended well; the server moves the jobs on to JOB_FINISHED."""
+    fields = {"return_code": 0}
+    return [Update(job.id, JobState.run_done, now_us(), {"returncode": 0}, fields) for job in jobs]
+
+
+def report(client: Client, session_id: int, updates: Sequence[Update]) -> None:
+    """As a launcher's courier does it."""
+    for part in parts(updates, MAX_ITEMS_PER_BULK_OP):
+        applied, refused = patch_jobs(client, [update.body(0) for update in part], session_id)
+        if refused or applied != len(part):
+            raise SystemExit(f"{len(part) - applied} updates were refused: {refused[:3]}")
+
+
+def parts(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
+
+
+def _check(*jobs: Job) -> None:
+    for job in jobs:
+        job.refresh_from_db()
+        if job.state is not JobState.job_finished or job.num_runs != 1:
+            raise SystemExit(f"{job} should have run once and finished: {job.state}, {job.num_runs} runs")

@@ -1,0 +1,113 @@
+"""Servers to be measured, each a process of its own beside its database, as users and facilities run them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from balsam.client.transport import Client
+from balsam.server import daemon
+
+START_TIMEOUT_SEC = 60.0
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+ENGINES = (POSTGRESQL, SQLITE)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server that answers, with a client that is logged in."""
+
+    engine: str
+    url: str
+    database_url: str
+    token: str
+    process: psutil.Process
+
+    def client(self) -> Client:
+        return Client(self.url, self.token, retry_sec=0.0)
+
+    def connect(self) -> Any:
+        """The driver's own connection to the database."""
+        return connect(self.engine, self.database_url)
+
+
+def connect(engine: str, database_url: str) -> Any:
+    """The driver's own connection, with the durability that the server works with."""
+    if engine == SQLITE:
+        conn = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
+            conn.execute(f"PRAGMA {pragma}")
+        return conn
+    import psycopg
+
+    return psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True)
+
+
+@contextmanager
+def embedded(data: Path) -> Iterator[Serving]:
+    """The server that serves one person from an SQLite file in `data`."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    port = daemon.free_port()
+    command = [sys.executable, "-m", "balsam.server.main", "--data", str(data), "--port", str(port)]
+    with _process(command, port, data / "server.log") as process:
+        token = yaml.safe_load((data / "client.yml").read_text())["token"]
+        yield Serving(SQLITE, _url(port), f"sqlite:///{data / 'balsam.db'}", token, process)
+
+
+@contextmanager
+def facility(database_url: str, log: Path) -> Iterator[Serving]:
+    """A server with one worker process on PostgreSQL, where users register."""
+    port = daemon.free_port()
+    command = [sys.executable, "-m", "benchmarks.facility_server", str(port)]
+    with _process(command, port, log, BALSAM_BENCHMARK_DATABASE=database_url) as process:
+        yield Serving(POSTGRESQL, _url(port), database_url, _login(_url(port)), process)
+
+
+@contextmanager
+def _process(command: list[str], port: int, log: Path, **environ: str) -> Iterator[psutil.Process]:
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environ},
+            cwd=Path(__file__).resolve().parents[1],
+        )
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_SEC
+        while not daemon.answers(port):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"the server did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield psutil.Process(child.pid)
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _url(port: int) -> str:
+    return f"http://{daemon.HOST}:{port}"
+
+
+def _login(url: str) -> str:
+    account = {"username": "benchmark", "password": os.urandom(12).hex()}
+    httpx.post(f"{url}/auth/password/register", json=account).raise_for_status()
+    answer = httpx.post(f"{url}/auth/password/login", data=account)
+    return str(answer.raise_for_status().json()["access_token"])
