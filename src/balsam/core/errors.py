@@ -10,7 +10,9 @@ BalsamError
 ├── SessionOver       the session has ended or its lease has run out
 ├── KeyReused         an idempotency key came back with another body
 ├── Unauthorized      no login, or one that has run out
-└── Forbidden         a login that may not do this
+├── Forbidden         a login that may not do this
+├── InvalidSettings   an operator's settings that can't be used
+└── WrongSchema       a database of an older or newer program
 """
 
 
@@ -52,4 +54,12 @@ class Unauthorized(BalsamError):
 
 
 class Forbidden(BalsamError):
+    pass
+
+
+class InvalidSettings(BalsamError):
+    pass
+
+
+class WrongSchema(BalsamError):
     pass
