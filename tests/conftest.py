@@ -8,13 +8,37 @@ from pathlib import Path
 import pytest
 
 from balsam.client.transport import Client
-from tests.services import EmbeddedServer, PasswordServer, User
+from tests.services import EmbeddedServer, PasswordServer, PostgresServer, User
 
 
 @pytest.fixture(scope="session")
-def password_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PasswordServer]:
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; one for all tests of a worker, with a database for whoever asks."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Whatever uses this runs once on each engine."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def new_database(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:
+    """Makes empty databases of the engine; returns their URLs."""
+    if engine == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return server.new_database
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('database') / 'balsam.db'}"
+
+
+@pytest.fixture(scope="session")
+def password_server(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
     """A server in this process on a free port, on which users register; one for all tests of a worker."""
-    with PasswordServer(tmp_path_factory.mktemp("server")) as server:
+    with PasswordServer(new_database()) as server:
         yield server
 
 

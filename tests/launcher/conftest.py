@@ -19,6 +19,12 @@ def pilot(tmp_path: Path, new_user: Callable[[], User]) -> Iterator[Pilot]:
     pilot.end()
 
 
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """A launcher only sees HTTP: the tests of the server show that both engines answer alike."""
+    return "sqlite"
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, password_server: PasswordServer) -> Iterator[Pilot]:
     """A site with one launcher that runs all the time, for all tests of a module."""
@@ -30,9 +36,9 @@ def running(tmp_path_factory: pytest.TempPathFactory, password_server: PasswordS
 
 
 @pytest.fixture(scope="session")
-def short_leases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PasswordServer]:
+def short_leases(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
     """A server with leases of 4 s, for all tests of a worker."""
-    with PasswordServer(tmp_path_factory.mktemp("short-leases"), lease_sec=4.0) as server:
+    with PasswordServer(new_database(), lease_sec=4.0) as server:
         yield server
 
 

@@ -1,6 +1,6 @@
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -201,8 +201,8 @@ def test_an_unfenced_holder_moves_jobs_without_naming_itself(lab: Lab) -> None:
 
 
 @pytest.fixture
-def hasty(tmp_path: Path) -> Iterator[User]:
-    with PasswordServer(tmp_path, lease_sec=0.5) as server:
+def hasty(new_database: Callable[[], str]) -> Iterator[User]:
+    with PasswordServer(new_database(), lease_sec=0.5) as server:
         user = server.new_user()
         yield user
         user.client.close()

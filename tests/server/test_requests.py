@@ -1,6 +1,5 @@
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -178,8 +177,8 @@ def test_a_site_token_forces_nothing(client: Client, password_server: PasswordSe
     assert refused.value.status == 409 and "PREPROCESSED" in refused.value.sentence
 
 
-def test_a_body_that_hides_its_length_is_still_limited(tmp_path: Path) -> None:
-    with PasswordServer(tmp_path, max_body_bytes=1000) as small:
+def test_a_body_that_hides_its_length_is_still_limited(new_database: Callable[[], str]) -> None:
+    with PasswordServer(new_database(), max_body_bytes=1000) as small:
         user = small.new_user()
 
         def chunks() -> Iterator[bytes]:

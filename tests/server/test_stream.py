@@ -1,46 +1,11 @@
-import threading
 import time
 from collections.abc import Callable, Iterator
-from queue import Queue
 
 import pytest
 
-from balsam.client.sse import ServerSentEvent
-from balsam.client.transport import Client
 from tests.server.lab import Lab
+from tests.server.listener import Listener
 from tests.services import PasswordServer, User
-
-
-class Listener:
-    """Reads a stream in a thread; `get` waits for the next message of one of the names."""
-
-    def __init__(self, server: PasswordServer, user: User, **params: object) -> None:
-        self._messages: Queue[ServerSentEvent] = Queue()
-        self._closed = False
-        self._client = Client(server.url, user.token)
-        self._thread = threading.Thread(target=self._read, args=(params,), daemon=True)
-        self._thread.start()
-        self.hello = self.get("hello", "reset")
-
-    def _read(self, params: dict[str, object]) -> None:
-        messages = self._client.stream("/stream", params)
-        for message in messages:
-            self._messages.put(message)
-            if self._closed:
-                break
-        messages.close()  # type: ignore[attr-defined]
-        self._client.close()
-
-    def get(self, *names: str) -> ServerSentEvent:
-        while True:
-            message = self._messages.get(timeout=10)
-            if message.name in names:
-                return message
-
-    def close(self) -> None:
-        self._closed = True  # the next beat ends the thread
-        self._thread.join()
-
 
 Listen = Callable[..., Listener]
 

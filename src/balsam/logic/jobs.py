@@ -70,7 +70,7 @@ def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[s
 
 def _parents(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, JobState]:
     parent_ids = {parent for want in wanted for parent in want.parent_ids}
-    states = jobs.parent_states(tx.conn, owner.everywhere, parent_ids)
+    states = jobs.parent_states(tx.conn, owner.everywhere, parent_ids, locked=True)
     missing = sorted(parent_ids - states.keys())
     if missing:
         raise NotFound(

@@ -31,6 +31,7 @@ def once(tx: Tx, owner: Owner, key: Key | None, act: Callable[[], Any]) -> tuple
         return act(), False
     if not 0 < len(key.text) <= MAX_KEY_CHARS:
         raise Invalid(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} characters")
+    idempotency.lock(tx.conn, owner, key.text)
     found = idempotency.find(tx.conn, owner, key.text)
     if found is not None:
         digest, answer = found

@@ -171,10 +171,8 @@ def sweep(db: Database, lease: Lease, up_since: int) -> list[int]:
             continue
         owner = Owner(row["owner_id"])
         with db.write() as tx:
-            current = sessions.get(tx.conn, owner, row["id"])
-            if current is None or current["ended"] is not None or current["heartbeat"] != row["heartbeat"]:
+            if not sessions.expire(tx.conn, owner, row["id"], row["heartbeat"]):
                 continue
-            sessions.end(tx.conn, owner, row["id"], row["heartbeat"])
             _release_all(tx, owner, row["id"], EXPIRED, row["heartbeat"])
             ended.append(row["id"])
     return ended

@@ -54,7 +54,7 @@ def login_token(tx: Tx, owner: Owner, ttl_sec: float | None) -> Token:
     """A new login; without `ttl_sec` it lasts until the database is deleted."""
     expires = None if ttl_sec is None else now_us() + int(ttl_sec * 1e6)
     text = f"bl_{secrets.token_urlsafe(32)}"
-    users.add_token(tx.conn, owner, "login", _digest(text), expires)
+    users.add_token(tx.conn, owner, "login", digest_of(text), expires)
     return Token(text, expires)
 
 
@@ -63,12 +63,12 @@ def site_token(tx: Tx, owner: Owner, site_id: int) -> tuple[int, str]:
     if owner.site_id is not None or sites.get(tx.conn, owner, site_id) is None:
         raise NotFound("Not found")
     text = f"bs_{secrets.token_urlsafe(32)}"
-    return users.add_token(tx.conn, owner, "site", _digest(text), None, site_id), text
+    return users.add_token(tx.conn, owner, "site", digest_of(text), None, site_id), text
 
 
 def whose(conn: Connection, text: str) -> Owner:
     """Who may act with this token; raises Unauthorized where nobody may (any more)."""
-    row = users.find_token(conn, _digest(text))
+    row = users.find_token(conn, digest_of(text))
     if (
         row is None
         or row["revoked"] is not None
@@ -78,6 +78,7 @@ def whose(conn: Connection, text: str) -> Owner:
     return Owner(row["owner_id"], row["site_id"])
 
 
-def _digest(text: str) -> str:
+def digest_of(text: str) -> str:
+    """What the database keeps of a token."""
     # Plain SHA-256 is right for a token of 256 random bits; a slow hash is for passwords.
     return hashlib.sha256(text.encode()).hexdigest()

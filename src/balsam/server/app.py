@@ -26,12 +26,14 @@ from balsam.server import (
 )
 from balsam.server.answers import json_answer
 from balsam.server.context import Server, Srv
+from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
 from balsam.server.sweeper import Sweeper
 from balsam.server.watchers import Watchers
 from balsam.store import migrate
 from balsam.store import users as user_store
 from balsam.store.database import Database
+from balsam.store.notices import Listener
 
 VERSION = version("balsam")
 
@@ -47,10 +49,14 @@ def build(settings: ServerSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        sweeper = Sweeper(server)
-        sweeper.start()
+        threads: list[Sweeper | Pulse | Listener] = [Sweeper(server), Pulse(server)]
+        if not db.is_sqlite:
+            threads.append(Listener(db.writers, server.watchers.committed, server.watchers.end_all))
+        for thread in threads:
+            thread.start()
         yield
-        sweeper.stop()
+        for thread in threads:
+            thread.stop()
         db.close()
 
     app = FastAPI(title="Balsam", version=VERSION, lifespan=lifespan)

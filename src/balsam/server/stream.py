@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,20 +12,19 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from balsam.core.errors import Unauthorized
 from balsam.logic import users
 from balsam.schemas.types import Id, Text, Wire
 from balsam.server import answers
 from balsam.server.context import Caller, Server, Srv, bearer
 from balsam.server.watchers import Watcher
 from balsam.store import events
-from balsam.store.database import Change
-from balsam.store.events import EventFilter
+from balsam.store.events import EventFilter, Following, Position
+from balsam.store.notices import Change
 from balsam.store.owner import Owner
 
 router = APIRouter(tags=["stream"])
 BATCH = 2_000
-MAX_DIGITS = 19
+MIN_PAUSE_SEC, MAX_PAUSE_SEC = 0.01, 0.5
 
 
 class StreamQuery(Wire):
@@ -42,24 +40,17 @@ class _Stream:
     owner: Owner
     filter: EventFilter
     token: str
-    last_id: int
+    position: Position
 
     def cursor(self) -> str:
-        return f"{self.server.epoch}:{self.last_id}"
+        return f"{self.server.epoch}:{self.position}"
 
-    def fetch(self) -> list[dict[str, Any]]:
+    def fetch(self) -> Following:
         """The next chosen events; moves the cursor behind all that was looked at, chosen or not."""
         with self.server.db.read() as conn:
-            rows = events.after(conn, self.owner, self.last_id, self.filter, BATCH)
-            self.last_id = rows[-1]["id"] if len(rows) == BATCH else events.newest_id(conn)
-        return rows
-
-    def still_allowed(self) -> bool:
-        with self.server.db.read() as conn:
-            try:
-                return users.whose(conn, self.token) == self.owner
-            except Unauthorized:
-                return False
+            found = events.after(conn, self.owner, self.position, self.filter, BATCH)
+        self.position = found.position
+        return found
 
 
 @router.get("/stream", response_class=StreamingResponse)
@@ -74,59 +65,74 @@ async def stream(
     chosen = EventFilter(job_id=query.job_id, to_state=query.to_state, site_id=query.site_id)
     newest = await run_in_threadpool(_newest, server)
     known = _position(query.cursor, server.epoch, newest)
-    position = newest if known is None else known
-    state = _Stream(server, caller, chosen, bearer(request), position)
+    state = _Stream(server, caller, chosen, bearer(request), newest if known is None else known)
     greeting = "reset" if query.cursor is not None and known is None else "hello"
     return StreamingResponse(
         _messages(state, greeting),
         media_type="text/event-stream",
-        headers={"cache-control": "no-store"},
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-def _newest(server: Server) -> int:
+def _newest(server: Server) -> Position:
     with server.db.read() as conn:
-        return events.newest_id(conn)
+        return events.head(conn)
 
 
-def _position(cursor: str | None, epoch: str, newest: int) -> int | None:
-    """The event id that a cursor stands for; None where there is none or it is not of this database."""
-    theirs, _, number = (cursor or "").partition(":")
-    if theirs != epoch or not number.isdecimal() or len(number) > MAX_DIGITS or int(number) > newest:
-        return None
-    return int(number)
+def _position(cursor: str | None, epoch: str, newest: Position) -> Position | None:
+    """What a cursor stands for; None where there is none or it is not of this database."""
+    theirs, _, text = (cursor or "").partition(":")
+    position = Position.parse(text)
+    return position if theirs == epoch and position is not None and position <= newest else None
 
 
 async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
-    server = state.server
-    watcher = Watcher(asyncio.get_running_loop())
-    server.watchers.add(state.owner.user_id, watcher)
+    watchers = state.server.watchers
+    watcher = Watcher(asyncio.get_running_loop(), users.digest_of(state.token))
+    watchers.add(state.owner.user_id, watcher)
     try:
         yield _message(greeting, {"cursor": state.cursor()})
         changes = {Change(state.owner.user_id, "events", 0)}  # what came between cursor and now
-        beat_at = time.monotonic() + server.settings.beat_sec
-        while not server.watchers.closing:
+        patience = Patience()
+        while not watchers.closing:
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
                 yield message
-            if any(change.kind == "events" for change in changes):
-                async for message in _new_events(state):
+            if patience.is_waiting or any(change.kind == "events" for change in changes):
+                async for message in _new_events(state, patience):
                     yield message
-            if time.monotonic() >= beat_at:
-                # Also under traffic that is not for this stream, or the listener takes it for dead.
-                beat_at = time.monotonic() + server.settings.beat_sec
-                if not await run_in_threadpool(state.still_allowed):
-                    return
+            wake = await watcher.wait(patience.pause)
+            if wake.ended:
+                return
+            if wake.beat:
                 yield b": beat\n\n"
-            changes = await watcher.wait(max(0.0, beat_at - time.monotonic()))
+            changes = wake.changes
     finally:
-        server.watchers.remove(state.owner.user_id, watcher)
+        watchers.remove(state.owner.user_id, watcher)
 
 
-async def _new_events(state: _Stream) -> AsyncIterator[bytes]:
-    while rows := await run_in_threadpool(state.fetch):
-        yield _message("events", [answers.streamed_event(row) for row in rows], state.cursor())
-        if len(rows) < BATCH:
+class Patience:
+    """How long to wait for an older transaction that holds newer events back; None while none does."""
+
+    def __init__(self) -> None:
+        self.pause: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.pause is not None
+
+    def note(self, held_back: bool) -> None:
+        # Nobody tells when that transaction ends: it may be a stranger's, or be rolled back.
+        self.pause = min(MAX_PAUSE_SEC, 2 * (self.pause or MIN_PAUSE_SEC / 2)) if held_back else None
+
+
+async def _new_events(state: _Stream, patience: Patience) -> AsyncIterator[bytes]:
+    while True:
+        found = await run_in_threadpool(state.fetch)
+        if found.rows:
+            yield _message("events", [answers.streamed_event(row) for row in found.rows], state.cursor())
+        if len(found.rows) < BATCH:
+            patience.note(found.held_back)
             return
 
 

@@ -1,7 +1,8 @@
 """The two engines behind one door: `Database.read()` and `Database.write()`.
 
 SQLite: WAL with `synchronous=FULL`, one writer at a time in one server process, readers beside it on their
-own connections. PostgreSQL: a pool of connections.
+own connections. PostgreSQL: a pool for reading transactions and one for writing ones, in any number of server
+processes, which hear of each other's commits through `store.notices`.
 """
 
 from __future__ import annotations
@@ -15,16 +16,10 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, create_engine, event
-from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.engine import URL, Engine, make_url
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a committed transaction touched, for those who watch: `kind` is a table's name."""
-
-    user_id: int
-    kind: str
-    site_id: int
+from balsam.store import notices
+from balsam.store.notices import Change
 
 
 @dataclass(slots=True)
@@ -39,8 +34,10 @@ class Tx:
 
 
 class Database:
-    def __init__(self, url: str, *, readers: int = 20) -> None:
-        self.url = make_url(url)
+    """`pool`: connections for each of reading and writing that one process keeps, twice as many at a peak."""
+
+    def __init__(self, url: str, *, pool: int = 8) -> None:
+        self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit: Callable[[frozenset[Change]], None] = lambda changes: None
         self._writer_lock: AbstractContextManager[object] = nullcontext()
@@ -49,13 +46,16 @@ class Database:
             "json_deserializer": orjson.loads,
             "hide_parameters": True,  # errors go to the log, and parameters hold users' data
         }
-        self.readers = create_engine(self.url, pool_size=readers, max_overflow=2 * readers, **options)
-        self.writers = self.readers
         if self.is_sqlite:
             self._writer_lock = threading.Lock()
+            self.readers = create_engine(self.url, pool_size=20, max_overflow=40, **options)
             self.writers = create_engine(self.url, pool_size=1, max_overflow=0, **options)
             _set_up_sqlite(self.readers, begin="BEGIN")
             _set_up_sqlite(self.writers, begin="BEGIN IMMEDIATE")
+        else:
+            options |= {"pool_size": pool, "max_overflow": pool}
+            self.readers = create_engine(self.url, connect_args=_session(reading=True), **options)
+            self.writers = create_engine(self.url, connect_args=_session(reading=False), **options)
 
     @property
     def path(self) -> Path | None:
@@ -70,16 +70,44 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
-        """One transaction; watchers hear of it after the commit."""
+        """One transaction; watchers of every server process hear of it after the commit."""
         with self._writer_lock, self.writers.begin() as conn:
             tx = Tx(conn)
             yield tx
-        if tx.changes:
+            if tx.changes and not self.is_sqlite:
+                notices.send(conn, tx.changes)
+        if tx.changes and self.is_sqlite:
             self.on_commit(frozenset(tx.changes))
 
     def close(self) -> None:
         self.writers.dispose()
         self.readers.dispose()
+
+
+def database_url(text: str) -> URL:
+    """A URL with the driver that we use: `postgresql://` and `postgres://` mean psycopg."""
+    url = make_url(
+        text.replace("postgres://", "postgresql://", 1) if text.startswith("postgres://") else text
+    )
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def _session(*, reading: bool) -> dict[str, Any]:
+    """How a PostgreSQL connection begins. Reading transactions see one snapshot and can't write."""
+    settings = {"timezone": "UTC", "idle_in_transaction_session_timeout": "60s"}
+    if reading:
+        settings |= {
+            "default_transaction_isolation": "repeatable\\ read",
+            "default_transaction_read_only": "on",
+        }
+    return {
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        "application_name": "balsam",
+        # A peer that vanished without a word is noticed within a minute and a half.
+        "keepalives_idle": 30,
+        "keepalives_interval": 15,
+        "keepalives_count": 4,
+    }
 
 
 def _dumps(value: Any) -> str:
@@ -98,6 +126,7 @@ def _set_up_sqlite(engine: Engine, begin: str) -> None:
             "busy_timeout=10000",
             "cache_size=-65536",
             "temp_store=MEMORY",
+            "case_sensitive_like=ON",  # as PostgreSQL does
         ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -6,13 +6,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 
+from balsam.core.limits import MAX_ID
 from balsam.store import ids
 from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, checked, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import batch_jobs, events, runs
+
+MAX_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +109,83 @@ def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         conn.execute(insert(events), rows)
 
 
-def newest_id(conn: Connection) -> int:
-    """The last id that was given, also if its event has been deleted since."""
-    return ids.newest(conn, events)
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where a stream stands: behind all events up to this one, in the order in which it delivers them.
+
+    On PostgreSQL that is (transaction, id), below the oldest transaction that is still open: whatever commits
+    late is yet to come. On SQLite one writer makes ids rise in the order of commits, and `xid` is 0.
+    """
+
+    xid: int
+    id: int
+
+    @classmethod
+    def parse(cls, text: str) -> Position | None:
+        xid, _, row_id = text.partition(".")
+        numbers = [int(part) for part in (xid, row_id) if part.isdecimal() and len(part) <= MAX_DIGITS]
+        return cls(*numbers) if len(numbers) == 2 else None
+
+    def __str__(self) -> str:
+        return f"{self.xid}.{self.id}"
 
 
-def after(conn: Connection, owner: Owner, last_id: int, f: EventFilter, limit: int) -> list[dict[str, Any]]:
-    """The events behind one id, oldest first: on SQLite one writer makes ids rise in order of commit."""
-    stmt = select(events).where(*where(owner, f), events.c.id > last_id).order_by(events.c.id).limit(limit)
-    return [dict(row) for row in conn.execute(stmt).mappings()]
+def head(conn: Connection) -> Position:
+    """Behind everything that has been committed and that nothing older can still precede."""
+    if conn.dialect.name == "sqlite":
+        # Also the id of an event that has been deleted since, so that a cursor never lies ahead.
+        return Position(0, ids.newest(conn, events))
+    return Position(_oldest_open(conn) - 1, MAX_ID)
+
+
+def _oldest_open(conn: Connection) -> int:
+    """The oldest transaction that was open when this one took its snapshot."""
+    stmt = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+    return int(conn.execute(stmt).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Events behind a position, oldest first; `held_back`: more are committed but may not be told yet."""
+
+    rows: list[dict[str, Any]]
+    position: Position
+    held_back: bool
+
+
+def after(conn: Connection, owner: Owner, position: Position, f: EventFilter, limit: int) -> Following:
+    """The next chosen events, and the position behind all that was looked at, chosen or not.
+
+    `conn` reads one snapshot: that of `Database.read`.
+    """
+    if conn.dialect.name == "sqlite":
+        return _after_by_id(conn, owner, position, f, limit)
+    return _after_by_transaction(conn, owner, position, f, limit)
+
+
+def _after_by_id(conn: Connection, owner: Owner, position: Position, f: EventFilter, limit: int) -> Following:
+    stmt = select(events).where(*where(owner, f), events.c.id > position.id).order_by(events.c.id)
+    rows = [dict(row) for row in conn.execute(stmt.limit(limit)).mappings()]
+    return Following(rows, Position(0, rows[-1]["id"]) if len(rows) == limit else head(conn), False)
+
+
+def _after_by_transaction(
+    conn: Connection, owner: Owner, position: Position, f: EventFilter, limit: int
+) -> Following:
+    oldest_open = _oldest_open(conn)
+    behind = tuple_(events.c.xid, events.c.id) > tuple_(literal(position.xid), literal(position.id))
+    settled = (
+        select(events)
+        .where(*where(owner, f), behind, events.c.xid < oldest_open)
+        .order_by(events.c.xid, events.c.id)
+        .limit(limit)
+    )
+    rows = [dict(row) for row in conn.execute(settled).mappings()]
+    if len(rows) == limit:
+        return Following(rows, Position(rows[-1]["xid"], rows[-1]["id"]), False)
+    unsettled = select(events.c.id).where(*mine(events, owner, searched=True), events.c.xid >= oldest_open)
+    held_back = conn.execute(unsettled.limit(1)).first() is not None
+    return Following(rows, max(position, Position(oldest_open - 1, MAX_ID)), held_back)
 
 
 def timestamps(conn: Connection, owner: Owner, f: EventFilter, to_state: str) -> list[int]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, text
 
 from balsam.core.clock import now_us
 from balsam.store.owner import Owner
 from balsam.store.tables import idempotency
+
+
+def lock(conn: Connection, owner: Owner, key: str) -> None:
+    """Until the transaction ends, nobody else acts on this key: of two that cross, one finds the other.
+
+    On SQLite the one writer is alone anyway.
+    """
+    if conn.dialect.name != "sqlite":
+        stmt = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, :owner))")
+        conn.execute(stmt, {"key": key, "owner": owner.user_id})
 
 
 def find(conn: Connection, owner: Owner, key: str) -> tuple[str, Any] | None:

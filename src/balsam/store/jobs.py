@@ -156,7 +156,7 @@ def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[s
             .join_from(jobs, apps, apps.c.id == jobs.c.app_id)
             .where(*mine(jobs, owner), jobs.c.id.in_(chunk))
             .order_by(jobs.c.id)
-            .with_for_update(of=jobs)
+            .with_for_update(of=jobs, key_share=True)
         )
         rows += [dict(row) for row in conn.execute(stmt).mappings()]
     return rows
@@ -279,7 +279,7 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
         .where(*conditions)
         .order_by(*order)
         .limit(want.max_num_jobs)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     return [dict(row) for row in conn.execute(stmt).mappings()]
 
@@ -300,7 +300,7 @@ def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]
         select(jobs.c.id, jobs.c.state)
         .where(*mine(jobs, owner), jobs.c.session_id == session_id)
         .order_by(jobs.c.id)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     return {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
 
@@ -323,7 +323,7 @@ def waiting_children(conn: Connection, owner: Owner, parents: Collection[int]) -
                 jobs.c.id.in_(select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(chunk))),
             )
             .order_by(jobs.c.id)
-            .with_for_update()
+            .with_for_update(key_share=True)
         )
         found |= set(conn.execute(stmt).scalars())
     return sorted(found)
@@ -350,11 +350,19 @@ def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[i
     return sorted(ready)
 
 
-def parent_states(conn: Connection, owner: Owner, parents: Collection[int]) -> dict[int, JobState]:
-    """The states of those that exist."""
+def parent_states(
+    conn: Connection, owner: Owner, parents: Collection[int], *, locked: bool = False
+) -> dict[int, JobState]:
+    """The states of those that exist.
+
+    `locked`: until the transaction ends none of them changes, or a parent could finish between this and the
+    insert of its child, which then waited for ever.
+    """
     found: dict[int, JobState] = {}
-    for chunk in _chunks(list(parents)):
+    for chunk in _chunks(sorted(parents)):
         stmt = select(jobs.c.id, jobs.c.state).where(*mine(jobs, owner.everywhere), jobs.c.id.in_(chunk))
+        if locked:
+            stmt = stmt.order_by(jobs.c.id).with_for_update(read=True)
         found |= {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
     return found
 

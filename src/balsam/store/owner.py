@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Table
-from sqlalchemy.sql.elements import UnaryExpression
-from sqlalchemy.sql.operators import custom_op
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.visitors import InternalTraversal
 
 T = TypeVar("T")
 
@@ -33,10 +33,30 @@ def mine(table: Table, owner: Owner, *, searched: bool = False) -> list[ColumnEl
     return [*conditions, checked(site) == owner.site_id]
 
 
+class _Checked(ColumnElement[T]):
+    inherit_cache = True
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]
+
+    def __init__(self, column: ColumnElement[T]) -> None:
+        self.column = column
+        self.type = column.type
+
+
+@compiles(_Checked)
+def _plain(element: _Checked[Any], compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.column, **options))
+
+
+@compiles(_Checked, "sqlite")
+def _unary_plus(element: _Checked[Any], compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.column, **options)}"
+
+
 def checked(column: ColumnElement[T]) -> ColumnElement[T]:
-    """The column as one that is compared but never searched by: SQL's unary plus, on both engines.
+    """The column as one that is compared but, on SQLite, never searched by: unary plus hides it from indexes.
 
     Every statement names the owner. Where ids, tags or a session already choose a few rows, a planner
-    without statistics may still go through the index of everything that the owner has.
+    without statistics may still go through the index of everything that the owner has. PostgreSQL keeps
+    statistics and gets the plain column.
     """
-    return UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+    return _Checked(column)

@@ -55,6 +55,17 @@ def end(conn: Connection, owner: Owner, session_id: int, ended: int) -> bool:
     return conn.execute(stmt).rowcount == 1
 
 
+def expire(conn: Connection, owner: Owner, session_id: int, heartbeat: int) -> bool:
+    """Ends a live session at its last heartbeat, unless it has had another one."""
+    stmt = update(sessions).where(
+        *mine(sessions, owner),
+        sessions.c.id == session_id,
+        sessions.c.ended.is_(None),
+        sessions.c.heartbeat == heartbeat,
+    )
+    return conn.execute(stmt.values(ended=heartbeat)).rowcount == 1
+
+
 def of_batch_jobs(conn: Connection, owner: Owner, batch_job_ids: Collection[int]) -> list[dict[str, Any]]:
     """The live sessions of these allocations."""
     stmt = select(sessions).where(

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    FetchedValue,
     Float,
     ForeignKey,
     Index,
@@ -300,13 +301,17 @@ events = Table(
     Column("from_state", Text, nullable=False),
     Column("to_state", Text, nullable=False),
     Column("data", Json, nullable=False),
-    Column("xid", BigInteger),  # PostgreSQL: the transaction, for a stream that skips no late commit
+    # PostgreSQL: the transaction, for a stream that skips no late commit.
+    Column("xid", BigInteger, FetchedValue()),
     Index("ix_events_owner_id_id", "owner_id", "id"),
     Index("ix_events_job_id", "job_id"),
     Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
     Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),
     Index("ix_events_owner_id_from_state", "owner_id", "from_state", "to_state", "timestamp"),
     Index("ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp"),
+    Index("ix_events_owner_id_xid", "owner_id", "xid", "id", postgresql_where=text("xid IS NOT NULL")).ddl_if(
+        dialect="postgresql"
+    ),
     sqlite_autoincrement=True,
 )
 

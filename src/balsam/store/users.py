@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from balsam.core.clock import now_us
@@ -67,6 +68,16 @@ def find_token(conn: Connection, token_hash: str) -> dict[str, Any] | None:
     """Without an owner: it tells who the owner is."""
     row = conn.execute(select(tokens).where(tokens.c.token_hash == token_hash)).mappings().first()
     return dict(row) if row else None
+
+
+def valid_digests(conn: Connection, digests: Collection[str], now: int) -> set[str]:
+    """Those of the digests whose tokens somebody may act with."""
+    stmt = select(tokens.c.token_hash).where(
+        tokens.c.token_hash.in_(list(digests)),
+        tokens.c.revoked.is_(None),
+        or_(tokens.c.expires.is_(None), tokens.c.expires >= now),
+    )
+    return set(conn.execute(stmt).scalars())
 
 
 def site_tokens(conn: Connection, owner: Owner) -> list[dict[str, Any]]:

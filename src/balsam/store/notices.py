@@ -1,0 +1,94 @@
+"""How server processes on one PostgreSQL hear of each other's commits: NOTIFY, sent inside the transaction.
+
+PostgreSQL delivers a notice when its transaction commits and drops it when it rolls back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import orjson
+import psycopg
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import Engine
+
+log = logging.getLogger(__name__)
+CHANNEL = "balsam"
+CHANGES_PER_NOTICE = 150  # a notice holds 8,000 bytes at most
+POLL_SEC = 1.0  # how soon a stop is noticed
+RETRY_SEC = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a committed transaction touched, for those who watch: `kind` is a table's name."""
+
+    user_id: int
+    kind: str
+    site_id: int
+
+
+def send(conn: Connection, changes: Collection[Change]) -> None:
+    """Tells every listening process, this one too, once the transaction is committed."""
+    rows = sorted(astuple(change) for change in changes)
+    for start in range(0, len(rows), CHANGES_PER_NOTICE):
+        payload = orjson.dumps(rows[start : start + CHANGES_PER_NOTICE]).decode()
+        conn.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
+
+
+class Listener:
+    """A thread with a connection of its own that hands on what `send` sent.
+
+    `on_gap` is called after each break of the connection: anything may have changed meanwhile.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        on_changes: Callable[[frozenset[Change]], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        self._engine = engine
+        self._on_changes = on_changes
+        self._on_gap = on_gap
+        self._stop = threading.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+
+    def start(self) -> None:
+        """Returns when it listens, or after 10 s of trying."""
+        self._thread.start()
+        self._ready.wait(10.0)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except psycopg.Error as exc:
+                log.warning("lost the connection for notices: %s", exc)
+                self._stop.wait(RETRY_SEC)
+
+    def _listen(self) -> None:
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        with psycopg.connect(
+            *arguments, **options, autocommit=True, application_name="balsam notices"
+        ) as conn:
+            conn.execute(f"LISTEN {CHANNEL}")
+            self._ready.set()
+            self._on_gap()
+            while not self._stop.is_set():
+                for notice in conn.notifies(timeout=POLL_SEC):
+                    self._on_changes(_changes(notice.payload))
+
+
+def _changes(payload: str) -> frozenset[Change]:
+    rows: list[list[Any]] = orjson.loads(payload)
+    return frozenset(Change(*row) for row in rows)
