@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ import yaml
 
 from balsam.client.transport import Client
 from balsam.server import daemon
+from tests.services import PostgresServer
 
 START_TIMEOUT_SEC = 60.0
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 ENGINES = (POSTGRESQL, SQLITE)
+# Beside PostgreSQL's defaults, those of durability included.
+POSTGRES_SETTINGS = {"shared_buffers": "1GB"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,37 @@ def connect(engine: str, database_url: str) -> Any:
     import psycopg
 
     return psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where servers with databases of their own are started; all are gone at the end.
+
+    `new_database`: the URL of an empty one. `serve`: a server on a new database.
+    """
+
+    name: str
+    new_database: Callable[[], str]
+    serve: Callable[[], AbstractContextManager[Serving]]
+
+
+@contextmanager
+def engine(name: str, folder: Path) -> Iterator[Engine]:
+    """PostgreSQL or SQLite below a folder of the benchmark."""
+    numbers = itertools.count(1)
+    if name == SQLITE:
+        yield Engine(
+            name,
+            lambda: f"sqlite:///{folder / f'alone-{next(numbers)}.db'}",
+            lambda: embedded(folder / f"server-{next(numbers)}"),
+        )
+        return
+    with PostgresServer(durable=True, settings=POSTGRES_SETTINGS) as postgres:
+        yield Engine(
+            name,
+            postgres.new_database,
+            lambda: facility(postgres.new_database(), folder / f"server-{next(numbers)}.log"),
+        )
 
 
 @contextmanager
