@@ -40,6 +40,8 @@ def create(balsam: Balsam, *words: object) -> int:
 
 
 def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
+    site.allowed_queues["local"].max_nodes = 2
+    site.save()
     parent = create(balsam)
     resources = ["-n", 2, "-rpn", 4, "-tpr", 2, "-tpc", 2, "-g", 0.5, "-npc", 1, "-t", 30]
     texts = ["-lp", "cpu=yes", "-tag", "k=v", "-tag", "l=w"]
@@ -62,6 +64,7 @@ def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
         (["-a", "Hello", "-p", "name=x", "-w", "/absolute"], "workdir"),
         (["-a", "Hello", "-p", "name=x", "-s", "slot=laptop:/x"], "slot"),
         (["-a", "Hello", "-p", "name=x", "-pid", "999999"], "999999"),
+        (["-a", "Hello", "-p", "name=x", "-n", "9"], "the queues of its site take at most 1 nodes"),
         (["-a", "Hello", "-p", "name=x", "--site", "frontera"], "frontera"),
     ],
 )

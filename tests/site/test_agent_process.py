@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from balsam.client.errors import ServerRefused
 from balsam.site.processes import agent_command, agent_status, start_agent, stop_agent
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
@@ -108,10 +110,11 @@ def test_start_shows_the_logs_end_when_the_agent_dies(bench: Bench) -> None:
 
 def test_a_token_that_was_revoked_ends_the_agent_with_a_sentence(bench: Bench) -> None:
     bench.start()
+    batch_job = bench.ask()
     for token in bench.client.get("/auth/site-tokens"):
         if token["site_id"] == bench.site.site_id:
             bench.client.delete(f"/auth/site-tokens/{token['id']}")
-    bench.ask()  # makes it talk to the server
+    bench.client.delete(f"/batch-jobs/{batch_job}")  # makes it talk to the server
     wait_until(lambda: not agent_status(bench.site).running, 20.0, bench.log)
     assert "the agent ends: the server no longer takes this site's token" in bench.log()
     assert "Traceback" not in bench.log()
@@ -149,6 +152,14 @@ def test_the_site_is_refreshed_on_the_server(bench: Bench) -> None:
     bench.start()
     wait_until(lambda: bench.client.get(f"/sites/{bench.site.site_id}")["allowed_projects"] == ["other"])
     assert bench.client.get(f"/sites/{bench.site.site_id}")["last_refresh"] > before["last_refresh"]
+
+
+def test_the_server_is_told_what_the_sites_nodes_hold(bench: Bench) -> None:
+    bench.start()
+    [node] = bench.client.get(f"/sites/{bench.site.site_id}")["nodes"]
+    assert node["cpus"] == len(os.sched_getaffinity(0)) and node["mem_mb"] > 0 and node["gpus"] == 0
+    with pytest.raises(ServerRefused, match="asks for 99 GPUs"):
+        bench.jobs(bench.app(), gpus_per_rank=99)
 
 
 def test_the_agents_log_is_private_to_the_site_folder(bench: Bench) -> None:

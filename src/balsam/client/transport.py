@@ -212,6 +212,8 @@ def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:
 
 def _headers(method: str, has_body: bool, key: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json"} if has_body else {}
+    if method == "POST":
+        headers["Prefer"] = "handling=strict"  # what can't work is to be refused, with the reason
     if key is not None or method in ("POST", "PATCH"):
         headers["Idempotency-Key"] = key or str(uuid4())
     return headers

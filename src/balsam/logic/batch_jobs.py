@@ -9,6 +9,7 @@ from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
 from balsam.core.states import ENDED_BATCH_JOB_STATES, BatchJobState
 from balsam.logic import sessions
+from balsam.logic.submission import allocation_doubt
 from balsam.schemas.batch_jobs import BatchJobBulkUpdate, BatchJobCreate, BatchJobUpdate
 from balsam.store import batch_jobs, sites
 from balsam.store.batch_jobs import BatchJobFilter
@@ -17,12 +18,14 @@ from balsam.store.owner import Owner
 from balsam.store.paging import Page
 
 
-def create(tx: Tx, owner: Owner, want: BatchJobCreate) -> dict[str, Any]:
-    if sites.get(tx.conn, owner, want.site_id) is None:
+def create(tx: Tx, owner: Owner, want: BatchJobCreate, *, strict: bool = False) -> dict[str, Any]:
+    """`strict`: refuses at once what the site's agent would refuse to submit."""
+    site = sites.get(tx.conn, owner, want.site_id)
+    if site is None:
         raise Invalid(f"No site with ID {want.site_id}")
-    if want.partitions and sum(part.num_nodes for part in want.partitions) != want.num_nodes:
-        total = sum(part.num_nodes for part in want.partitions)
-        raise Invalid(f"the partitions have {total} nodes together, and num_nodes is {want.num_nodes}")
+    sentence = allocation_doubt(want, site) if strict else None
+    if sentence:
+        raise Invalid(sentence)
     values = want.model_dump(mode="json")
     values |= {"state": BatchJobState.pending_submission, "status_info": {}, "created": now_us()}
     row = batch_jobs.create(tx.conn, owner, values)

@@ -10,6 +10,7 @@ from balsam.core.errors import Invalid, NotFound
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferDirection, TransferItemState
 from balsam.logic import advance
 from balsam.logic.moves import Situation, first_state, walk
+from balsam.logic.submission import Terms, doubt
 from balsam.schemas.jobs import JobCreate, JobUpdate
 from balsam.store import apps, events, ids, jobs, sites, tables, transfers
 from balsam.store.apps import AppFilter
@@ -22,20 +23,28 @@ from balsam.store.sites import SiteFilter
 J = JobState
 
 
-def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, Any]]:
-    """All of the jobs or none; returns their rows in the order of the request."""
+def create(
+    tx: Tx, owner: Owner, wanted: Sequence[JobCreate], *, strict: bool = False
+) -> list[dict[str, Any]]:
+    """All of the jobs or none; returns their rows in the order of the request.
+
+    `strict`: refuses jobs that can't do what they are for.
+    """
     if not wanted:
         return []
     app_of = _apps(tx, owner, wanted)
     parent_state = _parents(tx, owner, wanted)
-    locations = _locations(tx, owner, app_of)
+    terms = _terms(tx, owner, app_of)
     job_ids = ids.allocate(tx.conn, tables.jobs, len(wanted))
     now = now_us()
     rows, items, events_ = [], [], []
-    for job_id, want in zip(job_ids, wanted, strict=True):
+    for index, (job_id, want) in enumerate(zip(job_ids, wanted, strict=True)):
         app = app_of[want.app_id]
         parents_done = all(_is_done(parent_state[p], want.parents_must) for p in want.parent_ids)
-        job_items = _transfer_items(owner, job_id, want, app, locations[app["site_id"]], parents_done)
+        try:
+            job_items = _transfer_items(owner, job_id, want, app, terms[want.app_id], parents_done)
+        except Invalid as exc:
+            raise Invalid(_of_item(index, wanted, exc.sentence)) from None
         stages_in = any(item["direction"] == TransferDirection.stage_in for item in job_items)
         stages_out = any(item["direction"] == TransferDirection.stage_out for item in job_items)
         situation = Situation(app["hooks"], stages_in, stages_out, 0, want.max_restarts)
@@ -45,7 +54,11 @@ def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, 
             data = {} if state is J.created else step.data
             events_.append(_event(owner, app["site_id"], job_id, state, step.state, data, now))
             state = step.state
-        rows.append(_row(owner, job_id, want, app["site_id"], state, now))
+        row = _row(owner, job_id, want, app["site_id"], state, now)
+        sentence = doubt(terms[want.app_id], row, want.transfers) if strict else None
+        if sentence:
+            raise Invalid(_of_item(index, wanted, sentence))
+        rows.append(row)
         items += job_items
     jobs.insert_many(tx.conn, rows)
     transfers.insert_many(tx.conn, items)
@@ -57,14 +70,20 @@ def create(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> list[dict[str, 
     return rows
 
 
+def _of_item(index: int, wanted: Sequence[JobCreate], sentence: str) -> str:
+    """The sentence with which of the jobs is the reason that none is created."""
+    where = f"item {index} (workdir {wanted[index].workdir}): " if len(wanted) > 1 else ""
+    return where + sentence
+
+
 def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[str, Any]]:
     app_ids = {want.app_id for want in wanted}
     found = {row["id"]: row for row in apps.page(tx.conn, owner, AppFilter(id=app_ids), Page())}
     missing = sorted(app_ids - found.keys())
     if missing:
-        raise NotFound(
-            f"Could not find one or more Apps. Double check app_id fields. Unknown: {missing[:10]}"
-        )
+        first = next(i for i, want in enumerate(wanted) if want.app_id in missing)
+        sentence = f"Could not find one or more Apps. Double check app_id fields. Unknown: {missing[:10]}"
+        raise NotFound(_of_item(first, wanted, sentence))
     return found
 
 
@@ -73,17 +92,19 @@ def _parents(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, Job
     states = jobs.parent_states(tx.conn, owner.everywhere, parent_ids, locked=True)
     missing = sorted(parent_ids - states.keys())
     if missing:
-        raise NotFound(
+        first = next(i for i, want in enumerate(wanted) if not want.parent_ids.isdisjoint(missing))
+        sentence = (
             "Could not find one or more Jobs set as parents. Double check parent_ids fields. "
             f"Unknown: {missing[:10]}"
         )
+        raise NotFound(_of_item(first, wanted, sentence))
     return states
 
 
-def _locations(tx: Tx, owner: Owner, app_of: Mapping[int, dict[str, Any]]) -> dict[int, set[str]]:
+def _terms(tx: Tx, owner: Owner, app_of: Mapping[int, dict[str, Any]]) -> dict[int, Terms]:
     site_ids = {app["site_id"] for app in app_of.values()}
-    rows = sites.page(tx.conn, owner, SiteFilter(id=site_ids), Page())
-    return {row["id"]: set(row["transfer_locations"]) for row in rows}
+    site_of = {row["id"]: row for row in sites.page(tx.conn, owner, SiteFilter(id=site_ids), Page())}
+    return {app_id: Terms.of(app, site_of[app["site_id"]]) for app_id, app in app_of.items()}
 
 
 def _is_done(state: JobState, must: ParentsMust) -> bool:
@@ -91,14 +112,14 @@ def _is_done(state: JobState, must: ParentsMust) -> bool:
 
 
 def _transfer_items(
-    owner: Owner, job_id: int, want: JobCreate, app: dict[str, Any], locations: set[str], parents_done: bool
+    owner: Owner, job_id: int, want: JobCreate, app: dict[str, Any], terms: Terms, parents_done: bool
 ) -> list[dict[str, Any]]:
     rows = []
     for name, item in want.transfers.items():
         slot = app["transfers"].get(name)
         if slot is None:
             raise Invalid(f"App {app['name']} has no Transfer slot named {name}")
-        if item.location_alias not in locations:
+        if item.location_alias not in terms.locations:
             raise Invalid(f"Site has no Transfer URL named {item.location_alias}")
         stage_in = slot["direction"] == TransferDirection.stage_in
         waits = TransferItemState.awaiting_job

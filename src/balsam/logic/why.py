@@ -20,7 +20,8 @@ from balsam.core.states import (
     ParentsMust,
     TransferItemState,
 )
-from balsam.store import batch_jobs, events, jobs, sessions, transfers
+from balsam.logic import submission
+from balsam.store import apps, batch_jobs, events, jobs, sessions, sites, transfers
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
@@ -39,8 +40,12 @@ class Why:
 def why(conn: Connection, owner: Owner, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A code and a sentence for each of the jobs; what is known of a site is read once."""
     facts = _Facts(conn, owner)
-    found = [(row["id"], _explain(facts, row)) for row in rows]
-    return [{"job_id": job_id, "code": why.code, "sentence": why.sentence} for job_id, why in found]
+    return [_told(row["id"], _explain(facts, row), _doubt(facts, row)) for row in rows]
+
+
+def _told(job_id: int, why: Why, doubt: str | None) -> dict[str, Any]:
+    sentence = f"{why.sentence} But: {doubt}." if doubt else why.sentence
+    return {"job_id": job_id, "code": why.code, "sentence": sentence, "doubt": doubt}
 
 
 class _Facts:
@@ -51,6 +56,12 @@ class _Facts:
         self.owner = owner
         self.agent = cache(lambda site_id: sessions.agent_seen(conn, owner, site_id))
         self.allocations = cache(self._allocations)
+        self.terms = cache(self._terms)
+
+    def _terms(self, app_id: int) -> submission.Terms | None:
+        app = apps.get(self.conn, self.owner, app_id)
+        site = sites.get(self.conn, self.owner, app["site_id"]) if app else None
+        return submission.Terms.of(app, site) if app and site else None
 
     def _allocations(self, site_id: int) -> list[dict[str, Any]]:
         f = BatchJobFilter(site_id=[site_id], state=list(ACTIVE_BATCH_JOB_STATES))
@@ -78,6 +89,17 @@ def _explain(facts: _Facts, job: dict[str, Any]) -> Why:
     if state in RUNNABLE_STATES:
         return _allocation(facts, job)
     return _transfer(facts, job)
+
+
+def _doubt(facts: _Facts, job: dict[str, Any]) -> str | None:
+    """What would have been refused of a client that asks for strict handling."""
+    terms = facts.terms(job["app_id"])
+    if terms is None or job["state"] == J.job_finished:
+        return None
+    items: list[dict[str, Any]] = []
+    if terms.needed_slots:
+        items = transfers.page(facts.conn, facts.owner, TransferFilter(job_id=[job["id"]]), Page())
+    return submission.doubt(terms, job, submission.slots_of(terms, items))
 
 
 def _transfer(facts: _Facts, job: dict[str, Any]) -> Why:

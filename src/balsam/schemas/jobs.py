@@ -132,8 +132,12 @@ class PaginatedJobsOut(Wire):
 
 
 class WhyOut(Wire):
-    """Why a job does not progress: a code for programs, a sentence for people."""
+    """Why a job does not progress: a code for programs, a sentence for people.
+
+    `doubt`: what strict handling would have refused it for; it is also the end of the sentence.
+    """
 
     job_id: int
     code: str
     sentence: str
+    doubt: str | None = None

@@ -1,9 +1,11 @@
 """Sites: folders where jobs run."""
 
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
+from balsam.core.limits import MAX_ID
 from balsam.core.states import BatchJobState
 from balsam.schemas.types import AbsolutePath, Id, Int64, Name, Stringy, Text, UtcTime, Wire
 
@@ -39,6 +41,17 @@ class AllowedQueue(Wire):
     max_queued_jobs: Int64
 
 
+class NodeType(Wire):
+    """What a node of the site holds."""
+
+    cpus: int = Field(ge=0, le=MAX_ID)
+    gpus: int = Field(ge=0, le=MAX_ID)
+    mem_mb: int = Field(ge=0, le=MAX_ID)
+
+
+NodeTypes = Annotated[list[NodeType], Field(max_length=1_000)]
+
+
 class SiteUpdate(Wire):
     name: Name | None = None
     path: AbsolutePath | None = None
@@ -49,6 +62,7 @@ class SiteUpdate(Wire):
     allowed_projects: list[Text] | None = None
     allowed_queues: dict[Text, AllowedQueue] | None = None
     transfer_locations: dict[Text, Text] | None = None
+    nodes: NodeTypes | None = None
 
 
 class SiteCreate(Wire):
@@ -61,6 +75,7 @@ class SiteCreate(Wire):
     allowed_projects: list[Text] = Field(default_factory=list)
     allowed_queues: dict[Text, AllowedQueue] = Field(default_factory=dict)
     transfer_locations: dict[Text, Text] = Field(default_factory=dict)
+    nodes: NodeTypes | None = None  # None: its agent has not told
 
 
 class SiteOut(SiteCreate):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, TypedDict, Unpack
 
+from balsam.core import allocations
 from balsam.core.clock import UtcDatetime
 from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
@@ -120,12 +121,11 @@ class BatchJob(Model):
         optional_batch_job_params: Mapping[str, str],
     ) -> None:
         """Raises ValueError, with what is allowed, for a request that the site's queues would not take."""
-        _check_member("queue", self.queue, allowed_queues)
-        _check_member("project", self.project, list(allowed_projects))
-        for name in self.optional_params:
-            _check_member("optional parameter", name, optional_batch_job_params)
-        _check_size(self, allowed_queues[self.queue])
-        _check_partitions(self)
+        sentence = allocations.refusal(
+            self, allowed_queues, list(allowed_projects), optional_batch_job_params
+        )
+        if sentence:
+            raise ValueError(sentence)
 
     def partitions_to_cli_args(self) -> str:
         """The partitions as options of the launcher: `--part mode:nodes[:key=value...]` for each."""
@@ -186,33 +186,6 @@ class BatchJobManager(Manager[BatchJob, BatchJobQuery]):
 
 
 BatchJob.objects = BatchJobManager(BatchJob, BatchJobQuery)
-
-
-def _check_member(what: str, name: str, allowed: Iterable[str]) -> None:
-    names = sorted(allowed)
-    if name not in names:
-        raise ValueError(f"the site has no {what} {name!r}; it has: {', '.join(names) or 'none'}")
-
-
-def _check_size(batch_job: BatchJob, queue: AllowedQueue) -> None:
-    if batch_job.num_nodes > queue.max_nodes:
-        raise ValueError(
-            f"{batch_job.num_nodes} nodes are more than queue {batch_job.queue!r} takes ({queue.max_nodes})"
-        )
-    if batch_job.wall_time_min > queue.max_walltime:
-        raise ValueError(
-            f"{batch_job.wall_time_min} minutes are more than queue {batch_job.queue!r} takes "
-            f"({queue.max_walltime})"
-        )
-
-
-def _check_partitions(batch_job: BatchJob) -> None:
-    parts = batch_job.partitions
-    if parts and sum(part.num_nodes for part in parts) != batch_job.num_nodes:
-        raise ValueError(
-            f"the partitions have {sum(part.num_nodes for part in parts)} nodes together, "
-            f"and the allocation has {batch_job.num_nodes}"
-        )
 
 
 def _part_text(part: BatchJobPartition) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from balsam.core.clock import UtcDatetime
 from balsam.schemas import AllowedQueue, SchedulerBackfillWindow, SchedulerJobStatus
+from balsam.schemas.sites import NodeType
 from balsam.sdk.fields import FULL, PATH, PLAIN, READ, TAGS, TIME, TREE, UUIDS, Field, schema
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
@@ -23,6 +24,7 @@ class SiteOptions(TypedDict, total=False):
     allowed_projects: list[str] | None
     allowed_queues: dict[str, AllowedQueue] | None
     transfer_locations: dict[str, str] | None
+    nodes: list[NodeType] | None
 
 
 class SiteUpdates(SiteOptions, total=False):
@@ -56,6 +58,7 @@ class Site(Model):
         "allowed_projects": Field(FULL, TREE, []),
         "allowed_queues": Field(FULL, schema(dict[str, AllowedQueue]), {}),
         "transfer_locations": Field(FULL, TAGS, {}),
+        "nodes": Field(FULL, schema(list[NodeType])),
         "last_refresh": Field(READ, TIME),
         "creation_date": Field(READ, TIME),
     }
@@ -70,6 +73,7 @@ class Site(Model):
     allowed_projects: list[str]
     allowed_queues: dict[str, AllowedQueue]
     transfer_locations: dict[str, str]
+    nodes: list[NodeType] | None
     last_refresh: UtcDatetime
     creation_date: UtcDatetime
 

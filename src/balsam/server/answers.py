@@ -38,6 +38,7 @@ _SITE = (
     "allowed_projects",
     "allowed_queues",
     "transfer_locations",
+    "nodes",
 )
 _APP = (
     "id",

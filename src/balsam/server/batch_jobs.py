@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
 
@@ -18,7 +18,7 @@ from balsam.schemas.batch_jobs import (
     PaginatedBatchJobOut,
 )
 from balsam.server import answers
-from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.context import Caller, OnceKey, Srv, Strict
 from balsam.server.queries import BatchJobs
 from balsam.store import batch_jobs as store
 from balsam.store.paging import next_cursor
@@ -38,9 +38,16 @@ def list_batch_jobs(server: Srv, caller: Caller, query: BatchJobs) -> Response:
 
 
 @router.post("/", status_code=201, responses={201: {"model": BatchJobOut}})
-def create_batch_job(server: Srv, caller: Caller, key: OnceKey, body: BatchJobCreate) -> Response:
+def create_batch_job(
+    server: Srv, caller: Caller, key: OnceKey, strict: Strict, body: BatchJobCreate
+) -> Response:
+    """With `Prefer: handling=strict` what the site's queues do not take is refused; else its agent does."""
+
+    def create() -> dict[str, Any]:
+        return answers.batch_job(batch_jobs.create(tx, caller, body, strict=strict))
+
     with server.db.write() as tx:
-        answer, _ = once(tx, caller, key, lambda: answers.batch_job(batch_jobs.create(tx, caller, body)))
+        answer, _ = once(tx, caller, key, create)
     return answers.json_answer(answer, 201)
 
 

@@ -71,3 +71,12 @@ async def _key(request: Request) -> Key | None:
 
 
 OnceKey = Annotated[Key | None, Depends(_key)]
+
+
+def _strict(request: Request) -> bool:
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(text.partition(";")[0].strip().lower() == "handling=strict" for text in preferences)
+
+
+# Whether the client wants what is doubtful refused (RFC 7240), as ours does; else it is accepted.
+Strict = Annotated[bool, Depends(_strict)]

@@ -16,7 +16,7 @@ from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.schemas.jobs import JobBulkUpdate, JobCreate, JobOut, JobUpdate, PaginatedJobsOut, WhyOut
 from balsam.server import answers
-from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.context import Caller, OnceKey, Srv, Strict
 from balsam.server.queries import JobChoice, Jobs
 from balsam.store import jobs as job_store
 from balsam.store.database import Tx
@@ -41,13 +41,16 @@ def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
 
 
 @router.post("/", status_code=201, responses={201: {"model": list[JobOut]}})
-def create_jobs(server: Srv, caller: Caller, key: OnceKey, body: list[JobCreate]) -> Response:
-    """Creates all of the jobs or none; answers them in the order of the request."""
+def create_jobs(server: Srv, caller: Caller, key: OnceKey, strict: Strict, body: list[JobCreate]) -> Response:
+    """Creates all of the jobs or none; answers them in the order of the request.
+
+    With `Prefer: handling=strict` jobs that can't do what they are for are refused; else `why` tells.
+    """
     _check_size(body, "create")
     made: list[dict[str, Any]] = []
 
     def create() -> list[int]:
-        made.extend(jobs.create(tx, caller, body))
+        made.extend(jobs.create(tx, caller, body, strict=strict))
         return [row["id"] for row in made]
 
     with server.db.write() as tx:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
+from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
@@ -117,7 +118,7 @@ class Agent:
         for name in idle_sections(settings):
             log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
-        presence = PresenceService(site, client)
+        presence = PresenceService(site, client, known_nodes(settings))
         services: list[Service] = [presence]
         on_message: dict[str, Callable[[], None]] = {}
         desk = None
@@ -151,6 +152,13 @@ def idle_sections(settings: Settings) -> list[str]:
         name for name in ("file_cleaner", "queue_maintainer", "elastic_queue") if getattr(settings, name)
     ]
     return names + ["transfers"] * bool(settings.transfers and settings.transfers.transfer_locations)
+
+
+def known_nodes(settings: Settings) -> list[Node] | None:
+    """One node of each kind that this site's launchers run on; None where only they will see it."""
+    if settings.scheduler is None or settings.scheduler.name != "local":
+        return None
+    return detect_local(os.environ)
 
 
 def build_scheduler(

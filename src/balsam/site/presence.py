@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 from balsam.client.transport import Client
+from balsam.platform.nodes import Node
 from balsam.runtime.site_folder import SiteFolder, site_facts
 from balsam.site import pid_file
 from balsam.site.services import OUTAGES, Outage, Stop
@@ -16,13 +18,17 @@ REFRESH_SEC = 60.0
 
 
 class PresenceService:
-    """Sends the site's facts at once and every minute. `tried` is set after the first attempt."""
+    """Sends the site's facts at once and every minute. `tried` is set after the first attempt.
+
+    `nodes`: one of each kind that its allocations consist of; None where that is not known.
+    """
 
     name = "presence"
 
-    def __init__(self, site: SiteFolder, client: Client) -> None:
+    def __init__(self, site: SiteFolder, client: Client, nodes: list[Node] | None) -> None:
         self._site = site
         self._client = client
+        self._nodes = None if nodes is None else [_node_type(node) for node in nodes]
         self._outage = Outage()
         self.tried = threading.Event()
         self.reached = False
@@ -31,7 +37,8 @@ class PresenceService:
         while not stop.is_set():
             pid_file.renew(self._site)
             try:
-                self._client.put(f"/sites/{self._site.site_id}", site_facts(self._site.settings))
+                facts = {**site_facts(self._site.settings), "nodes": self._nodes}
+                self._client.put(f"/sites/{self._site.site_id}", facts)
                 self._outage.answered()
                 self.reached = True
                 pause = REFRESH_SEC
@@ -40,3 +47,7 @@ class PresenceService:
             finally:
                 self.tried.set()
             stop.event.wait(pause)
+
+
+def _node_type(node: Node) -> dict[str, Any]:
+    return {"cpus": len(node.cpus), "gpus": len(node.gpus), "mem_mb": node.mem_mb}

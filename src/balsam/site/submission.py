@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from balsam.core import allocations
 from balsam.platform.schedulers.allocation import Submission
 from balsam.platform.template import Partition, ScriptFacts, render
 from balsam.runtime.settings import SchedulerSettings
@@ -27,39 +27,9 @@ def batch_job_id_of(label: str) -> int | None:
 
 def refusal(batch_job: BatchJobOut, limits: SchedulerSettings) -> str | None:
     """Why this site can't submit the BatchJob, as a sentence; None if it can."""
-    queue = limits.allowed_queues.get(batch_job.queue)
-    if queue is None:
-        return f"this site has no queue {batch_job.queue!r}; it has {_names(limits.allowed_queues)}"
-    if batch_job.project not in limits.allowed_projects:
-        known = _names(dict.fromkeys(limits.allowed_projects))
-        return f"this site has no project {batch_job.project!r}; it has {known}"
-    if batch_job.num_nodes > queue.max_nodes:
-        return f"{batch_job.num_nodes} nodes are more than queue {batch_job.queue} takes: {queue.max_nodes}"
-    if batch_job.wall_time_min > queue.max_walltime:
-        return (
-            f"{batch_job.wall_time_min} minutes are more than queue {batch_job.queue} takes: "
-            f"{queue.max_walltime}"
-        )
-    return _wrong_partitions(batch_job) or _wrong_params(batch_job, limits)
-
-
-def _wrong_partitions(batch_job: BatchJobOut) -> str | None:
-    total = sum(part.num_nodes for part in batch_job.partitions or [])
-    if batch_job.partitions and total != batch_job.num_nodes:
-        return f"the partitions have {total} nodes together, and num_nodes is {batch_job.num_nodes}"
-    return None
-
-
-def _wrong_params(batch_job: BatchJobOut, limits: SchedulerSettings) -> str | None:
-    unknown = sorted(set(batch_job.optional_params) - set(limits.optional_batch_job_params))
-    if unknown:
-        known = _names(limits.optional_batch_job_params)
-        return f"this site has no optional parameter {', '.join(unknown)}; it has {known}"
-    return None
-
-
-def _names(known: Mapping[str, object]) -> str:
-    return ", ".join(known) or "none"
+    return allocations.refusal(
+        batch_job, limits.allowed_queues, limits.allowed_projects, limits.optional_batch_job_params
+    )
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ sites = Table(
     Column("allowed_projects", Json, nullable=False),
     Column("allowed_queues", Json, nullable=False),
     Column("transfer_locations", Json, nullable=False),
+    Column("nodes", Json),  # kinds of nodes, as the agent tells them
     Column("last_refresh", BigInteger, nullable=False),
     Column("creation_date", BigInteger, nullable=False),
     UniqueConstraint("owner_id", "name", name="uq_sites_owner_id_name"),
