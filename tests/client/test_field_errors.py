@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from balsam.client.errors import ServerRefused
-from balsam.client.field_errors import sentence, sentences
+from balsam.client.field_errors import sentences
 from balsam.client.transport import Client
+from balsam.schemas.field_errors import sentence
 
 RELATIVE = "Value error, must be relative to the site's data folder, and is absolute"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from balsam.client import field_errors
 from balsam.client.errors import ClientError
 from balsam.core.errors import BalsamError
 from balsam.platform.machine import UnknownMachine
 from balsam.runtime.settings import InvalidSettings
 from balsam.runtime.site_folder import SiteFolderError
+from balsam.schemas.field_errors import sentence
 from balsam.sdk.application import ModuleLoadError
 from balsam.sdk.model import DoesNotExist, MultipleObjectsReturned
 
@@ -22,7 +22,7 @@ KNOWN = (
 def sentence_of(exc: Exception) -> str:
     """One sentence for a person; for what nobody foresaw, also how to see where it comes from."""
     if isinstance(exc, ValidationError):
-        return "; ".join(field_errors.sentence(error["loc"], error["msg"]) for error in exc.errors())
+        return "; ".join(sentence(error["loc"], error["msg"]) for error in exc.errors())
     if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
         return f"{exc.filename}: {exc.strerror}"
     if isinstance(exc, KNOWN):

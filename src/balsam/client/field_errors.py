@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-OPENINGS = {  # pydantic's first words, and what stands after the field's name in their place
-    "Value error, ": " ",
-    "Input should ": " should ",
-    "String should ": " should ",
-    "Field required": " is required",
-    "Extra inputs are not permitted": " is no field",
-}
+from balsam.schemas.field_errors import sentence
+
 PLACES = ("body", "query", "path", "header")
 
 
 def sentences(detail: Iterable[Any], num_items: int = 1) -> str:
     """The server's list of `{loc, msg}` as one text; `num_items`: how many objects the request held."""
     return "; ".join(_of_item(item, num_items) for item in detail)
-
-
-def sentence(location: Sequence[int | str], message: str) -> str:
-    """`workdir must be relative` from `("workdir",)` and `Value error, must be relative`."""
-    place = ".".join(map(str, location))
-    for opening, instead in OPENINGS.items():
-        if place and message.startswith(opening):
-            return f"{place}{instead}{message.removeprefix(opening)}"
-    message = message.removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
 
 
 def _of_item(item: Any, num_items: int) -> str:

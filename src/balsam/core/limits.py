@@ -9,6 +9,7 @@ MAX_CLASS_CHARS = 262_144
 MAX_SOURCE_CHARS = 2_000_000
 MAX_NAME_CHARS = 100
 MAX_PATH_CHARS = 1_024
+MAX_REPORT_CHARS = 4_096  # of what an agent tells of an allocation; the end of it is kept
 MAX_ID = 2**63 - 1
 MAX_BODY_BYTES = 64 * 2**20
 

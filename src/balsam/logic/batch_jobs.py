@@ -40,17 +40,20 @@ def change(tx: Tx, owner: Owner, batch_job_id: int, update: BatchJobUpdate) -> d
     return _change(tx, owner, row, update)
 
 
-def change_many(tx: Tx, owner: Owner, updates: Sequence[BatchJobBulkUpdate]) -> list[dict[str, Any]]:
+def change_many(
+    tx: Tx, owner: Owner, updates: Sequence[BatchJobBulkUpdate]
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+    """The rows of those that were changed, and (id, reason) of the others."""
     wanted = {update.id for update in updates}
     rows = {row["id"]: row for row in batch_jobs.page(tx.conn, owner, BatchJobFilter(id=wanted), Page())}
-    if wanted - rows.keys():
-        raise Invalid("Could not find some Batch Job IDs")
-    for update in updates:
+    refused = [(i, f"there is no BatchJob {i}") for i in sorted(wanted - rows.keys())]
+    known = [update for update in updates if update.id in rows]
+    for update in known:
         if rows[update.id]["state"] in ENDED_BATCH_JOB_STATES:
             # A late report of the agent; the other items must not suffer for it.
             update = update.model_copy(update={"state": None})
         rows[update.id] = _change(tx, owner, rows[update.id], update)
-    return [rows[update.id] for update in updates]
+    return [rows[update.id] for update in known], refused
 
 
 def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas.jobs import INT32
-from balsam.schemas.types import Id, Name, Stringy, Tags, Text, UtcTime, Wire
+from balsam.schemas.types import Id, Name, Report, Stringy, Tags, Text, UtcTime, Wire
 
 
 class BatchJobOrdering(StrEnum):
@@ -37,7 +37,7 @@ class BatchJobCreate(Wire):
 class BatchJobUpdate(Wire):
     scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
     state: BatchJobState | None = None
-    status_info: dict[Text, Stringy] | None = None
+    status_info: dict[Text, Report] | None = None
     start_time: UtcTime | None = None
     end_time: UtcTime | None = None
     cause: Text | None = None

@@ -8,7 +8,7 @@ from pydantic import Field
 from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_PATH_CHARS, MAX_PAYLOAD_CHARS
 from balsam.core.states import JobState, ParentsMust
 from balsam.schemas.apps import SerializerInfo
-from balsam.schemas.types import Id, JsonDict, Tags, Text, UtcTime, Wire, Workdir
+from balsam.schemas.types import Id, JsonDict, ReportDict, Tags, Text, UtcTime, Wire, Workdir
 
 INT32 = 2**31 - 1
 
@@ -77,7 +77,7 @@ class JobUpdate(Wire):
     batch_job_id: Id | None = None
     state: JobState | None = None
     state_timestamp: UtcTime | None = None
-    state_data: JsonDict | None = None
+    state_data: ReportDict | None = None
     pending_file_cleanup: bool | None = None
     serialized_return_value: Text | None = Field(default=None, max_length=MAX_PAYLOAD_CHARS)
     serialized_exception: Text | None = Field(default=None, max_length=MAX_PAYLOAD_CHARS)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from balsam.core.limits import MAX_ID, MAX_NAME_CHARS, MAX_PATH_CHARS
+from balsam.core.limits import MAX_ID, MAX_NAME_CHARS, MAX_PATH_CHARS, MAX_REPORT_CHARS
 
 
 class Wire(BaseModel):
@@ -38,6 +38,30 @@ def _storable_tree(value: Any, depth: int = 0) -> Any:
         for inner in value:
             _storable_tree(inner, depth + 1)
     return value
+
+
+def storable(text: str) -> str:
+    """The text with what no database holds replaced."""
+    if "\x00" in text or not text.isascii():
+        return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+    return text
+
+
+def _mended_tree(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if depth > 50:
+        return value  # which is refused next
+    if isinstance(value, dict):
+        return {storable(str(key)): _mended_tree(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mended_tree(inner, depth + 1) for inner in value]
+    return value
+
+
+def _end_of_text(value: Any) -> Any:
+    value = _number_to_text(value)
+    return storable(value)[-MAX_REPORT_CHARS:] if isinstance(value, str) else value
 
 
 def _as_utc(moment: datetime) -> datetime:
@@ -73,6 +97,9 @@ Int64 = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValidator(_storable)]
 Stringy = Annotated[str, BeforeValidator(_number_to_text), Field(max_length=4096), AfterValidator(_storable)]
+# What programs printed: cut and mended rather than refused, or a report would never be taken.
+Report = Annotated[str, BeforeValidator(_end_of_text)]
+ReportDict = Annotated[dict[str, Any], BeforeValidator(_mended_tree), AfterValidator(_storable_tree)]
 Tags = dict[Annotated[Stringy, Field(max_length=256)], Stringy]
 JsonDict = Annotated[dict[str, Any], AfterValidator(_storable_tree)]
 Workdir = Annotated[

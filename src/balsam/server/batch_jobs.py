@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
+from pydantic import WrapValidator
 
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
@@ -17,14 +18,16 @@ from balsam.schemas.batch_jobs import (
     BatchJobUpdate,
     PaginatedBatchJobOut,
 )
-from balsam.server import answers
+from balsam.server import answers, items
 from balsam.server.context import Caller, OnceKey, Srv, Strict
 from balsam.server.queries import BatchJobs
 from balsam.store import batch_jobs as store
 from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/batch-jobs", tags=["batch-jobs"])
-BulkUpdates = Annotated[list[BatchJobBulkUpdate], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
+# May be a Rejected, which `items.split` tells apart.
+Item = Annotated[BatchJobBulkUpdate, WrapValidator(items.or_rejected)]
+BulkUpdates = Annotated[list[Item], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
@@ -53,15 +56,19 @@ def create_batch_job(
 
 @router.patch("/", responses={200: {"model": list[BatchJobOut]}})
 def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdates) -> Response:
-    """All or nothing, but that a state reported of one that has ended is passed over."""
+    """Changes item by item; a state reported of one that has ended is passed over.
+
+    Answers the changed ones; the header `Balsam-Refused` names the others: a JSON list of [id, reason].
+    """
+    valid, rejected = items.split(body)
+
+    def change() -> dict[str, Any]:
+        rows, refused = batch_jobs.change_many(tx, caller, valid)
+        return {"rows": [answers.batch_job(r) for r in rows], "refused": items.named([*rejected, *refused])}
+
     with server.db.write() as tx:
-        answer, _ = once(
-            tx,
-            caller,
-            key,
-            lambda: [answers.batch_job(row) for row in batch_jobs.change_many(tx, caller, body)],
-        )
-    return answers.json_answer(answer)
+        answer, _ = once(tx, caller, key, change)
+    return answers.json_answer(answer["rows"], headers=items.header(answer["refused"]))
 
 
 @router.get("/{batch_job_id}", responses={200: {"model": BatchJobOut}})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import WrapValidator
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
@@ -15,20 +15,19 @@ from balsam.logic import advance, jobs
 from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.schemas.jobs import JobBulkUpdate, JobCreate, JobOut, JobUpdate, PaginatedJobsOut, WhyOut
-from balsam.server import answers
+from balsam.server import answers, items
 from balsam.server.context import Caller, OnceKey, Srv, Strict
 from balsam.server.queries import JobChoice, Jobs
 from balsam.store import jobs as job_store
-from balsam.store.database import Tx
 from balsam.store.jobs import JobFilter
-from balsam.store.owner import Owner
 from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MAX_EXPLAINED = 1_000
-MAX_REFUSED_NAMED = 50  # headers are bounded; the number of refused ones follows from the count
+# May be a Rejected, which `items.split` tells apart.
+JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 
 
 @router.get("/", responses={200: {"model": PaginatedJobsOut}})
@@ -61,34 +60,30 @@ def create_jobs(server: Srv, caller: Caller, key: OnceKey, strict: Strict, body:
 
 @router.patch("/", response_model=int)
 def change_jobs(
-    server: Srv, caller: Caller, key: OnceKey, body: list[JobBulkUpdate], session_id: SessionId = None
+    server: Srv, caller: Caller, key: OnceKey, body: list[JobItem], session_id: SessionId = None
 ) -> Response:
     """Changes item by item; answers how many were applied.
 
     The header `Balsam-Refused` names the others: a JSON list of [job id, reason].
     """
     _check_size(body, "update")
-    updates = {item.id: item for item in body}
-    if len(updates) < len(body):
+    if len({item.id for item in body}) < len(body):
         raise Invalid("Duplicate Job ID keys provided")
+    valid, rejected = items.split(body)
+    updates = {item.id: item for item in valid}
     with server.db.write() as tx:
-        answer, _ = once(tx, caller, key, lambda: _apply(tx, caller, updates, session_id))
+        answer, _ = once(
+            tx, caller, key, lambda: _named(advance.apply(tx, caller, updates, session_id), rejected)
+        )
     return _applied(answer)
 
 
-def _apply(
-    tx: Tx, caller: Owner, updates: dict[int, JobBulkUpdate], session_id: int | None
-) -> dict[str, Any]:
-    return _named(advance.apply(tx, caller, updates, session_id))
-
-
-def _named(applied: advance.Applied) -> dict[str, Any]:
-    return {"count": applied.count, "refused": applied.refused[:MAX_REFUSED_NAMED]}
+def _named(applied: advance.Applied, rejected: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
+    return {"count": applied.count, "refused": items.named([*rejected, *applied.refused])}
 
 
 def _applied(answer: dict[str, Any]) -> Response:
-    headers = {"balsam-refused": json.dumps(answer["refused"])} if answer["refused"] else None
-    return answers.json_answer(answer["count"], headers=headers)
+    return answers.json_answer(answer["count"], headers=items.header(answer["refused"]))
 
 
 @router.put("/", response_model=int)
@@ -173,6 +168,6 @@ def delete_job(server: Srv, caller: Caller, job_id: JobId) -> Response:
     return answers.no_content()
 
 
-def _check_size(items: Sequence[Any], verb: str) -> None:
-    if len(items) > MAX_BULK_ITEMS_ACCEPTED:
+def _check_size(sent: Sequence[Any], verb: str) -> None:
+    if len(sent) > MAX_BULK_ITEMS_ACCEPTED:
         raise TooLarge(f"Cannot bulk-{verb} more than {MAX_BULK_ITEMS_ACCEPTED} in a single API call.")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.client.errors import AuthError, ServerRefused
+from balsam.client.jobs import refusals
 from balsam.client.transport import Client
 from balsam.core.clock import UtcDatetime, from_us, naive_text, now_us
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
@@ -313,41 +314,18 @@ class SchedulerService:
         if not reports:
             return
         try:
-            records = self._client.patch("/batch-jobs/", [_item(report) for report in reports])
+            answer = self._client.request("PATCH", "/batch-jobs/", body=[_item(report) for report in reports])
+            records, refused = answer.body, refusals(answer.headers.get("Balsam-Refused"))
         except AuthError:
             raise
-        except ServerRefused:
-            records = self._send_singly(reports)
+        except ServerRefused as exc:
+            records, refused = [], [(report.batch_job_id, exc.sentence) for report in reports]
+        for batch_job_id, reason in refused:
+            log.warning("the server refused the report of BatchJob %d: %s", batch_job_id, reason)
+            self._memory.refused[batch_job_id] = time.monotonic()
+            self._next_look = 0.0
         for record in records:
             self._take_in(BatchJobOut.model_validate(record))
-
-    def _send_singly(self, reports: list[Report]) -> list[dict[str, Any]]:
-        """One refused report must not hold up the others; what the server has is read again."""
-        records: list[dict[str, Any]] = []
-        for report in reports:
-            try:
-                records += self._client.patch("/batch-jobs/", [_item(report)])
-            except AuthError:
-                raise
-            except ServerRefused as exc:
-                log.warning("the server refused the report of BatchJob %d: %s", report.batch_job_id, exc)
-                records += self._send_bare(report)
-        return records
-
-    def _send_bare(self, report: Report) -> list[dict[str, Any]]:
-        """The report without texts: that an allocation has ended must not fail for what it printed."""
-        bare = {key: value for key, value in report.changes.items() if key != "status_info"}
-        try:
-            records: list[dict[str, Any]] = self._client.patch(
-                "/batch-jobs/", [{"id": report.batch_job_id, **bare}]
-            )
-            return records
-        except AuthError:
-            raise
-        except ServerRefused:
-            self._memory.refused[report.batch_job_id] = time.monotonic()
-            self._next_look = 0.0
-            return []
 
     def _take_in(self, batch_job: BatchJobOut) -> None:
         if batch_job.state in ACTIVE_BATCH_JOB_STATES:
