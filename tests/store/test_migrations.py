@@ -1,11 +1,13 @@
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
+from balsam.core.errors import WrongSchema
 from balsam.store import migrate, users
 from balsam.store.database import Database
 from balsam.store.tables import metadata
@@ -47,4 +49,26 @@ def test_upgrading_again_changes_nothing_and_keeps_the_epoch(db: Database) -> No
     migrate.upgrade(db)
     with db.read() as conn:
         assert users.epoch(conn) == first
-    assert migrate.is_current(db)
+    assert migrate.schema(db).is_current
+
+
+def test_two_upgrades_at_once_are_safe(new_database: Callable[[], str]) -> None:
+    url = new_database()
+    databases = [Database(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(migrate.upgrade, databases))
+    assert [schema.found for schema in found].count(None) == 1
+    assert all(migrate.schema(db).is_current for db in databases)
+    for db in databases:
+        db.close()
+
+
+def test_an_old_and_a_newer_database_are_refused_with_the_remedy(db: Database) -> None:
+    with pytest.raises(WrongSchema, match="balsam server migrate"):
+        migrate.schema(db).require_current()
+    migrate.upgrade(db)
+    with db.write() as tx:
+        tx.conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refuse in (lambda: migrate.upgrade(db), lambda: migrate.schema(db).require_current()):
+        with pytest.raises(WrongSchema, match="newer Balsam"):
+            refuse()

@@ -74,9 +74,11 @@ class SomeRefused(ServerRefused):
 class ServerFault(ClientError):
     """The server failed (5xx) and kept failing."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(f"the server failed with {status}: {sentence}; see the server's log")
+    def __init__(self, status: int, sentence: str, request_id: str | None = None) -> None:
+        mark = f" (request {request_id})" if request_id else ""
+        super().__init__(f"the server failed with {status}: {sentence}; see the server's log{mark}")
         self.status = status
+        self.request_id = request_id
 
 
 class NotLoggedIn(ClientError):

@@ -158,7 +158,7 @@ class Client:
             return
         sentence = _sentence(response)
         if status == 429 or status >= 500:
-            raise ServerFault(status, sentence)
+            raise ServerFault(status, sentence, response.headers.get("x-request-id"))
         if status == 401:
             raise AuthError(self.api_root, sentence)
         if status == 404:

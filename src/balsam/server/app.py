@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
-from typing import Any
+from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from balsam.core.clock import now_us
@@ -18,6 +17,7 @@ from balsam.server import (
     errors,
     events,
     jobs,
+    operations,
     sessions,
     sites,
     stream,
@@ -25,26 +25,35 @@ from balsam.server import (
     users,
 )
 from balsam.server.answers import json_answer
-from balsam.server.context import Server, Srv
+from balsam.server.context import Server
+from balsam.server.exchange import Exchanges
+from balsam.server.metrics import Metrics
+from balsam.server.operations import VERSION
 from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
 from balsam.server.sweeper import Sweeper
 from balsam.server.watchers import Watchers
-from balsam.store import migrate
+from balsam.store import migrate, slow
 from balsam.store import users as user_store
 from balsam.store.database import Database
 from balsam.store.notices import Listener
 
-VERSION = version("balsam")
 
+def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: Path | None = None) -> FastAPI:
+    """The application. Its database is upgraded to the newest revision, but for a deployed server's:
 
-def build(settings: ServerSettings) -> FastAPI:
-    """The application; its database is upgraded to the newest revision."""
+    that raises WrongSchema, since other processes may work with it. `shared_metrics`: see `Metrics`.
+    """
     db = Database(settings.database_url)
-    migrate.upgrade(db)
+    if deployed:
+        migrate.schema(db).require_current()
+    else:
+        migrate.upgrade(db)
+    if settings.slow_statement_sec:
+        slow.log_slow(db, settings.slow_statement_sec)
     with db.read() as conn:
         epoch = user_store.epoch(conn)
-    server = Server(settings, db, Watchers(), epoch, up_since=now_us())
+    server = Server(settings, db, Watchers(), epoch, now_us(), Metrics(db, shared_metrics))
     db.on_commit = server.watchers.committed
 
     @asynccontextmanager
@@ -59,23 +68,27 @@ def build(settings: ServerSettings) -> FastAPI:
             thread.stop()
         db.close()
 
-    app = FastAPI(title="Balsam", version=VERSION, lifespan=lifespan)
+    # The pages at /docs would run scripts of another origin beside the users' logins.
+    app = FastAPI(title="Balsam", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     errors.install(app)
-    for module in (users, sites, apps, jobs, batch_jobs, sessions, transfers, events, analytics, stream):
+    for module in (
+        users,
+        sites,
+        apps,
+        jobs,
+        batch_jobs,
+        sessions,
+        transfers,
+        events,
+        analytics,
+        stream,
+        operations,
+    ):
         app.include_router(module.router)
-    app.add_api_route("/health", health, methods=["GET"], tags=["health"])
+    app.add_middleware(Exchanges, settings=settings, metrics=server.metrics)  # the outermost is added last
     return app
-
-
-def health(server: Srv, request: Request) -> Response:
-    """Whether the server and its database answer; needs no login."""
-    with server.db.read() as conn:
-        epoch = user_store.epoch(conn)
-    kind = server.db.url.get_backend_name()
-    answer: dict[str, Any] = {"status": "ok", "version": VERSION, "epoch": epoch, "database": kind}
-    return json_answer({**answer, "owner": server.settings.owner})
 
 
 class BodyLimit:

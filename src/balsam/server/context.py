@@ -11,6 +11,7 @@ from balsam.core import digest
 from balsam.core.errors import Forbidden, Unauthorized
 from balsam.logic import users
 from balsam.logic.once import Key
+from balsam.server.metrics import Metrics
 from balsam.server.settings import ServerSettings
 from balsam.server.watchers import Watchers
 from balsam.store.database import Database
@@ -26,6 +27,7 @@ class Server:
     watchers: Watchers
     epoch: str
     up_since: int
+    metrics: Metrics
 
 
 def _server(request: Request) -> Server:

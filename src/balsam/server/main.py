@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from sqlalchemy import Connection
 
 from balsam.core.errors import Unauthorized
 from balsam.logic import users
+from balsam.server import logs
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings
@@ -26,11 +26,10 @@ from balsam.store.owner import Owner
 def main() -> None:
     args = _arguments()
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = ServerSettings.embedded(args.data, getpass.getuser(), accounts=args.accounts)
     if args.lease_sec:
         settings = replace(settings, lease_sec=args.lease_sec)
+    logs.configure(settings)
     app = build(settings)
     server: Server = app.state.server
     log_in_owner(server, args.data / "client.yml", f"http://127.0.0.1:{args.port}")
@@ -51,7 +50,14 @@ class Uvicorn(uvicorn.Server):
 
     def __init__(self, app: FastAPI, server: Server, port: int) -> None:
         super().__init__(
-            uvicorn.Config(app, host="127.0.0.1", port=port, access_log=False, timeout_graceful_shutdown=3)
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=port,
+                access_log=False,
+                log_config=None,
+                timeout_graceful_shutdown=3,
+            )
         )
         self._server = server
 
