@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-import psutil
-
-from benchmarks.serving import Serving
+from benchmarks.serving import Serving, cpu_sec
 
 SETTLE_SEC = 3.0
 MAX_HEAD_BYTES = 65_536
@@ -63,19 +61,11 @@ def _check_open(opened: list[socket.socket]) -> None:
 def cpu_percent(server: Serving, seconds: float) -> float:
     """Of one core, by all processes of the server over this time."""
     time.sleep(SETTLE_SEC)
-    before, began = _cpu_sec(server.process), time.monotonic()
+    before, began = cpu_sec(server.processes()), time.monotonic()
     time.sleep(seconds)
-    return 100 * (_cpu_sec(server.process) - before) / (time.monotonic() - began)
+    return 100 * (cpu_sec(server.processes()) - before) / (time.monotonic() - began)
 
 
 def resident_mb(server: Serving) -> float:
     """The memory of all processes of the server, in 2**20 bytes."""
-    return float(sum(process.memory_info().rss for process in _family(server.process))) / 2**20
-
-
-def _cpu_sec(process: psutil.Process) -> float:
-    return float(sum(sum(one.cpu_times()[:2]) for one in _family(process)))
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+    return float(sum(process.memory_info().rss for process in server.processes())) / 2**20

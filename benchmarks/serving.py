@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import yaml
 
 from balsam.client.transport import Client
@@ -46,6 +47,26 @@ class Serving:
         """The driver's own connection to the database."""
         return connect(self.engine, self.database_url)
 
+    def processes(self) -> list[psutil.Process]:
+        return family(self.process)
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """The process and all below it."""
+    return [process, *process.children(recursive=True)]
+
+
+def cpu_sec(processes: Iterable[psutil.Process]) -> float:
+    """What they, and their children that have ended, have used of the processors."""
+    return sum(map(_cpu_sec, processes))
+
+
+def _cpu_sec(process: psutil.Process) -> float:
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.NoSuchProcess:
+        return 0.0  # its parent counts it by now
+
 
 def connect(engine: str, database_url: str) -> Any:
     """The driver's own connection, with the durability that the server works with."""
@@ -54,8 +75,6 @@ def connect(engine: str, database_url: str) -> Any:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-65536"):
             conn.execute(f"PRAGMA {pragma}")
         return conn
-    import psycopg
-
     return psycopg.connect(database_url.replace("+psycopg", ""), autocommit=True)
 
 
@@ -69,6 +88,11 @@ class Engine:
     name: str
     new_database: Callable[[], str]
     serve: Callable[[], AbstractContextManager[Serving]]
+    database_pid: int | None = None
+
+    def processes(self) -> list[psutil.Process]:
+        """Those of the database, if it has any."""
+        return family(psutil.Process(self.database_pid)) if self.database_pid else []
 
 
 @contextmanager
@@ -87,6 +111,7 @@ def engine(name: str, folder: Path) -> Iterator[Engine]:
             name,
             postgres.new_database,
             lambda: facility(postgres.new_database(), folder / f"server-{next(numbers)}.log"),
+            int((postgres.data / "postmaster.pid").read_text().split()[0]),
         )
 
 
