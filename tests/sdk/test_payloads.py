@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import pickle
 import threading
 from typing import Any
 
 import cloudpickle
 import pytest
 
-from balsam.schemas import deserialize, raise_from_serialized, serialize_exception
+from balsam.api import Job, JobState, TransferDirection, TransferSlot
+from balsam.schemas import deserialize, raise_from_serialized, serialize, serialize_exception
 from balsam.schemas.payloads import RemoteTraceback
 
 
@@ -100,6 +100,14 @@ def test_payloads_of_older_forms_are_read(content: object) -> None:
         raise_from_serialized(payload)
 
 
-def test_a_payload_is_plain_pickle() -> None:
-    content = deserialize(serialize_exception(ValueError("x")))
-    assert isinstance(pickle.loads(base64.b64decode(content[0])), ValueError)
+def test_the_published_client_finds_the_exception_in_the_first_pickle() -> None:
+    exc, trace = deserialize(serialize_exception(ValueError("x")))
+    assert isinstance(exc, ValueError) and trace is None
+
+
+def test_public_classes_are_named_as_users_import_them() -> None:
+    slot = TransferSlot(required=True, direction=TransferDirection.stage_in, local_path="a")
+    sent = {"job": Job, "state": JobState.failed, "slot": slot}
+    payload = serialize(sent)
+    assert deserialize(payload) == sent
+    assert b"balsam.sdk" not in base64.b64decode(payload) and b"balsam.core" not in base64.b64decode(payload)

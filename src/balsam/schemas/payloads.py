@@ -1,17 +1,21 @@
 """Python objects as text: parameters, return values, exceptions and app classes by cloudpickle.
 
-The server stores these texts and never opens them. Payloads of the published client were written by dill
-and are read back with it where it is installed.
+The server stores these texts and never opens them. Payloads of the published client, which dill wrote, are
+read as well; what is written here opens there, too.
 """
 
 from __future__ import annotations
 
 import base64
 import inspect
+import io
 import pickle
+import pickletools
 import sys
 import traceback
 from typing import Any, NoReturn
+
+PUBLISHED_MARKS = (b"dill._dill", b"balsam._api", b"balsam.schemas.", b"tblib")
 
 
 class SerializeError(ValueError):
@@ -50,24 +54,14 @@ def serializer_info() -> dict[str, str]:
 
 def serialize(obj: Any) -> str:
     """Base64 text of the pickled object; raises SerializeError with the object's type."""
-    import cloudpickle
-
-    try:
-        return base64.b64encode(cloudpickle.dumps(obj)).decode("ascii")
-    except Exception as exc:  # whatever the object's own __reduce__ raises
-        raise SerializeError(f"can't serialize a {type(obj).__name__}: {exc}") from exc
+    return _text(_pickled(obj))
 
 
 def deserialize(payload: str) -> Any:
     """The object of `serialize`; raises EmptyPayload, or DeserializeError with the reason."""
     if not payload:
         raise EmptyPayload("the payload is empty")
-    try:
-        return pickle.loads(base64.b64decode(payload))
-    except Exception as exc:  # unpickling runs code of the payload's author
-        raise DeserializeError(
-            f"can't open the payload with Python {sys.version_info.major}.{sys.version_info.minor}: {exc!r}"
-        ) from exc
+    return _opened(_raw(payload))
 
 
 def describe_exception(exc: BaseException) -> str:
@@ -80,12 +74,14 @@ def describe_exception(exc: BaseException) -> str:
 
 
 def serialize_exception(exc: BaseException) -> str:
-    """Base64 text of the exception, its description and its traceback as text.
+    """Base64 text of the exception, then of its description and its traceback as text.
 
-    The exception is pickled on its own, so that the texts can be read where its class can't be loaded.
+    Two pickles follow each other: the published client opens the first, and the second can be read where
+    the class of the exception can't be loaded.
     """
     told = describe_exception(exc)
-    return serialize((_openable(exc, told), told, "".join(traceback.format_exception(exc))))
+    texts = _pickled((told, "".join(traceback.format_exception(exc))))
+    return _text(_openable(exc, told) + texts)
 
 
 def raise_from_serialized(payload: str, subject: str = "") -> NoReturn:
@@ -94,37 +90,103 @@ def raise_from_serialized(payload: str, subject: str = "") -> NoReturn:
     RuntimeError stands for an exception that can't be loaded here, and for what is no Exception
     (SystemExit, KeyboardInterrupt): that would end the caller. `subject`: who raised it.
     """
-    exc, told, text = _opened(deserialize(payload))
+    if not payload:
+        raise EmptyPayload("the payload is empty")
+    exc, told, text = _exception_of(_raw(payload))
     cause = RemoteTraceback(text) if text else None
     if isinstance(exc, Exception):
         raise exc from cause
     raise RuntimeError(f"{subject}: {told}" if subject else told) from cause
 
 
-def _openable(exc: BaseException, told: str) -> str:
-    """The payload of the exception, or of a RuntimeError where that would not come back."""
+def _openable(exc: BaseException, told: str) -> bytes:
+    """The pickle of the exception and no traceback, or of a RuntimeError where that would not come back."""
     try:
-        payload = serialize(exc)
-        if isinstance(deserialize(payload), BaseException):
-            return payload
+        raw = _pickled((exc, None))
+        if isinstance(_opened(raw)[0], BaseException):
+            return raw
     except (SerializeError, DeserializeError):
         pass  # e.g. a constructor that takes other arguments than it hands to Exception
-    return serialize(RuntimeError(told))
+    return _pickled((RuntimeError(told), None))
 
 
-def _opened(content: Any) -> tuple[BaseException | None, str, str]:
-    """Exception, description and traceback of a payload's content, in any form that was ever written."""
+def _exception_of(raw: bytes) -> tuple[BaseException | None, str, str]:
+    """Exception, description and traceback of a payload in any form that was ever written."""
+    first, second = _split(raw)
+    if not second:
+        return _described(_opened(first))
+    told, text = _opened(second)
+    try:
+        return _opened(first)[0], told, text
+    except DeserializeError:
+        return None, told, text
+
+
+def _described(content: Any) -> tuple[BaseException | None, str, str]:
+    """The same of a payload that is one pickle."""
     match content:
         case (str(payload), str(told), str(text)):
             try:
                 return deserialize(payload), told, text
             except DeserializeError:
                 return None, told, text
-        case (BaseException() as exc, str(text)):
-            return exc, describe_exception(exc), text
+        case (BaseException() as exc, trace):
+            return exc, describe_exception(exc), _trace_text(exc, trace)
         case BaseException() as exc:
             return exc, describe_exception(exc), ""
     raise DeserializeError(f"the payload holds a {type(content).__name__}, not an exception")
+
+
+def _trace_text(exc: BaseException, trace: Any) -> str:
+    if trace is None or isinstance(trace, str):
+        return trace or ""
+    from balsam.schemas import published_payloads
+
+    return published_payloads.traceback_text(exc, trace)
+
+
+def _split(raw: bytes) -> tuple[bytes, bytes]:
+    """The first pickle and what follows it."""
+    stream = io.BytesIO(raw)
+    try:
+        for _ in pickletools.genops(stream):
+            pass
+    except ValueError as exc:
+        raise DeserializeError(f"the payload is no pickle: {exc}") from exc
+    return raw[: stream.tell()], raw[stream.tell() :]
+
+
+def _pickled(obj: Any) -> bytes:
+    from balsam.schemas import portable  # with cloudpickle, which few processes need
+
+    try:
+        return portable.dumps(obj)
+    except Exception as exc:  # whatever the object's own __reduce__ raises
+        raise SerializeError(f"can't serialize a {type(obj).__name__}: {exc}") from exc
+
+
+def _opened(raw: bytes) -> Any:
+    try:
+        if not any(mark in raw for mark in PUBLISHED_MARKS):
+            return pickle.loads(raw)
+        from balsam.schemas import published_payloads  # with dill
+
+        return published_payloads.loads(raw)
+    except Exception as exc:  # unpickling runs code of the payload's author
+        raise DeserializeError(
+            f"can't open the payload with Python {sys.version_info.major}.{sys.version_info.minor}: {exc!r}"
+        ) from exc
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")
+
+
+def _raw(payload: str) -> bytes:
+    try:
+        return base64.b64decode(payload)
+    except ValueError as exc:
+        raise DeserializeError(f"the payload is no base64 text: {exc}") from exc
 
 
 def get_source(obj: Any) -> str:

@@ -1,6 +1,7 @@
 """Field types that several nouns share: ids, texts that a database can hold, UTC times."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -13,6 +14,10 @@ class Wire(BaseModel):
     """Base of what travels: unknown keys are ignored, as published."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its fields, which every release knows, not by how pydantic holds them."""
+        return partial(type(self), **dict(self)), ()
 
 
 def _storable(text: str) -> str:

@@ -294,14 +294,14 @@ class ApplicationDefinition:
 
     @classmethod
     def _body(cls, client: Client) -> dict[str, Any]:
-        app_interface.check_definition(cls)
+        parameters = cls.interface()  # checks them, before they are pickled
         return {
             "site_id": _site_id(cls.site, cls.__name__, client),
             "name": cls.__name__,
             "serialized_class": class_payload(cls),
             "source_code": textwrap.dedent(get_source(cls)),
             "description": (cls.__dict__.get("__doc__") or "").strip(),
-            "parameters": cls.interface(),
+            "parameters": parameters,
             "transfers": app_interface.transfers_of(cls),
             "hooks": cls.overridden_hooks(),
             "isolate": cls.isolate,

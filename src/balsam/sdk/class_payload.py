@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from balsam.core.limits import MAX_CLASS_CHARS
-from balsam.schemas import SerializeError, serialize
+from balsam.schemas import SerializeError
 
 INSTALLED_DIRS = frozenset({"site-packages", "dist-packages"})
 
@@ -22,16 +23,23 @@ def class_payload(cls: type) -> str:
     Raises SerializeError with the class's name where something that it refers to can't be sent.
     """
     with _by_value(list(_user_modules())):
-        try:
-            payload = serialize(cls)
-        except SerializeError as exc:
-            raise SerializeError(f"the app {cls.__name__} can't be sent to its site: {exc}") from exc
+        payload = _pickled(cls)
     if len(payload) > MAX_CLASS_CHARS:
         raise SerializeError(
             f"the app {cls.__name__} takes {len(payload):,} characters when serialized, and the limit is "
             f"{MAX_CLASS_CHARS:,}: it or a module that it uses holds large values; load them inside run()"
         )
     return payload
+
+
+def _pickled(cls: type) -> str:
+    from balsam.schemas import portable
+    from balsam.sdk.class_pickler import ClassPickler, Prepared
+
+    try:
+        return base64.b64encode(portable.dumps(Prepared(cls), ClassPickler)).decode("ascii")
+    except Exception as exc:  # whatever the __reduce__ of an object that it refers to raises
+        raise SerializeError(f"the app {cls.__name__} can't be sent to its site: {exc}") from exc
 
 
 @contextmanager
