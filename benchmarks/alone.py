@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
@@ -32,8 +33,8 @@ RUNNABLE = """
 
 def seconds(engine: serving.Engine, source: serving.Serving, site_id: int, count: int) -> dict[str, float]:
     """What the bulk steps take for the jobs that `source` has just led from creation to their end."""
-    database = _ALONE[engine.name](source, engine.new_database(), site_id, count)
-    return database.seconds()
+    with closing(_ALONE[engine.name](source, engine.new_database(), site_id, count)) as database:
+        return database.seconds()
 
 
 class Alone(ABC):
@@ -47,6 +48,10 @@ class Alone(ABC):
         self._conn = serving.connect(source.engine, database_url)
         self._site_id = site_id
         self._count = count
+
+    def close(self) -> None:
+        self._source.close()
+        self._conn.close()
 
     def seconds(self) -> dict[str, float]:
         """For all jobs, step by step."""

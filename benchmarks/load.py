@@ -80,13 +80,14 @@ def _site(server: serving.Serving, client: Client, number: int) -> Plan:
 def _run(plans: Sequence[Plan], load: Load, begun: Callable[[], None]) -> Told:
     """`begun` is called when the sites, which live in processes of their own, are ready to begin."""
     context = multiprocessing.get_context("spawn")
-    links = []
+    links, processes = [], []
     for place in range(load.generators):
         ours, theirs = context.Pipe()
-        links.append(ours)
         arguments = (plans[place :: load.generators], load.seconds, load.streams, theirs)
-        context.Process(target=live, args=arguments, daemon=True).start()
-        theirs.close()  # so that the end of the process is an end of its link
+        processes.append(context.Process(target=live, args=arguments, daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that the end of the process is the end of its link
+        links.append(ours)
     for link in links:
         assert link.recv() == "ready"
     begun()
@@ -94,8 +95,10 @@ def _run(plans: Sequence[Plan], load: Load, begun: Callable[[], None]) -> Told:
     for link in links:
         link.send(begin)
     told = Told()
-    for link in links:
+    for link, process in zip(links, processes, strict=True):
         told.add(link.recv())
+        link.close()
+        process.join()
     return told
 
 
