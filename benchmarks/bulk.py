@@ -47,8 +47,8 @@ def run(
         session = Session.objects.create(site_id, fenced=True, num_nodes=1)
         jobs, held = new_jobs(count), list[Job]()
         actions: dict[str, Callable[[], Any]] = {
-            CREATE: lambda: Job.objects.bulk_create(jobs),
-            ACQUIRE: lambda: held.extend(acquire_all(session, count)),
+            CREATE: lambda: look_at(Job.objects.bulk_create(jobs)),
+            ACQUIRE: lambda: held.extend(look_at(acquire_all(session, count))),
             START: lambda: report(client, session.id, started(held)),
             END: lambda: report(client, session.id, ended(held)),
         }
@@ -80,6 +80,13 @@ def new_jobs(count: int) -> list[Job]:
         )
         for number in range(count)
     ]
+
+
+def look_at(jobs: list[Job]) -> list[Job]:
+    """Reads what every user reads, since objects parse their fields when they are asked for them."""
+    for job in jobs:
+        assert job.id and job.state
+    return jobs
 
 
 def acquire_all(session: Session, count: int) -> list[Job]:

@@ -83,7 +83,8 @@ def _empty(
     """Rows on a database that was empty at the beginning; the bulk rates."""
     with server.client() as client:
         site_id = bulk.set_up(client)
-        rates = _rates(client, site_id, sizes)
+        bulk.run(client, site_id, WARM_UP_JOBS)  # connections, statements
+        rates = _rates(client, site_id, sizes) if {*JOBS_PER_SEC, GROWN} & {*names} else {}
         references = alone.seconds(engine, server, site_id, sizes.jobs) if {*JOBS_PER_SEC} & {*names} else {}
         rows = [
             more_is_better(
@@ -106,7 +107,6 @@ def _empty(
 
 def _rates(client: Client, site_id: int, sizes: Sizes) -> dict[str, float]:
     """Jobs per second of each step, the median of the rounds."""
-    bulk.run(client, site_id, WARM_UP_JOBS)  # connections, statements
     rounds = [bulk.run(client, site_id, sizes.jobs) for _ in range(sizes.rounds)]
     return {
         step: sizes.jobs / statistics.median(seconds[step] for seconds in rounds) for step in JOBS_PER_SEC
@@ -147,6 +147,7 @@ def _grown(
                 for site, kind in ((site_id, "busy"), (large.quiet_site_id, "quiet"))
             ]
         if GROWN in names:
+            bulk.run(client, site_id, WARM_UP_JOBS)
             rows.append(_grown_get(server, client, sizes, among))
             rates = _rates(client, site_id, sizes)
             rows += [

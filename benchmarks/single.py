@@ -16,7 +16,7 @@ from balsam.client.transport import Client
 from balsam.sdk.context import use_client
 from balsam.server import daemon
 from benchmarks import serving
-from benchmarks.bulk import timed
+from benchmarks.bulk import look_at, timed
 
 
 def median_ms(act: Callable[[], Any], repeats: int) -> float:
@@ -52,7 +52,7 @@ def newest(client: Client, site_id: int, number: int, repeats: int) -> float:
     """Milliseconds until the newest jobs of a site are there as objects."""
 
     def act() -> None:
-        found = list(Job.objects.filter(site_id=site_id).order_by("-id")[:number])
+        found = look_at(list(Job.objects.filter(site_id=site_id).order_by("-id")[:number]))
         if len(found) != number or found[0].id < found[-1].id:
             raise SystemExit(f"{len(found)} jobs came instead of the newest {number}")
 
