@@ -1,5 +1,6 @@
 """Field types that several nouns share: ids, texts that a database can hold, UTC times."""
 
+import math
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -35,6 +36,8 @@ def _storable_tree(value: Any, depth: int = 0) -> Any:
         _storable(value)
     elif isinstance(value, int) and abs(value) > MAX_ID:
         raise ValueError("holds a number of more than 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds a number that is not finite, which JSON has no word for")
     elif isinstance(value, dict):
         for key, inner in value.items():
             _storable(key)
