@@ -23,7 +23,7 @@ import uvicorn
 import yaml
 
 from balsam.client.transport import Client
-from balsam.server import daemon
+from balsam.server import daemon, deployment
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings
@@ -183,11 +183,16 @@ class PasswordServer:
         self._thread.join(10)
 
     def new_user(self) -> User:
-        name, password = f"user{next(_numbers)}-{os.getpid()}", "a good password"
-        body = {"username": name, "password": password}
-        httpx.post(f"{self.url}/auth/password/register", json=body).raise_for_status()
-        token = httpx.post(f"{self.url}/auth/password/login", data=body).json()["access_token"]
-        return User(name, password, token, Client(self.url, token, retry_sec=5.0))
+        return new_user(self.url)
+
+
+def new_user(url: str) -> User:
+    """Somebody who has just registered at this server."""
+    name, password = f"user{next(_numbers)}-{os.getpid()}", "a good password"
+    body = {"username": name, "password": password}
+    httpx.post(f"{url}/auth/password/register", json=body).raise_for_status()
+    token = httpx.post(f"{url}/auth/password/login", data=body).json()["access_token"]
+    return User(name, password, token, Client(url, token, retry_sec=5.0))
 
 
 class EmbeddedServer:
@@ -232,3 +237,45 @@ class EmbeddedServer:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+class DeployedServer:
+    """What `balsam server deploy` starts: a supervisor and its workers as processes of their own."""
+
+    def __init__(self, folder: Path, database_url: str, **settings: Any) -> None:
+        self.folder = folder
+        chosen = {"database_url": database_url, "port": free_port(), "registration": True, "beat_sec": 1.0}
+        folder.mkdir(mode=0o700)
+        self.settings_file = folder / "server.yml"
+        self.settings_file.touch(mode=0o600)
+        self.settings_file.write_text(yaml.safe_dump(chosen | settings))
+        self.deployed = deployment.load_deployment(folder, None, {})
+        self.url = self.deployed.url
+
+    def __enter__(self) -> Self:
+        deployment.upgrade(self.deployed.settings)
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        deployment.down(self.deployed)
+
+    def up(self) -> None:
+        deployment.up(self.deployed)
+
+    @property
+    def pid(self) -> int:
+        pid = daemon.status(self.folder).pid
+        assert pid is not None, self.log()
+        return pid
+
+    def workers(self) -> list[int]:
+        return sorted(deployment.workers(self.pid))
+
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text()
+
+    def new_user(self) -> User:
+        return new_user(self.url)

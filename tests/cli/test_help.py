@@ -60,9 +60,11 @@ def test_every_command_has_help(name: str, balsam: Balsam) -> None:
     assert command.help
     assert balsam(name, "--help").status == 0
     if isinstance(command, click.Group):
-        for inner in command.commands.values():
-            assert inner.help
-            assert balsam(name, inner.name, "--help").status == 0
+        context = click.Context(command)
+        for inner_name in command.list_commands(context):
+            inner = command.get_command(context, inner_name)
+            assert inner is not None and inner.help
+            assert balsam(name, inner_name, "--help").status == 0
 
 
 @pytest.mark.parametrize("words", [["nonsense"], ["job", "nonsense"], ["job", "ls", "--nonsense"], ["job"]])
@@ -90,7 +92,8 @@ PUBLISHED = """
  "queue submit": ["-n", "--num-nodes", "-t", "--wall-time-min", "-q", "--queue", "-A", "--project", "-j",
     "--job-mode", "-tag", "--tag", "-p", "--part", "-x", "--extra-param", "--site"],
  "queue ls": ["-n", "--num", "-h", "--history", "-v", "--verbose", "--site", "--scheduler_id"],
- "queue term": []}
+ "queue term": [], "server deploy": ["--path", "-p"], "server down": ["--path", "-p"],
+ "server up": ["--path", "-p", "--log", "--no-log"], "server migrate": []}
 """
 
 
@@ -101,5 +104,5 @@ def test_published_flags_are_there(name: str, flags: list[str]) -> None:
         assert isinstance(command, click.Group)
         command = command.get_command(click.Context(command), word)
     assert command is not None
-    known = {flag for parameter in command.params for flag in parameter.opts}
+    known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert set(flags) <= known

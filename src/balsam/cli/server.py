@@ -7,15 +7,28 @@ from pathlib import Path
 
 import click
 
+from balsam.cli.lazy_group import LazyCommand, LazyGroup
 from balsam.cli.options import F
 from balsam.cli.table import render_record
 from balsam.client.login import load_login, login_path, save_login
 from balsam.server import daemon
 
+DEPLOYMENT = {
+    "deploy": "Make a server for many users in a folder, and start it.",
+    "up": "Start a server that was deployed.",
+    "down": "Stop a deployed server when its requests are done.",
+    "reload": "Replace the workers of a deployed server one by one.",
+    "migrate": "Create the database's tables, or bring them up to date.",
+    "restored": "Make a database that was restored from a backup fit to be served.",
+}
 
-@click.group()
+
+@click.group(
+    cls=LazyGroup,
+    lazy={name: LazyCommand("balsam.cli.deployment", name, help) for name, help in DEPLOYMENT.items()},
+)
 def server() -> None:
-    """Start and stop a server of your own."""
+    """Servers: one of your own (start, stop, status), or one for many users."""
 
 
 def data_option(function: F) -> F:

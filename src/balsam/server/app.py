@@ -33,7 +33,7 @@ from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
 from balsam.server.sweeper import Sweeper
 from balsam.server.watchers import Watchers
-from balsam.store import migrate, slow
+from balsam.store import migrate, restoration, slow
 from balsam.store import users as user_store
 from balsam.store.database import Database
 from balsam.store.notices import Listener
@@ -44,9 +44,9 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
 
     that raises WrongSchema, since other processes may work with it. `shared_metrics`: see `Metrics`.
     """
-    db = Database(settings.database_url)
+    db = Database(settings.database_url, pool=settings.database_pool)
     if deployed:
-        migrate.schema(db).require_current()
+        require_fit(db)
     else:
         migrate.upgrade(db)
     if settings.slow_statement_sec:
@@ -89,6 +89,13 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         app.include_router(module.router)
     app.add_middleware(Exchanges, settings=settings, metrics=server.metrics)  # the outermost is added last
     return app
+
+
+def require_fit(db: Database) -> None:
+    """Raises WrongSchema with the remedy where the database is not one that this program may serve."""
+    migrate.schema(db).require_current()
+    with db.read() as conn:
+        restoration.require_home(conn)
 
 
 class BodyLimit:

@@ -1,4 +1,6 @@
-"""Starting, stopping and asking after an embedded server: one background process on loopback per folder.
+"""Starting, stopping and asking after a server in the background: one per folder.
+
+`start` starts an embedded one, `server.deployment` others.
 
 `server.json` in the data folder keeps the port, so that logins made for it stay valid from one start to the
 next, and while the server runs its process id.
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +34,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SEC = 60.0
 STOP_TIMEOUT_SEC = 20.0
 PORT_WAIT_SEC = 2.0
+MODULES = frozenset({"balsam.server.main", "balsam.server.deployed"})  # what runs as a server
 # Below the ports that the kernel hands out for outgoing connections, which could take ours while it is down.
 PORTS = range(20_000, 32_000)
 NETWORK_FILESYSTEMS = frozenset(
@@ -91,14 +94,15 @@ def start(data: Path, port: int | None = None, timeout_sec: float = START_TIMEOU
     refuse_network_filesystem(data)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.chmod(0o700)
-    with _locked(data):
+    with locked(data):
         running = status(data)
         if running.running:
             _refuse_other_port(running, port)
             return Started(running, already=True)
         chosen = port or _kept_port(data) or free_port()
-        _refuse_taken_port(data, chosen)
-        _spawn(data, chosen, timeout_sec)
+        refuse_taken_port(data, chosen)
+        command = ["balsam.server.main", "--data", str(data), "--port", str(chosen)]
+        spawn(data, chosen, command, lambda: answers(chosen), timeout_sec, running.log)
         return Started(status(data), already=False)
 
 
@@ -107,7 +111,7 @@ def stop(data: Path, timeout_sec: float = STOP_TIMEOUT_SEC) -> bool:
     data = data.expanduser().absolute()
     if not data.is_dir():
         return False
-    with _locked(data):
+    with locked(data):
         process = _server_process(data)
         if process is None:
             return False
@@ -177,12 +181,19 @@ def answers(port: int, timeout_sec: float = 2.0) -> bool:
         connection.close()
 
 
-def _spawn(data: Path, port: int, timeout_sec: float) -> None:
-    log = data / "server.log"
+def spawn(
+    data: Path,
+    port: int,
+    command: Sequence[str],
+    answers: Callable[[], bool],
+    timeout_sec: float,
+    log: Path,
+) -> None:
+    """Starts a module as the folder's server and returns when it answers; DaemonError if it does not."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "balsam.server.main", "--data", str(data), "--port", str(port)],
+            [sys.executable, "-m", *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -192,9 +203,9 @@ def _spawn(data: Path, port: int, timeout_sec: float) -> None:
         )
     # Reaps the server should it end before the process that started it.
     threading.Thread(target=process.wait, name="server-reaper", daemon=True).start()
-    _write_record(data, _Record(port, process.pid, datetime.now(UTC).isoformat()))
+    note_process(data, port, process.pid)
     deadline = time.monotonic() + timeout_sec
-    while not answers(port):
+    while not answers():
         if process.poll() is not None:
             _write_record(data, _Record(port, None, None))
             raise DaemonError(f"the server ended at once: {_last_line(log)} (all of it: {log})")
@@ -202,6 +213,11 @@ def _spawn(data: Path, port: int, timeout_sec: float) -> None:
             process.terminate()
             raise DaemonError(f"the server did not answer within {timeout_sec:g} s: see {log}")
         time.sleep(0.05)
+
+
+def note_process(data: Path, port: int, pid: int) -> None:
+    """From now on this process is the server of `data`."""
+    _write_record(data, _Record(port, pid, datetime.now(UTC).isoformat()))
 
 
 def _terminate(process: psutil.Process, timeout_sec: float) -> None:
@@ -229,7 +245,7 @@ def _server_process(data: Path) -> psutil.Process | None:
         alive = process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return None
-    return process if alive and "balsam.server.main" in words and str(data) in words else None
+    return process if alive and MODULES & set(words) and str(data) in words else None
 
 
 def _kept_port(data: Path) -> int | None:
@@ -245,7 +261,8 @@ def _refuse_other_port(running: ServerStatus, port: int | None) -> None:
         )
 
 
-def _refuse_taken_port(data: Path, port: int) -> None:
+def refuse_taken_port(data: Path, port: int) -> None:
+    """Raises DaemonError where another program listens."""
     # The threads of a server that was just killed may hold its port a moment longer than its process id.
     deadline = time.monotonic() + PORT_WAIT_SEC
     while (taken := _is_taken(port)) and time.monotonic() < deadline:
@@ -268,7 +285,7 @@ def _is_taken(port: int) -> bool:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[None]:
+def locked(data: Path) -> Iterator[None]:
     """One start or stop at a time for a data folder."""
     descriptor = os.open(data / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

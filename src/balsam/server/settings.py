@@ -45,7 +45,7 @@ class ServerSettings:
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""  # below which a proxy shows it
     trusted_proxies: Words = ()  # whose X-Forwarded-For and -Proto are believed
     stop_sec: Seconds = 20.0  # how long requests may go on when the server stops
@@ -62,6 +62,14 @@ class ServerSettings:
     @classmethod
     def embedded(cls, data: Path, owner: str, *, accounts: bool = False) -> ServerSettings:
         return cls(database_url=f"sqlite:///{data / 'balsam.db'}", owner=owner, registration=accounts)
+
+    @property
+    def database_pool(self) -> int:
+        """Connections that a worker keeps for each of reading and writing PostgreSQL; twice that at a peak.
+
+        All workers, and one more while they are replaced, stay below PostgreSQL's own limit of 100.
+        """
+        return min(8, max(1, 16 // self.workers))
 
 
 NAMES = frozenset(field.name for field in fields(ServerSettings))

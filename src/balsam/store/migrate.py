@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 
 from balsam.core.errors import WrongSchema
+from balsam.store import restoration
 from balsam.store.database import Database
 from balsam.store.tables import meta
 
@@ -70,6 +71,7 @@ def upgrade(db: Database) -> Schema:
         command.upgrade(_config(tx.conn), "head")
         if tx.conn.execute(select(meta.c.value).where(meta.c.key == "epoch")).first() is None:
             tx.conn.execute(insert(meta).values(key="epoch", value=uuid.uuid4().hex))
+        restoration.settle(tx.conn)
     return found
 
 

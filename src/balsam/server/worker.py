@@ -1,0 +1,68 @@
+"""One worker process of a deployed server: builds the application, and ends when it should."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+
+from fastapi import FastAPI
+from sqlalchemy.exc import DBAPIError
+
+from balsam.core.errors import BalsamError
+from balsam.server import logs
+from balsam.server.app import build
+from balsam.server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+FAILED_PAUSE_SEC = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Called in a fresh process; the supervisor sends it there by pickle."""
+
+    settings: ServerSettings
+    shared_metrics: Path
+
+    def __call__(self) -> FastAPI:
+        logs.configure(self.settings)
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+        try:
+            app = build(self.settings, deployed=True, shared_metrics=self.shared_metrics)
+        except (BalsamError, DBAPIError) as exc:
+            log.error("a worker can't start: %s", exc)
+            time.sleep(FAILED_PAUSE_SEC)  # the supervisor tries again at once
+            sys.exit(1)
+        _end_streams_at_signals(app)
+        return app
+
+
+def _end_with_parent() -> None:
+    """A worker whose supervisor was killed would keep the port."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end_streams_at_signals(app: FastAPI) -> None:
+    """Streams end first: uvicorn waits for open answers before it tells the application that it stops."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        stop = signal.getsignal(number)
+        assert callable(stop)
+
+        def end(number: int, frame: object, stop: object = stop) -> None:
+            # Not here and now: the code that was interrupted may hold the watchers' lock.
+            loop.call_soon_threadsafe(app.state.server.watchers.close)
+            stop(number, frame)  # type: ignore[operator]
+
+        signal.signal(number, end)
