@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from balsam.core.errors import InvalidSettings
+from balsam.core.logins import LoginMethod
 from balsam.server.settings import load
 
 DATABASE = {"BALSAM_DATABASE_URL": "postgresql://balsam:s3cret@db/balsam"}
@@ -66,3 +67,59 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     file.chmod(0o640)
     with pytest.raises(InvalidSettings, match="chmod 600"):
         load({}, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("3600", 3600), ("0.5", 0.5), ("P2D", 172_800), ("48:00:00", 172_800)]
+)
+def test_the_life_of_tokens_is_seconds_or_a_duration(text: str, seconds: float) -> None:
+    assert load({**DATABASE, "BALSAM_AUTH_TOKEN_TTL": text}, None).token_ttl_sec == seconds
+
+
+PROVIDER = {"BALSAM_OAUTH_ISSUER": "https://login.example/realm", "BALSAM_OAUTH_CLIENT_ID": "balsam"}
+
+
+@pytest.mark.parametrize(
+    ("text", "methods"),
+    [
+        ("password", ["password"]),
+        ('["password", "oauth_device"]', ["password", "oauth_device"]),
+        ("oauth_authcode,LoginMethod.oauth_device", ["oauth_authcode", "oauth_device"]),
+    ],
+)
+def test_login_methods_are_read_as_published(text: str, methods: list[str]) -> None:
+    settings = load({**DATABASE, **PROVIDER, "BALSAM_AUTH_LOGIN_METHODS": text}, None)
+    assert list(settings.offered_methods) == methods
+
+
+def test_a_login_provider_adds_its_two_ways() -> None:
+    assert len(load({**DATABASE, **PROVIDER}, None).offered_methods) == 3
+    assert load(DATABASE, None).offered_methods == (LoginMethod.PASSWORD,)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"BALSAM_AUTH_LOGIN_METHODS": "oauth_device"}, "BALSAM_OAUTH_ISSUER"),
+        ({"BALSAM_AUTH_LOGIN_METHODS": "ldap"}, "login_methods"),
+        ({"BALSAM_OAUTH_ISSUER": "https://login.example"}, "BALSAM_OAUTH_CLIENT_ID"),
+        ({**PROVIDER, "BALSAM_OAUTH_ISSUER": "http://login.example"}, "https"),
+        ({**PROVIDER, "BALSAM_OAUTH_REQUIRE": "staff"}, "claim=value"),
+        ({**PROVIDER, "BALSAM_OAUTH_NAME": "a/b"}, "oauth_name"),
+        ({**PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET_FILE": "/no/such/file"}, "/no/such/file"),
+    ],
+)
+def test_a_login_provider_that_can_not_be_used_is_refused(more: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidSettings, match=words):
+        load({**DATABASE, **more}, None)
+
+
+def test_the_providers_secret_is_private_and_never_shown(tmp_path: Path) -> None:
+    file = private(tmp_path / "secret", "s3cret\n")
+    settings = load({**DATABASE, **PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET_FILE": str(file)}, None)
+    assert settings.client_secret() == "s3cret"
+    settings = load({**DATABASE, **PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET": "s3cret"}, None)
+    assert settings.client_secret() == "s3cret" and "oauth_client_secret=" not in repr(settings)
+    file.chmod(0o644)
+    with pytest.raises(InvalidSettings, match="chmod 600"):
+        load({**DATABASE, **PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET_FILE": str(file)}, None)

@@ -11,6 +11,8 @@ BalsamError
 ├── KeyReused         an idempotency key came back with another body
 ├── Unauthorized      no login, or one that has run out
 ├── Forbidden         a login that may not do this
+├── TooManyAttempts   somebody tries to log in too often
+├── ProviderFailed    the login provider did not answer, or not as it must
 ├── InvalidSettings   an operator's settings that can't be used
 └── WrongSchema       a database of an older or newer program
 """
@@ -62,4 +64,16 @@ class InvalidSettings(BalsamError):
 
 
 class WrongSchema(BalsamError):
+    pass
+
+
+class TooManyAttempts(BalsamError):
+    """`retry_after_sec`: when the next one is let through."""
+
+    def __init__(self, what: str, retry_after_sec: int) -> None:
+        super().__init__(f"too many {what}: try again in {retry_after_sec} s")
+        self.retry_after_sec = retry_after_sec
+
+
+class ProviderFailed(BalsamError):
     pass

@@ -16,6 +16,11 @@ MAX_BODY_BYTES = 64 * 2**20
 LEASE_SEC = 60.0  # a session that nobody vouches for, without a heartbeat
 VOUCHED_LEASE_SEC = 900.0  # a session whose allocation the agent still sees running
 TOKEN_TTL_SEC = 48 * 3600
+SHORT_TOKEN_TTL_SEC = 15 * 60  # of who can renew it
+LOGIN_TTL_SEC = 30 * 24 * 3600  # a renewable login that nobody uses
+REFRESH_GRACE_SEC = 60.0  # how long a refresh token serves after its first use
+LOGIN_REQUEST_TTL_SEC = 300.0  # how long a program waits for its user's browser
+LOGIN_POLL_SEC = 3.0
 IDEMPOTENCY_TTL_SEC = 24 * 3600
 MAX_FUTURE_STAMP_SEC = 300.0
 

@@ -1,4 +1,4 @@
-"""Users, logins and tokens. Tokens are random texts; the database keeps only their digests."""
+"""Users and tokens. Tokens are random texts; the database keeps only their digests."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from sqlalchemy import Connection
 
 from balsam.core.clock import now_us
 from balsam.core.errors import NotFound, Unauthorized
+from balsam.logic import passwords
 from balsam.store import sites, users
 from balsam.store.database import Database, Tx
 from balsam.store.owner import Owner
-
-_hasher = PasswordHasher()
-# Verified where there is no such user, so that both failures take the same time.
-_NOBODY = _hasher.hash(secrets.token_hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +24,13 @@ class Token:
 
 
 def register(db: Database, username: str, password: str) -> dict[str, Any]:
-    # Hashing takes long on purpose: never while this process holds the one writer.
-    password_hash = _hasher.hash(password)
+    password_hash = passwords.hash_of(password)
     with db.write() as tx:
         return {"id": users.create(tx.conn, username, password_hash), "username": username}
 
 
-def log_in(db: Database, username: str, password: str, ttl_sec: float) -> Token:
-    """A token for a user who knows the password; a wrong name and a wrong password look the same."""
-    with db.read() as conn:
-        row = users.by_name(conn, username)
-    stored = row["password_hash"] if row and row["password_hash"] else _NOBODY
-    try:
-        _hasher.verify(stored, password)
-    except (VerifyMismatchError, InvalidHashError):
-        raise Unauthorized("Unauthorized") from None
-    if row is None or stored is _NOBODY:
-        raise Unauthorized("Unauthorized")
-    with db.write() as tx:
-        return login_token(tx, Owner(row["id"]), ttl_sec)
-
-
 def login_token(tx: Tx, owner: Owner, ttl_sec: float | None) -> Token:
-    """A new login; without `ttl_sec` it lasts until the database is deleted."""
+    """The token of a login; without `ttl_sec` it lasts until the database is deleted."""
     expires = None if ttl_sec is None else now_us() + int(ttl_sec * 1e6)
     text = f"bl_{secrets.token_urlsafe(32)}"
     users.add_token(tx.conn, owner, "login", digest_of(text), expires)

@@ -19,6 +19,41 @@ class LoginOut(Wire):
     access_token: str
     token_type: str = "bearer"
     expiration: str  # naive UTC ISO text
+    # Of a renewable login only:
+    expires_in: float | None = None  # seconds
+    refresh_token: str | None = None
+
+
+class DeviceLoginOut(Wire):
+    """A login that waits for its user to type a code; `expires_in` and `interval` in seconds."""
+
+    device_code: str
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    expires_in: float
+    interval: float
+
+
+class BrowserLoginOut(Wire):
+    """A login that waits for its user to open an address; `user_code` is what the page then shows."""
+
+    device_code: str
+    user_code: str
+    address: str
+    expires_in: float
+    interval: float
+
+
+class RecordedLogin(Wire):
+    """A login that is open; times are naive UTC ISO text, `current` is the one that asks."""
+
+    id: int
+    method: str
+    created: str
+    used: str
+    expires: str
+    current: bool
 
 
 class SiteTokenCreate(Wire):

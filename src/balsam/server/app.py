@@ -17,6 +17,8 @@ from balsam.server import (
     errors,
     events,
     jobs,
+    login_pages,
+    logins,
     operations,
     sessions,
     sites,
@@ -28,6 +30,7 @@ from balsam.server.answers import json_answer
 from balsam.server.context import Server
 from balsam.server.exchange import Exchanges
 from balsam.server.metrics import Metrics
+from balsam.server.oidc import Provider
 from balsam.server.operations import VERSION
 from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
@@ -53,7 +56,8 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         slow.log_slow(db, settings.slow_statement_sec)
     with db.read() as conn:
         epoch = user_store.epoch(conn)
-    server = Server(settings, db, Watchers(), epoch, now_us(), Metrics(db, shared_metrics))
+    provider = Provider(settings) if settings.oauth_issuer else None
+    server = Server(settings, db, Watchers(), epoch, now_us(), Metrics(db, shared_metrics), provider)
     db.on_commit = server.watchers.committed
 
     @asynccontextmanager
@@ -66,6 +70,8 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         yield
         for thread in threads:
             thread.stop()
+        if provider is not None:
+            provider.close()
         db.close()
 
     # The pages at /docs would run scripts of another origin beside the users' logins.
@@ -75,6 +81,8 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     errors.install(app)
     for module in (
         users,
+        logins,
+        login_pages,
         sites,
         apps,
         jobs,

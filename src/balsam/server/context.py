@@ -12,6 +12,7 @@ from balsam.core.errors import Forbidden, Unauthorized
 from balsam.logic import users
 from balsam.logic.once import Key
 from balsam.server.metrics import Metrics
+from balsam.server.oidc import Provider
 from balsam.server.settings import ServerSettings
 from balsam.server.watchers import Watchers
 from balsam.store.database import Database
@@ -28,6 +29,7 @@ class Server:
     epoch: str
     up_since: int
     metrics: Metrics
+    provider: Provider | None = None  # who logs in users that come with a browser
 
 
 def _server(request: Request) -> Server:
@@ -45,6 +47,16 @@ def bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("Not authenticated")
     return token
+
+
+def public_url(request: Request) -> str:
+    """What users call this server, without a slash at the end."""
+    return (_server(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
+def client_address(request: Request) -> str:
+    """Where the request comes from; a trusted proxy has said so."""
+    return request.client.host if request.client else ""
 
 
 def _caller(request: Request, server: Srv) -> Owner:

@@ -18,8 +18,10 @@ from balsam.core.errors import (
     Invalid,
     KeyReused,
     NotFound,
+    ProviderFailed,
     Refused,
     TooLarge,
+    TooManyAttempts,
     Unauthorized,
 )
 
@@ -34,6 +36,8 @@ STATUS: dict[type[BalsamError], int] = {
     KeyReused: 422,
     Unauthorized: 401,
     Forbidden: 403,
+    TooManyAttempts: 429,
+    ProviderFailed: 502,
 }
 
 
@@ -47,13 +51,24 @@ def install(app: FastAPI) -> None:
 
 def _refused(_request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, BalsamError)
-    status = STATUS[type(exc)]
+    status = status_of(exc)
     body = {"detail": exc.sentence}
     if status == 404:
         body["error"] = "Not found"
+    return JSONResponse(body, status, headers=headers_of(exc))
+
+
+def status_of(exc: BalsamError) -> int:
+    return STATUS[type(exc)]
+
+
+def headers_of(exc: BalsamError) -> dict[str, str]:
+    if isinstance(exc, TooManyAttempts):
+        return {"retry-after": str(exc.retry_after_sec)}
     # A failed password login is no challenge, as published.
-    challenge = {"www-authenticate": "Bearer"} if status == 401 and exc.sentence != "Unauthorized" else None
-    return JSONResponse(body, status, headers=challenge)
+    if isinstance(exc, Unauthorized) and exc.sentence != "Unauthorized":
+        return {"www-authenticate": "Bearer"}
+    return {}
 
 
 def _not_valid(_request: Request, exc: Exception) -> JSONResponse:

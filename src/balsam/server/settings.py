@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from balsam.core.errors import InvalidSettings
-from balsam.core.limits import LEASE_SEC, MAX_BODY_BYTES, TOKEN_TTL_SEC, VOUCHED_LEASE_SEC
+from balsam.core.limits import (
+    LEASE_SEC,
+    LOGIN_TTL_SEC,
+    MAX_BODY_BYTES,
+    SHORT_TOKEN_TTL_SEC,
+    TOKEN_TTL_SEC,
+    VOUCHED_LEASE_SEC,
+)
+from balsam.core.logins import LoginMethod
 
 SETTINGS_FILE = "server.yml"
 # Names under which the published server reads the same.
-PUBLISHED_NAMES = {"BALSAM_AUTH_TOKEN_TTL": "token_ttl_sec"}
+PUBLISHED_NAMES = {
+    "BALSAM_AUTH_TOKEN_TTL": "token_ttl_sec",
+    "BALSAM_AUTH_LOGIN_METHODS": "login_methods",
+}
 
 
 def _words(value: object) -> object:
@@ -24,8 +37,25 @@ def _words(value: object) -> object:
     return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
+def _methods(value: object) -> object:
+    """Words, or a JSON list of them, as the published server takes them."""
+    if isinstance(value, str):
+        value = value.strip("[] ").replace('"', " ").replace("'", " ")
+    words = _words(value)
+    return [str(word).removeprefix("LoginMethod.") for word in words] if isinstance(words, list) else words
+
+
+def _seconds(value: object) -> object:
+    """A number, or a duration in words (`2 days`, `P2D`, `48:00:00`) as the published server takes them."""
+    if not isinstance(value, str) or value.replace(".", "", 1).isdigit():
+        return value
+    return _DURATION.validate_python(value).total_seconds()
+
+
+_DURATION = TypeAdapter(timedelta)
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0), BeforeValidator(_seconds)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s?#]+$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +67,20 @@ class ServerSettings:
     database_url: str
     owner: str | None = None
     registration: bool = True
+    public_url: Url | None = None  # what users call the server; None: what their requests name
     token_ttl_sec: Seconds = TOKEN_TTL_SEC
+    short_token_ttl_sec: Seconds = SHORT_TOKEN_TTL_SEC  # of clients that renew it
+    login_ttl_sec: Seconds = LOGIN_TTL_SEC  # of a renewable login that nobody uses
+    # (): by password, and in both other ways where a provider is named.
+    login_methods: Annotated[tuple[LoginMethod, ...], BeforeValidator(_methods)] = ()
+    oauth_issuer: Url | None = None
+    oauth_client_id: str = ""
+    oauth_client_secret: str = field(default="", repr=False)
+    oauth_client_secret_file: Path | None = None
+    oauth_scope: str = "openid profile email"
+    oauth_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "oidc"  # in the callback's path
+    oauth_username_claim: str = "preferred_username"
+    oauth_require: Words = ()  # claim=value: who may log in; all of them, `claim=a` also where it is a list
     lease_sec: Seconds = LEASE_SEC
     vouched_lease_sec: Seconds = VOUCHED_LEASE_SEC
     max_body_bytes: int = MAX_BODY_BYTES
@@ -71,6 +114,19 @@ class ServerSettings:
         """
         return min(8, max(1, 16 // self.workers))
 
+    @property
+    def offered_methods(self) -> tuple[LoginMethod, ...]:
+        """How users can log in."""
+        if self.login_methods:
+            return self.login_methods
+        return tuple(LoginMethod) if self.oauth_issuer else (LoginMethod.PASSWORD,)
+
+    def client_secret(self) -> str:
+        """What shows the login provider that this is its client; empty for a client without one."""
+        if self.oauth_client_secret_file is None:
+            return self.oauth_client_secret
+        return _private_text(self.oauth_client_secret_file).strip()
+
 
 NAMES = frozenset(field.name for field in fields(ServerSettings))
 
@@ -89,10 +145,31 @@ def load(environment: Mapping[str, str], file: Path | None, **given: Any) -> Ser
             f"{file or 'a settings file'}"
         )
     try:
-        return _READER.validate_python(found)
+        settings = _READER.validate_python(found)
     except ValidationError as exc:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
         raise InvalidSettings(f"settings of the server are wrong: {wrong}") from None
+    _check_logins(settings)
+    return settings
+
+
+def _check_logins(settings: ServerSettings) -> None:
+    by_browser = {LoginMethod.DEVICE, LoginMethod.BROWSER} & set(settings.offered_methods)
+    if not by_browser:
+        return
+    if not settings.oauth_issuer or not settings.oauth_client_id:
+        raise InvalidSettings(
+            f"{', '.join(sorted(by_browser))} needs a login provider: set BALSAM_OAUTH_ISSUER and "
+            "BALSAM_OAUTH_CLIENT_ID"
+        )
+    issuer = urlsplit(settings.oauth_issuer)
+    if issuer.scheme != "https" and issuer.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise InvalidSettings(
+            "oauth_issuer must begin with https://, or anybody between could log in as anyone"
+        )
+    if any("=" not in rule for rule in settings.oauth_require):
+        raise InvalidSettings("oauth_require takes claim=value")
+    settings.client_secret()
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -100,11 +177,18 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return {name: environment[variable] for variable, name in names.items() if environment.get(variable)}
 
 
-def _of_file(file: Path) -> dict[str, Any]:
-    if stat.S_IMODE(file.stat().st_mode) & 0o077:
-        raise InvalidSettings(f"{file} may hold secrets and others can read it: run chmod 600 {file}")
+def _private_text(file: Path) -> str:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if stat.S_IMODE(file.stat().st_mode) & 0o077:
+            raise InvalidSettings(f"{file} may hold secrets and others can read it: run chmod 600 {file}")
+        return file.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise InvalidSettings(f"{file} can't be read: {exc.strerror}") from None
+
+
+def _of_file(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(_private_text(file))
     except (yaml.YAMLError, ValueError):
         raise InvalidSettings(f"{file} is not YAML") from None
     if content is None:

@@ -10,10 +10,11 @@ from balsam.core.clock import now_us
 from balsam.core.limits import IDEMPOTENCY_TTL_SEC
 from balsam.logic.sessions import Lease, sweep
 from balsam.server.context import Server
-from balsam.store import idempotency, users
+from balsam.store import idempotency, login_attempts, login_requests, logins, users
 
 log = logging.getLogger(__name__)
 FORGET_EVERY_SEC = 600.0
+FORGET_LATER_US = 3600 * 1_000_000  # whoever waited too long is told that for an hour
 
 
 class Sweeper:
@@ -55,3 +56,6 @@ class Sweeper:
             with self._server.db.write() as tx:
                 idempotency.forget(tx.conn, now_us() - IDEMPOTENCY_TTL_SEC * 1_000_000)
                 users.drop_expired_tokens(tx.conn, now_us())
+                logins.drop_expired(tx.conn, now_us())
+                login_requests.drop_expired(tx.conn, now_us() - FORGET_LATER_US)
+                login_attempts.drop_empty(tx.conn, now_us())

@@ -1,16 +1,16 @@
-"""Logins and tokens."""
+"""Users, and the tokens of their sites."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path, Response
+from fastapi import APIRouter, Path, Response
 
 from balsam.core.clock import naive_text
 from balsam.core.errors import Forbidden, NotFound
 from balsam.core.limits import MAX_ID
 from balsam.logic import users
-from balsam.schemas.users import LoginOut, SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
+from balsam.schemas.users import SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
 from balsam.server.answers import json_answer, no_content
 from balsam.server.context import Caller, Srv, User
 from balsam.store import users as user_store
@@ -19,23 +19,11 @@ router = APIRouter(prefix="/auth", tags=["users"])
 TokenId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
-@router.get("/how")
-def how() -> list[str]:
-    """How to log in here."""
-    return ["LoginMethod.password"]
-
-
 @router.post("/password/register", status_code=201, response_model=UserOut)
 def register(server: Srv, body: UserCreate) -> dict[str, Any]:
     if not server.settings.registration:
         raise Forbidden(f"this server serves {server.settings.owner} only: nobody else can register")
     return users.register(server.db, body.username, body.password)
-
-
-@router.post("/password/login", response_model=LoginOut)
-def log_in(server: Srv, username: Annotated[str, Form()], password: Annotated[str, Form()]) -> dict[str, Any]:
-    token = users.log_in(server.db, username, password, server.settings.token_ttl_sec)
-    return {"access_token": token.text, "token_type": "bearer", "expiration": naive_text(token.expires)}
 
 
 @router.get("/password/me", response_model=UserOut)

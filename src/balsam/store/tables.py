@@ -71,10 +71,91 @@ tokens = Table(
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
+    # No foreign key, which SQLite can't add to a table; logins outlive their tokens.
+    Column("login_id", BigInteger),
     UniqueConstraint("token_hash", name="uq_tokens_token_hash"),
     CheckConstraint("kind IN ('login', 'site')", name="ck_tokens_kind"),
     Index("ix_tokens_owner_id", "owner_id"),
     sqlite_autoincrement=True,
+)
+
+# One row for each time that a user logged in, until it has expired.
+logins = Table(
+    "logins",
+    metadata,
+    _id(),
+    _owner(),
+    Column("method", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("why_ended", Text),
+    CheckConstraint("method IN ('password', 'device', 'browser')", name="ck_logins_method"),
+    Index("ix_logins_owner_id", "owner_id"),
+    Index("ix_logins_expires", "expires"),
+    sqlite_autoincrement=True,
+)
+
+# Used ones are kept as long as their login: whoever brings one again after its time gives a theft away.
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    _owner(),
+    Column("login_id", BigInteger, ForeignKey("logins.id", ondelete="CASCADE"), nullable=False),
+    Column("used", BigInteger),
+    Index("ix_refresh_tokens_login_id", "login_id"),
+    Index("ix_refresh_tokens_owner_id", "owner_id"),
+)
+
+# Who a login provider's users are here.
+identities = Table(
+    "identities",
+    metadata,
+    _owner(),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    PrimaryKeyConstraint("issuer", "subject"),
+    Index("ix_identities_owner_id", "owner_id"),
+)
+
+# Programs that wait until somebody logs them in with a browser; nobody's until then. Texts that open
+# something are kept as digests.
+login_requests = Table(
+    "login_requests",
+    metadata,
+    _id(),
+    Column("owner_id", BigInteger, ForeignKey("users.id", ondelete="CASCADE")),
+    Column("method", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("device_hash", Text, nullable=False),
+    Column("user_code", Text, nullable=False),
+    Column("renewable", Boolean, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("browser_hash", Text),
+    Column("state_hash", Text),
+    Column("consent_hash", Text),
+    UniqueConstraint("device_hash", name="uq_login_requests_device_hash"),
+    UniqueConstraint("user_code", name="uq_login_requests_user_code"),
+    UniqueConstraint("state_hash", name="uq_login_requests_state_hash"),
+    CheckConstraint("method IN ('device', 'browser')", name="ck_login_requests_method"),
+    CheckConstraint("status IN ('waiting', 'asked', 'allowed', 'refused')", name="ck_login_requests_status"),
+    Index("ix_login_requests_expires", "expires"),
+    Index("ix_login_requests_owner_id", "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+# Buckets that leak: an attempt pushes `empty_at` into the future, and past a limit there are no more.
+login_attempts = Table(
+    "login_attempts",
+    metadata,
+    Column("bucket", Text, primary_key=True),
+    Column("empty_at", BigInteger, nullable=False),
+    Index("ix_login_attempts_empty_at", "empty_at"),
 )
 
 sites = Table(

@@ -48,6 +48,7 @@ def add_token(
     token_hash: str,
     expires: int | None,
     site_id: int | None = None,
+    login_id: int | None = None,
 ) -> int:
     row = conn.execute(
         insert(tokens)
@@ -58,6 +59,7 @@ def add_token(
             token_hash=token_hash,
             created=now_us(),
             expires=expires,
+            login_id=login_id,
         )
         .returning(tokens.c.id)
     )

@@ -1,0 +1,224 @@
+"""Logins by password and by refresh token: what they answer, how long they last, how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from balsam.core.limits import REFRESH_GRACE_SEC
+from balsam.logic import attempts, logins
+from balsam.logic.logins import Lifetimes
+from balsam.logic.users import digest_of
+from tests.services import PasswordServer, User
+
+
+@pytest.fixture
+def url(password_server: PasswordServer) -> str:
+    return password_server.url
+
+
+def log_in(url: str, user: User, **more: str) -> httpx.Response:
+    form = {"username": user.name, "password": user.password, **more}
+    return httpx.post(f"{url}/auth/password/login", data=form)
+
+
+def renewable(url: str, user: User) -> dict[str, Any]:
+    return dict(log_in(url, user, scope="offline_access").raise_for_status().json())
+
+
+def refresh(url: str, token: str) -> httpx.Response:
+    return httpx.post(f"{url}/auth/refresh", data={"refresh_token": token})
+
+
+def opens(url: str, token: str) -> bool:
+    answer = httpx.get(f"{url}/auth/password/me", headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code in (200, 401)
+    return answer.status_code == 200
+
+
+def remaining(answer: dict[str, Any]) -> timedelta:
+    return datetime.fromisoformat(answer["expiration"]).replace(tzinfo=UTC) - datetime.now(UTC)
+
+
+def make_older(server: PasswordServer, refresh_token: str, seconds: float) -> None:
+    """As if the token had been used that much earlier."""
+    with server.server.db.write() as tx:
+        statement = text("UPDATE refresh_tokens SET used = used - :us WHERE token_hash = :digest")
+        tx.conn.execute(statement, {"us": int(seconds * 1e6), "digest": digest_of(refresh_token)})
+
+
+def test_a_published_login_gets_one_token_for_48_hours(url: str, user: User) -> None:
+    answer = log_in(url, user).json()
+    assert set(answer) == {"access_token", "token_type", "expiration"} and answer["token_type"] == "bearer"
+    assert timedelta(hours=47.9) < remaining(answer) <= timedelta(hours=48)
+    assert datetime.fromisoformat(answer["expiration"]).tzinfo is None
+
+
+def test_a_renewable_login_gets_a_short_token_and_a_refresh_token(url: str, user: User) -> None:
+    answer = renewable(url, user)
+    assert timedelta(minutes=14) < remaining(answer) <= timedelta(minutes=15)
+    assert 840 < answer["expires_in"] <= 900
+    second = refresh(url, answer["refresh_token"]).json()
+    assert second["access_token"] != answer["access_token"]
+    assert second["refresh_token"] != answer["refresh_token"]
+    assert opens(url, second["access_token"]) and opens(url, answer["access_token"])
+    assert not opens(url, second["refresh_token"]), "a refresh token is no access token"
+
+
+def test_how_to_log_in_is_answered_as_published(url: str) -> None:
+    assert httpx.get(f"{url}/auth/how").json() == ["LoginMethod.password"]
+
+
+def test_a_refresh_token_serves_again_for_a_minute(
+    url: str, user: User, password_server: PasswordServer
+) -> None:
+    first = renewable(url, user)["refresh_token"]
+    second = refresh(url, first).json()["refresh_token"]
+    make_older(password_server, first, REFRESH_GRACE_SEC - 20)
+    again = refresh(url, first)
+    assert again.status_code == 200
+    assert opens(url, again.json()["access_token"])
+    assert refresh(url, second).status_code == 200 == refresh(url, again.json()["refresh_token"]).status_code
+
+
+def test_a_refresh_token_that_comes_back_later_ends_the_login_and_says_why(
+    url: str, user: User, password_server: PasswordServer
+) -> None:
+    first = renewable(url, user)
+    second = refresh(url, first["refresh_token"]).json()
+    other = renewable(url, user)
+    make_older(password_server, first["refresh_token"], REFRESH_GRACE_SEC + 1)
+    for token in (first["refresh_token"], second["refresh_token"]):
+        refused = refresh(url, token)
+        assert refused.status_code == 401
+        assert "somebody uses a copy of the login file" in refused.json()["detail"]
+    assert not opens(url, first["access_token"]) and not opens(url, second["access_token"])
+    assert opens(url, other["access_token"]), "the user's other logins go on"
+
+
+def test_refreshes_that_cross_are_all_answered(url: str, user: User) -> None:
+    token = renewable(url, user)["refresh_token"]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: refresh(url, token), range(16)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert all(opens(url, answer.json()["access_token"]) for answer in answers)
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "br_" + "x" * 43])
+def test_a_text_that_is_no_refresh_token_renews_nothing(url: str, token: str) -> None:
+    assert refresh(url, token).status_code in (401, 422)
+
+
+def test_an_access_token_renews_nothing(url: str, user: User) -> None:
+    assert refresh(url, renewable(url, user)["access_token"]).status_code == 401
+
+
+def test_a_login_that_nobody_uses_runs_out(user: User, password_server: PasswordServer) -> None:
+    db = password_server.server.db
+    tokens = logins.log_in(
+        db, user.name, user.password, "10.0.0.1", Lifetimes(short_token=60, login=-1), renewable=True
+    )
+    assert tokens.refresh is not None
+    assert (
+        refresh(password_server.url, tokens.refresh).json()["detail"]
+        == "this login was not used for too long"
+    )
+
+
+def test_logging_out_ends_one_login_with_all_its_tokens(url: str, user: User) -> None:
+    first, second = renewable(url, user), renewable(url, user)
+    newer = refresh(url, first["refresh_token"]).json()
+    headers = {"authorization": f"Bearer {newer['access_token']}"}
+    assert httpx.delete(f"{url}/auth/logins/current", headers=headers).status_code == 204
+    assert not opens(url, first["access_token"]) and not opens(url, newer["access_token"])
+    assert "ended by its user" in refresh(url, newer["refresh_token"]).json()["detail"]
+    assert opens(url, second["access_token"])
+
+
+def test_logins_are_listed_and_ended_by_their_user_only(url: str, new_user: Callable[[], User]) -> None:
+    mine, stranger = new_user(), new_user()
+    extra = renewable(url, mine)
+    listed = mine.client.get("/auth/logins")
+    assert [one["current"] for one in listed] == [True, False]
+    assert {one["method"] for one in listed} == {"password"}
+    assert not any("token" in name for one in listed for name in one)
+    path = f"{url}/auth/logins/{listed[1]['id']}"
+    refused = httpx.delete(path, headers={"authorization": f"Bearer {stranger.token}"})
+    assert refused.status_code == 404 and opens(url, extra["access_token"])
+    mine.client.delete(f"/auth/logins/{listed[1]['id']}")
+    assert not opens(url, extra["access_token"])
+    assert len(mine.client.get("/auth/logins")) == 1
+
+
+def test_too_many_failures_of_one_name_are_refused_for_a_while(
+    url: str, new_user: Callable[[], User]
+) -> None:
+    victim, other = new_user(), new_user()
+    wrong = {"username": victim.name, "password": "wrong"}
+    statuses = [
+        httpx.post(f"{url}/auth/password/login", data=wrong).status_code
+        for _ in range(attempts.OF_NAME.burst + 2)
+    ]
+    assert statuses == [401] * attempts.OF_NAME.burst + [429] * 2
+    refused = log_in(url, victim)
+    assert refused.status_code == 429, "the right password gets no more attempts than a wrong one"
+    assert 0 < int(refused.headers["retry-after"]) <= attempts.OF_NAME.every_sec
+    assert "too many failed logins as this user: try again in" in refused.json()["detail"]
+    assert log_in(url, other).status_code == 200
+    assert opens(url, victim.token), "who is logged in stays so"
+
+
+def test_a_name_that_nobody_has_is_limited_as_others_are(url: str) -> None:
+    form = {"username": "nobody has this name", "password": "x"}
+    statuses = [
+        httpx.post(f"{url}/auth/password/login", data=form).status_code
+        for _ in range(attempts.OF_NAME.burst + 1)
+    ]
+    assert statuses == [401] * attempts.OF_NAME.burst + [429]
+
+
+def test_attempts_at_once_gain_nothing(url: str, new_user: Callable[[], User]) -> None:
+    form = {"username": new_user().name, "password": "wrong"}
+    with ThreadPoolExecutor(8) as pool:
+        sent = [
+            pool.submit(httpx.post, f"{url}/auth/password/login", data=form, timeout=60) for _ in range(20)
+        ]
+    statuses = [one.result().status_code for one in sent]
+    assert (
+        statuses.count(401) == attempts.OF_NAME.burst and statuses.count(429) == 20 - attempts.OF_NAME.burst
+    )
+
+
+def test_logins_that_succeed_are_not_counted(url: str, user: User) -> None:
+    assert {log_in(url, user).status_code for _ in range(attempts.OF_NAME.burst + 2)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", ""),
+        ("testclient", "testclient"),
+    ],
+)
+def test_what_counts_as_one_address(address: str, counts_as: str) -> None:
+    assert attempts.network_of(address) == counts_as
+
+
+@pytest.fixture
+def short_lived(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
+    with PasswordServer(new_database(), token_ttl_sec=0.5) as server:
+        yield server
+
+
+def test_the_life_of_tokens_is_the_operators(short_lived: PasswordServer) -> None:
+    user = short_lived.new_user()
+    assert remaining(log_in(short_lived.url, user).json()) <= timedelta(seconds=0.5)
