@@ -1,18 +1,19 @@
 # Everything here needs git, make, gcc and Python 3.11 or later; packages go into $(VENV) and nowhere else.
 
 VENV ?= .venv
+PUBLISHED := .venv-published
 PYTEST_ARGS ?= -n logical
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := src tests benchmarks examples
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo test lint check clean venv-dev
+.PHONY: demo test lint check clean venv-dev venv-published
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
 
-test: venv-dev
+test: venv-dev venv-published
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: venv-dev
@@ -26,9 +27,11 @@ check: lint
 
 venv-dev: $(VENV)/.dev-installed
 
+venv-published: $(PUBLISHED)/.installed
+
 clean:
 	@! [ -e .demo/site/balsam-service.pid ] || echo "note: an agent may still work in .demo/site"
-	rm -rf .demo $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .demo $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.digits-installed: pyproject.toml | $(BIN)/python
@@ -40,6 +43,14 @@ $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing what developers need into $(VENV) ..."
 	@$(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.digits-installed
+
+# The release that users have, which the tests drive against this one's server.
+$(PUBLISHED)/.installed: tests/published/requirements.txt | $(BIN)/python
+	@echo "Installing the published release into $(PUBLISHED) ..."
+	@rm -rf $(PUBLISHED)
+	@$(BIN)/python -m venv $(PUBLISHED)
+	@$(PUBLISHED)/bin/python -m pip --disable-pip-version-check -qq install -r $<
+	@touch $@
 
 # The first Python that is new enough and can make a virtual environment.
 $(BIN)/python:

@@ -114,6 +114,15 @@ def test_wait_for_the_first(make_jobs: MakeJobs) -> None:
     assert result.done == [jobs[1]] and result.not_done == [jobs[0], jobs[2]]
 
 
+def test_waiting_for_one_tells_of_all_that_have_ended(make_jobs: MakeJobs) -> None:
+    jobs = make_jobs(3)
+    finish(jobs[0], 1)
+    finish(jobs[1], 1)
+    jobs[0].refresh_from_db()  # so that nothing has to be awaited
+    result = Job.objects.wait(jobs, timeout=5, return_when="FIRST_COMPLETED")
+    assert result.done == jobs[:2] and result.not_done == jobs[2:]
+
+
 def test_wait_for_the_first_failure(make_jobs: MakeJobs, background: ThreadPoolExecutor) -> None:
     jobs = make_jobs(3)
     finish(jobs[0], 1)

@@ -40,6 +40,8 @@ def wait(
     if return_when not in RETURN_WHEN:
         raise ValueError(f"return_when is {return_when!r}; it must be one of {', '.join(RETURN_WHEN)}")
     given = list(jobs)
+    if return_when != "ALL_COMPLETED" and any(job.state in DONE_STATES for job in given):
+        _look([job for job in given if job.is_saved])  # it returns at once, with all that have ended
     try:
         for batch in ended(given, timeout, poll_interval):
             if return_when == "FIRST_COMPLETED":
