@@ -168,7 +168,14 @@ class PasswordServer:
         self.server: Server = app.state.server
         port = int(self.url.rpartition(":")[2])
         self._uvicorn = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=port,
+                log_level="warning",
+                timeout_graceful_shutdown=2,
+                proxy_headers=False,
+            )
         )
         self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
         self._thread.start()

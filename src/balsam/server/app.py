@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from balsam.core.clock import now_us
 from balsam.server import (
@@ -60,11 +61,15 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     server = Server(settings, db, Watchers(), epoch, now_us(), Metrics(db, shared_metrics), provider)
     db.on_commit = server.watchers.committed
 
+    def after_gap() -> None:
+        server.up_since = now_us()  # nobody could renew a lease while the database was away
+        server.watchers.end_all()
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         threads: list[Sweeper | Pulse | Listener] = [Sweeper(server), Pulse(server)]
         if not db.is_sqlite:
-            threads.append(Listener(db.writers, server.watchers.committed, server.watchers.end_all))
+            threads.append(Listener(db.writers, server.watchers.committed, after_gap))
         for thread in threads:
             thread.start()
         yield
@@ -77,6 +82,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     # The pages at /docs would run scripts of another origin beside the users' logins.
     app = FastAPI(title="Balsam", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
+    # What is added last stands outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     errors.install(app)
     for module in (
@@ -95,7 +101,9 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         operations,
     ):
         app.include_router(module.router)
-    app.add_middleware(Exchanges, settings=settings, metrics=server.metrics)  # the outermost is added last
+    app.add_middleware(Exchanges, settings=settings, metrics=server.metrics)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app
 
 

@@ -59,8 +59,7 @@ def run(deployed: Deployment) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        proxy_headers=False,  # the application knows whom to believe
         timeout_graceful_shutdown=int(settings.stop_sec),
         timeout_worker_healthcheck=START_SEC,
     )

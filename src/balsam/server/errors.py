@@ -8,9 +8,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from balsam.core.clock import now_us
 from balsam.core.errors import (
     BalsamError,
     Conflict,
@@ -80,8 +81,10 @@ def _not_valid(_request: Request, exc: Exception) -> JSONResponse:
     return JSONResponse({"detail": detail}, 422)
 
 
-def _database_away(_request: Request, exc: Exception) -> JSONResponse:
+def _database_away(request: Request, exc: Exception) -> JSONResponse:
     log.error("the database did not answer: %s", exc)
+    if isinstance(exc, DBAPIError) and (exc.connection_invalidated or exc.statement is None):
+        request.app.state.server.up_since = now_us()  # a lease ages only while the database is there
     sentence = "The server's database can't be written or read now; the server's log says why. Try again."
     return JSONResponse({"detail": sentence}, 503, headers={"retry-after": "1"})
 

@@ -56,6 +56,7 @@ class Uvicorn(uvicorn.Server):
                 port=port,
                 access_log=False,
                 log_config=None,
+                proxy_headers=False,
                 timeout_graceful_shutdown=3,
             )
         )
