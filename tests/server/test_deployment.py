@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.core.errors import BalsamError, InvalidSettings, WrongSchema
 from balsam.server import daemon, deployment
+from balsam.server.deployed import listening
 from balsam.server.settings import ServerSettings
 from tests.server.lab import Lab
 from tests.server.test_operations import samples
@@ -198,3 +201,11 @@ def test_deploying_again_keeps_the_settings(tmp_path: Path) -> None:
     assert file.read_text() == text
     with pytest.raises(BalsamError, match="change port there"):
         deployment.create(tmp_path / "new", {}, {"port": 9001})
+
+
+def test_accepted_connections_send_without_waiting_for_company() -> None:
+    config = uvicorn.Config("unused:app", host="127.0.0.1", port=daemon.free_port(), log_config=None)
+    with listening(config) as shared:
+        shared.listen()
+        with socket.create_connection(shared.getsockname()), shared.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
