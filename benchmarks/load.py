@@ -138,7 +138,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="balsam-benchmark-") as folder:
         for name in engines:
-            with serving.engine(name, Path(folder)) as engine:
+            with serving.engine(name, Path(folder), options.workers) as engine:
                 rows += measure(engine, load)
     return report.publish(rows, options.json, "due")
 
@@ -148,6 +148,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--engine", choices=[*serving.ENGINES, "both"], default="both")
     parser.add_argument("--sites", type=int, default=100)
     parser.add_argument("--seconds", type=float, help=f"{SECONDS:g}; with --quick {QUICK_SECONDS:g}")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server on PostgreSQL")
     parser.add_argument("--generators", type=int, default=2, help="processes in which the sites live")
     parser.add_argument("--no-streams", action="store_true", help="the sites hold no event stream each")
     return parser.parse_args()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sqlite3
 import subprocess
 import sys
@@ -14,20 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import psycopg
 import yaml
 
 from balsam.client.transport import Client
 from balsam.server import daemon
-from tests.services import PostgresServer
+from balsam.server.settings import ServerSettings
+from tests.services import DeployedServer, PostgresServer, new_user
 
 START_TIMEOUT_SEC = 60.0
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 ENGINES = (POSTGRESQL, SQLITE)
 # Beside PostgreSQL's defaults, those of durability included.
 POSTGRES_SETTINGS = {"shared_buffers": "1GB"}
+BEAT_SEC = ServerSettings("").beat_sec  # tests are in more of a hurry
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Engine:
 
 
 @contextmanager
-def engine(name: str, folder: Path) -> Iterator[Engine]:
-    """PostgreSQL or SQLite below a folder of the benchmark."""
+def engine(name: str, folder: Path, workers: int = 1) -> Iterator[Engine]:
+    """Below a folder of the benchmark; `workers`: processes of a server on PostgreSQL."""
     numbers = itertools.count(1)
     if name == SQLITE:
         yield Engine(
@@ -110,7 +110,7 @@ def engine(name: str, folder: Path) -> Iterator[Engine]:
         yield Engine(
             name,
             postgres.new_database,
-            lambda: facility(postgres.new_database(), folder / f"server-{next(numbers)}.log"),
+            lambda: facility(postgres.new_database(), folder / f"facility-{next(numbers)}", workers),
             int((postgres.data / "postmaster.pid").read_text().split()[0]),
         )
 
@@ -127,25 +127,17 @@ def embedded(data: Path) -> Iterator[Serving]:
 
 
 @contextmanager
-def facility(database_url: str, log: Path) -> Iterator[Serving]:
-    """A server with one worker process on PostgreSQL, where users register."""
-    port = daemon.free_port()
-    command = [sys.executable, "-m", "benchmarks.facility_server", str(port)]
-    with _process(command, port, log, BALSAM_BENCHMARK_DATABASE=database_url) as process:
-        yield Serving(POSTGRESQL, _url(port), database_url, _login(_url(port)), process)
+def facility(database_url: str, folder: Path, workers: int) -> Iterator[Serving]:
+    """A deployed server on PostgreSQL, where users register."""
+    with DeployedServer(folder, database_url, workers=workers, beat_sec=BEAT_SEC) as deployed:
+        token = new_user(deployed.url).token
+        yield Serving(POSTGRESQL, deployed.url, database_url, token, psutil.Process(deployed.pid))
 
 
 @contextmanager
-def _process(command: list[str], port: int, log: Path, **environ: str) -> Iterator[psutil.Process]:
+def _process(command: list[str], port: int, log: Path) -> Iterator[psutil.Process]:
     with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **environ},
-            cwd=Path(__file__).resolve().parents[1],
-        )
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + START_TIMEOUT_SEC
         while not daemon.answers(port):
@@ -164,10 +156,3 @@ def _process(command: list[str], port: int, log: Path, **environ: str) -> Iterat
 
 def _url(port: int) -> str:
     return f"http://{daemon.HOST}:{port}"
-
-
-def _login(url: str) -> str:
-    account = {"username": "benchmark", "password": os.urandom(12).hex()}
-    httpx.post(f"{url}/auth/password/register", json=account).raise_for_status()
-    answer = httpx.post(f"{url}/auth/password/login", data=account)
-    return str(answer.raise_for_status().json()["access_token"])
