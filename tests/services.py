@@ -164,7 +164,7 @@ class PasswordServer:
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
-        app = build(self.settings)
+        self.app = app = build(self.settings)
         self.server: Server = app.state.server
         port = int(self.url.rpartition(":")[2])
         self._uvicorn = uvicorn.Server(
