@@ -335,3 +335,10 @@ def test_texts_in_every_other_body_are_checked(lab: Lab, raw: Raw) -> None:
         ]
         for method, path, text in bodies:
             refused(raw.send(method, path, (text % bad).encode()))
+    for form in (
+        b"username=%00&password=a",
+        b"username=a&password=%00",
+        b"username=a",
+        b"username=%ED%A0%80",
+    ):
+        refused(raw.send("POST", "/auth/password/login", form, FORM))

@@ -26,6 +26,7 @@ class Guard(Enum):
     """How a route is protected."""
 
     OPEN = "anybody: it tells nothing of users' things"
+    CODE = "whoever knows the secret of a login that is under way, or of its renewal"
     OPERATOR = "operators, by address or token of their own"
     CALLER = "a login or a site's token"
     USER = "a login only"
@@ -40,7 +41,18 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/auth/how"): Guard.OPEN,
     ("POST", "/auth/password/register"): Guard.OPEN,
     ("POST", "/auth/password/login"): Guard.OPEN,
+    ("POST", "/auth/device/login"): Guard.OPEN,
+    ("POST", "/auth/browser/login"): Guard.OPEN,
+    ("POST", "/auth/device/token"): Guard.CODE,
+    ("POST", "/auth/refresh"): Guard.CODE,
+    ("GET", "/auth/oauth/{provider_name}/login/device"): Guard.OPEN,
+    ("GET", "/auth/oauth/{provider_name}/login"): Guard.CODE,
+    ("GET", "/auth/oauth/{provider_name}/callback"): Guard.CODE,
+    ("POST", "/auth/oauth/{provider_name}/answer"): Guard.CODE,
     ("GET", "/auth/password/me"): Guard.CALLER,
+    ("GET", "/auth/logins"): Guard.USER,
+    ("DELETE", "/auth/logins/current"): Guard.USER,
+    ("DELETE", "/auth/logins/{login_id}"): Guard.USER,
     ("POST", "/auth/site-tokens"): Guard.USER,
     ("GET", "/auth/site-tokens"): Guard.USER,
     ("DELETE", "/auth/site-tokens/{token_id}"): Guard.USER,
@@ -166,8 +178,12 @@ EVENT_FILTERS = ("id@event", "job_id", "batch_job_id", "site_id", "scheduler_id@
 VICTIMS_TAG = "tags=owner:victim"
 
 FOREIGN_PARENT = Try("POST", "/jobs/", body=lambda theirs, own: _job(own["app"], parent_ids=[theirs["job"]]))
+LOG_OUT = Try("DELETE", "/auth/logins/current")
 TRIES: list[Try] = [
     Try("GET", "/auth/password/me"),
+    Try("GET", "/auth/logins"),
+    LOG_OUT,
+    Try("DELETE", "/auth/logins/{login_id}"),
     Try("GET", "/auth/site-tokens"),
     Try("POST", "/auth/site-tokens", body=lambda theirs, own: {"site_id": theirs["site"]}),
     Try("DELETE", "/auth/site-tokens/{token_id}"),
@@ -250,6 +266,10 @@ TRIES: list[Try] = [
 ]
 
 
+# Logging out names nobody's thing, and ends what the test itself needs.
+CROSSINGS = [one for one in TRIES if one is not LOG_OUT]
+
+
 class Tenant:
     """A site with one of each thing, and what its owner sees of it; `name` stands in all of it."""
 
@@ -270,6 +290,8 @@ class Tenant:
         lab.move([job, done], "RUNNING", session, state_data={"secret": name})
         lab.move([done], "RUN_DONE", session, state_data={"secret": name})
         token = self.client.post("/auth/site-tokens", {"site_id": lab.site["id"]})
+        form = {"username": user.name, "password": user.password, "scope": "offline_access"}
+        httpx.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
         self.token, self.site_token = user.token, str(token["token"])
         self.ids = {
             "site": lab.site["id"],
@@ -280,6 +302,7 @@ class Tenant:
             "transfer": self.client.get("/transfers/", {"site_id": lab.site["id"]})["results"][0]["id"],
             "event": lab.events(job)[0]["id"],
             "token": token["id"],
+            "login": max(row["id"] for row in self.client.get("/auth/logins")),
             "scheduler_id": scheduler_id,
         }
 
@@ -296,6 +319,7 @@ class Tenant:
         sessions = self.client.get("/sessions/", {"id": self.ids["session"]})["results"]
         seen["sessions"] = [{**row, "heartbeat": None} for row in sessions]
         tokens = self.client.get("/auth/site-tokens")
+        seen["logins"] = self.client.get("/auth/logins")
         seen["tokens"] = [row for row in tokens if row["site_id"] == self.ids["site"]]
         assert all(seen.values())
         return seen
@@ -339,7 +363,7 @@ def stranger(password_server: PasswordServer) -> Iterator[Tenant]:
 
 def _spread_ids(db: Database) -> None:
     """Ids that no two kinds of things share, and that are no count or user's id either."""
-    kinds = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "tokens")
+    kinds = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "tokens", "logins")
     with db.write() as tx:
         for number, name in enumerate(kinds, start=11):
             ids.allocate(tx.conn, metadata.tables[name], number * 10_000)
@@ -380,12 +404,12 @@ def test_a_sites_token_meets_no_other_site(
     password_server: PasswordServer, victim: Tenant, sibling: Tenant
 ) -> None:
     # A child may wait for a parent at another site of its owner.
-    tries = [one for one in TRIES if one is not FOREIGN_PARENT]
+    tries = [one for one in CROSSINGS if one is not FOREIGN_PARENT]
     _try_all(password_server, sibling.site_token, victim, sibling, tries)
 
 
 def _try_all(
-    server: PasswordServer, token: str, victim: Tenant, stranger: Tenant, tries: list[Try] = TRIES
+    server: PasswordServer, token: str, victim: Tenant, stranger: Tenant, tries: list[Try] = CROSSINGS
 ) -> None:
     nobody = {name: 10**15 + number for number, name in enumerate(victim.ids)}
     before = victim.view()
