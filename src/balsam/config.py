@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +37,8 @@ class ClientSettings:
     read_timeout: float = 120.0
     retry_count: int = 10
     ca_file: str | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+    username: str | None = None
 
     @staticmethod
     def settings_path() -> Path:
@@ -57,7 +59,7 @@ class ClientSettings:
 
     def build_client(self) -> Client:
         """A new connection with these settings."""
-        return self._login().client()
+        return self._login().client(login_path() if self.refresh_token else None)
 
     def _login(self) -> Login:
         return Login(**vars(self))

@@ -10,7 +10,7 @@ import pytest
 
 from balsam.cli.site_selector import SiteView, choose
 from balsam.cli.sites import since
-from balsam.client.errors import BrokenLogin
+from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import SITE_TOKEN_FILE, load_login
 from balsam.client.transport import Client
 from balsam.runtime.settings import Settings
@@ -139,12 +139,29 @@ def test_a_site_gets_a_new_token(
     client.delete(f"/auth/site-tokens/{old['id']}")
     (home / "runs" / SITE_TOKEN_FILE).write_text("garbled")
     monkeypatch.chdir(home / "runs")
-    with pytest.raises(BrokenLogin, match="balsam site token"):
+    with pytest.raises(BrokenLogin, match="balsam site token renew"):
         SiteFolder(site.path).client()
-    assert balsam("site", "token").status == 0
+    assert balsam("site", "token", "renew").status == 0
     assert (home / "runs" / SITE_TOKEN_FILE).stat().st_mode & 0o077 == 0
     with SiteFolder(site.path).client() as agents:
         assert [one["id"] for one in agents.get("/sites/")["results"]] == [site.site_id]
+
+
+def test_site_tokens_are_listed_and_revoked(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs")
+    [_, row] = balsam("site", "token", "ls").out.splitlines()
+    token_id, name = row.split()[:2]
+    assert name == "runs"
+    refused = balsam("site", "token", "revoke", token_id)
+    assert refused.status == 2 and "-y" in refused.err
+    with SiteFolder(home / "runs").client() as agents:
+        agents.get("/sites/")
+        assert balsam("site", "token", "revoke", token_id, "-y").status == 0
+        with pytest.raises(AuthError):
+            agents.get("/sites/")
+    [_, row] = balsam("site", "token", "ls").out.splitlines()
+    assert len(row.split()) == 6, "with the time of its end"
+    assert balsam("site", "token", "revoke", "999999", "-y").status == 1
 
 
 def test_a_site_in_a_site_is_refused(client: Client, balsam: Balsam) -> None:

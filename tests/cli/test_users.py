@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam.client.errors import AuthError
 from balsam.client.login import Login, load_login, login_path, save_login
 from balsam.server import daemon
 from tests.cli.conftest import Balsam
@@ -152,3 +153,63 @@ def test_login_without_anything_says_what_to_do(balsam: Balsam) -> None:
     said = balsam("login")
     assert said.status == 2
     assert "balsam server start" in said.err
+
+
+def test_a_login_is_renewable_unless_a_long_token_is_wanted(
+    balsam: Balsam, shared_url: str, password: Path
+) -> None:
+    balsam("register", "-a", shared_url, "-u", "hedy", "--password-file", password)
+    login = load_login()
+    assert login is not None and login.refresh_token and login.username == "hedy"
+    words = ["-u", shared_url, "--username", "hedy", "--password-file", password]
+    assert balsam("login", *words, "--long-token").status == 0
+    login = load_login()
+    assert login is not None and login.refresh_token is None
+    assert balsam("site", "ls").status == 0
+
+
+def test_logout_ends_the_login_on_the_server_and_forgets_it(
+    balsam: Balsam, shared_url: str, password: Path
+) -> None:
+    balsam("register", "-a", shared_url, "-u", "emmy", "--password-file", password)
+    login = load_login()
+    assert login is not None
+    said = balsam("logout")
+    assert (said.status, said.err) == (0, "") and shared_url in said.out
+    assert load_login() is None
+    with login.client() as client, pytest.raises(AuthError):
+        client.get("/sites/")
+    assert "balsam login" in balsam("logout").err
+
+
+def test_logins_are_listed_and_others_ended(balsam: Balsam, shared_url: str, password: Path) -> None:
+    words = ["-u", shared_url, "--username", "lise", "--password-file", password]
+    balsam("register", "-a", shared_url, "-u", "lise", "--password-file", password)
+    other = load_login()
+    balsam("login", *words)
+    rows = balsam("logout", "--list").out.splitlines()
+    assert len(rows) == 3 and "this one" in rows[2] and "password" in rows[1]
+    assert balsam("logout", "--id", rows[1].split()[0]).status == 0
+    assert other is not None
+    with other.client() as client, pytest.raises(AuthError):
+        client.get("/sites/")
+    balsam("login", *words)
+    assert balsam("logout", "--all").status == 0
+    balsam("login", *words)
+    assert len(balsam("logout", "--list").out.splitlines()) == 2
+
+
+def test_a_login_is_forgotten_where_its_server_is_away(balsam: Balsam) -> None:
+    save_login(Login(f"http://127.0.0.1:{daemon.free_port()}", "t"))
+    said = balsam("logout")
+    assert said.status == 1 and "forgotten here" in said.err
+    assert load_login() is None
+
+
+@pytest.mark.parametrize("flag", ["--device", "--browser"])
+def test_a_way_that_is_not_offered_is_refused_with_those_that_are(
+    balsam: Balsam, shared_url: str, flag: str
+) -> None:
+    said = balsam("login", "-u", shared_url, flag)
+    assert said.status == 1 and "--username NAME" in said.err
+    assert balsam("login", "-u", shared_url, flag, "--username", "x").status == 2

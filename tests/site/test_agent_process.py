@@ -120,7 +120,7 @@ def test_a_token_that_was_revoked_ends_the_agent_with_a_sentence(bench: Bench) -
     assert "Traceback" not in bench.log()
     report = start_agent(bench.site)
     assert not report.started and "no longer takes this site's token" in report.sentence
-    assert "`balsam site token`" in report.sentence
+    assert "`balsam site token renew`" in report.sentence
 
 
 def test_no_secret_is_logged(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from balsam.cli.lazy_group import LazyCommand, LazyGroup
 COMMANDS = {
     "login": LazyCommand("balsam.cli.users", "login", "Log in to a server."),
     "register": LazyCommand("balsam.cli.users", "register", "Make a user on a server and log in."),
+    "logout": LazyCommand("balsam.cli.users", "logout", "End a login, or list yours."),
     "server": LazyCommand("balsam.cli.server", "server", "Servers: one of your own, or one for many users."),
     "site": LazyCommand("balsam.cli.sites", "site", "Folders where jobs run, and their agents."),
     "app": LazyCommand("balsam.cli.apps", "app", "Applications known to the server."),

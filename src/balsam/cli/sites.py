@@ -12,7 +12,7 @@ from balsam.api import ApplicationDefinition, Job, Site
 from balsam.cli.connection import connect
 from balsam.cli.options import confirm, counted
 from balsam.cli.server import start_for_user, stop_command
-from balsam.cli.table import render, render_record
+from balsam.cli.table import minute, render, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
 from balsam.runtime.settings import sample_settings_text
@@ -127,8 +127,39 @@ def sync() -> None:
     click.echo(f"Synchronised {counted(len(apps), 'app')} of site {folder.site_id}.")
 
 
-@site.command()
+@site.group()
 def token() -> None:
+    """Tokens of agents and launchers: list, revoke and renew them."""
+
+
+@token.command("ls")
+def list_tokens() -> None:
+    """List the tokens of all your sites."""
+    names = {one.id: one.name for one in Site.objects.all()}
+    rows = [
+        (
+            one["id"],
+            names.get(one["site_id"], one["site_id"]),
+            minute(one["created"]),
+            minute(one["revoked"]),
+        )
+        for one in default_client().get("/auth/site-tokens")
+    ]
+    click.echo(render(["ID", "Site", "Made (UTC)", "Revoked (UTC)"], rows))
+
+
+@token.command()
+@click.argument("token_id", type=click.IntRange(min=0), metavar="ID")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def revoke(token_id: int, yes: bool) -> None:
+    """Revoke a token: what works with it stops at once."""
+    confirm(f"Revoke token {token_id}? Agents and launchers that use it stop.", yes)
+    default_client().delete(f"/auth/site-tokens/{token_id}")
+    click.echo(f"Revoked token {token_id}. `balsam site token renew`, in the site's folder, makes another.")
+
+
+@token.command()
+def renew() -> None:
     """Give this site a new token, where the old one was revoked or lost."""
     folder = this_site()
     login = load_login()

@@ -18,3 +18,8 @@ def render_record(fields: Iterable[tuple[str, object]]) -> str:
     pairs = [(name, str(value)) for name, value in fields]
     width = max((len(name) for name, _ in pairs), default=0)
     return "\n".join(f"{name + ':':<{width + 1}} {value}" for name, value in pairs)
+
+
+def minute(text: str | None) -> str:
+    """`2026-01-02 03:04` of the server's text for a time."""
+    return (text or "")[:16].replace("T", " ")

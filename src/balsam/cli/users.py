@@ -1,33 +1,50 @@
-"""`balsam login` and `balsam register`."""
+"""`balsam login`, `balsam register` and `balsam logout`."""
 
 from __future__ import annotations
 
 import sys
-from datetime import datetime
-from typing import IO
+from typing import IO, Any
 
 import click
 
 from balsam.cli.options import NoTerminal
 from balsam.cli.server import default_data, serve_login
-from balsam.client.errors import AuthError, BrokenLogin
+from balsam.cli.table import minute, render
+from balsam.client import login_flows
+from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
 from balsam.client.login import Login, load_login, login_path, save_login
 from balsam.client.transport import Client
+from balsam.core.logins import LoginMethod
 from balsam.server import daemon
 
 LOGIN_RETRY_SEC = 5.0
+FLAGS = {
+    LoginMethod.PASSWORD: "--username NAME",
+    LoginMethod.DEVICE: "--device",
+    LoginMethod.BROWSER: "--browser",
+}
 
 
 @click.command()
 @click.option("-u", "--url", help="The server. Default: the one of the last login, else your own.")
 @click.option("-f", "--force", is_flag=True, help="Replace a login for another server.")
-@click.option("--username")
+@click.option("--username", help="Log in with a password.")
 @click.option("--password-file", type=click.File(), help="A file with the password; - for standard input.")
+@click.option("--device", is_flag=True, help="Log in by typing a code into a browser, on any machine.")
+@click.option("--browser", is_flag=True, help="Log in by opening an address in a browser, on any machine.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Certificates of a private CA.")
+@click.option("--long-token", is_flag=True, help="One token for 48 h, as Balsam 0.7 wants it, not renewed.")
 def login(
-    url: str | None, force: bool, username: str | None, password_file: IO[str] | None, ca_file: str | None
+    url: str | None,
+    force: bool,
+    username: str | None,
+    password_file: IO[str] | None,
+    device: bool,
+    browser: bool,
+    ca_file: str | None,
+    long_token: bool,
 ) -> None:
-    """Log in to a server."""
+    """Log in to a server, in a way that it offers: by password, or with a browser."""
     current = _current_login(force)
     address = (url or (current.api_root if current else "")).rstrip("/")
     if _log_in_to_own_server(address, force):
@@ -35,8 +52,15 @@ def login(
     if not address:
         raise click.UsageError("Which server? Give --url, or start one of your own: balsam server start")
     _refuse_replacing(current, address, force)
-    name = username or _ask("Username", "--username")
-    _log_in(address, name, _password(password_file, twice=False), ca_file)
+    asked = _asked_for(username is not None or password_file is not None, device, browser)
+    with Client(address, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
+        method = _chosen(login_flows.offered(client), asked, address)
+        if method is LoginMethod.PASSWORD:
+            name = username or _ask("Username", "--username")
+            password = _password(password_file, twice=False)
+            _log_in(client, name, password, ca_file, renewable=not long_token)
+        else:
+            _log_in_by_browser(client, method, ca_file, renewable=not long_token)
 
 
 @click.command()
@@ -60,8 +84,58 @@ def register(
     password = _password(password_file, twice=True)
     with Client(url, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
         client.post("/auth/password/register", {"username": name, "password": password})
-    click.echo(f"Made user {name}.")
-    _log_in(url, name, password, ca_file)
+        click.echo(f"Made user {name}.")
+        _log_in(client, name, password, ca_file, renewable=True)
+
+
+@click.command()
+@click.option("--list", "show", is_flag=True, help="Only list your open logins.")
+@click.option("--id", "login_id", type=click.IntRange(min=0), help="End another login, from the list.")
+@click.option("--all", "everywhere", is_flag=True, help="End all your logins, on all machines.")
+def logout(show: bool, login_id: int | None, everywhere: bool) -> None:
+    """End this login and forget it. Sites keep their own tokens, and go on."""
+    current = load_login()
+    if current is None:
+        raise NotLoggedIn(str(login_path()))
+    with current.client(login_path(), retry_sec=LOGIN_RETRY_SEC) as client:
+        if show:
+            _show_logins(client)
+        elif login_id is not None:
+            client.delete(f"/auth/logins/{login_id}")
+            click.echo(f"Ended login {login_id}.")
+        else:
+            _end(client, everywhere)
+
+
+def _show_logins(client: Client) -> None:
+    rows = [
+        (
+            one["id"],
+            one["method"],
+            minute(one["created"]),
+            minute(one["used"]),
+            "this one" if one["current"] else "",
+        )
+        for one in client.get("/auth/logins")
+    ]
+    click.echo(render(["ID", "Method", "Began (UTC)", "Renewed (UTC)", ""], rows))
+
+
+def _end(client: Client, everywhere: bool) -> None:
+    try:
+        others = [one for one in client.get("/auth/logins") if everywhere and not one["current"]]
+        for one in others:
+            client.delete(f"/auth/logins/{one['id']}")
+        client.delete("/auth/logins/current")
+    except AuthError:
+        pass  # it has ended already
+    except ClientError as exc:
+        login_path().unlink(missing_ok=True)
+        raise click.ClickException(
+            f"the login is forgotten here, but the server could not end it: {exc}"
+        ) from exc
+    login_path().unlink(missing_ok=True)
+    click.echo(f"Logged out of {client.api_root}")
 
 
 def _current_login(force: bool) -> Login | None:
@@ -86,15 +160,50 @@ def _log_in_to_own_server(address: str, force: bool) -> bool:
     return True
 
 
-def _log_in(url: str, name: str, password: str, ca_file: str | None) -> None:
-    with Client(url, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
-        try:
-            answer = client.post_form("/auth/password/login", {"username": name, "password": password})
-        except AuthError as exc:
-            raise click.ClickException(f"{url} does not know this username with this password") from exc
-    expiry = datetime.fromisoformat(answer["expiration"])
-    save_login(Login(api_root=url, token=answer["access_token"], token_expiry=expiry, ca_file=ca_file))
-    click.echo(f"Logged in to {url} as {name} until {expiry:%Y-%m-%d %H:%M} UTC ({login_path()})")
+def _asked_for(password: bool, device: bool, browser: bool) -> LoginMethod | None:
+    """The way that the options choose, if any."""
+    asked = [method for method, given in zip(LoginMethod, (password, device, browser), strict=True) if given]
+    if len(asked) > 1:
+        raise click.UsageError("Choose one of a password, --device and --browser.")
+    return asked[0] if asked else None
+
+
+def _chosen(offered: list[LoginMethod], asked: LoginMethod | None, url: str) -> LoginMethod:
+    """As asked; else with a browser where that is offered, for institutions come before passwords."""
+    by_preference = (LoginMethod.DEVICE, LoginMethod.BROWSER, LoginMethod.PASSWORD)
+    for method in (asked,) if asked else by_preference:
+        if method in offered:
+            return method
+    ways = ", ".join(FLAGS[method] for method in offered) or "no way that this version knows"
+    raise click.ClickException(f"{url} offers no such login; it offers {ways}")
+
+
+def _log_in(client: Client, name: str, password: str, ca_file: str | None, *, renewable: bool) -> None:
+    try:
+        answer = login_flows.by_password(client, name, password, renewable=renewable)
+    except AuthError as exc:
+        message = f"{client.api_root} does not know this username with this password"
+        raise click.ClickException(message) from exc
+    _store(client, answer, name, ca_file)
+
+
+def _log_in_by_browser(client: Client, method: LoginMethod, ca_file: str | None, *, renewable: bool) -> None:
+    waiting = login_flows.begin(client, method, renewable=renewable)
+    click.echo(f"Open this address in a browser, on any machine, and log in:\n\n  {waiting.address}\n")
+    if waiting.page is not None:
+        click.echo(f"or open {waiting.page}\nand type the code {waiting.user_code}\n")
+    click.echo(f"Allow the login if the page shows {waiting.user_code}.")
+    click.echo(f"Waiting, for up to {waiting.expires_in / 60:.0f} minutes ...")
+    sys.stdout.flush()
+    answer = login_flows.wait(client, waiting)
+    with Client(client.api_root, answer["access_token"], ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as own:
+        name = str(own.get("/auth/password/me")["username"])
+    _store(client, answer, name, ca_file)
+
+
+def _store(client: Client, answer: dict[str, Any], name: str, ca_file: str | None) -> None:
+    save_login(login_flows.login_of(answer, client.api_root, name, ca_file))
+    click.echo(f"Logged in to {client.api_root} as {name} ({login_path()})")
 
 
 def _refuse_replacing(current: Login | None, url: str, force: bool) -> None:

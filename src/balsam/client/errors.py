@@ -2,14 +2,16 @@
 
 ClientError
 ├── ServerUnreachable   no answer in time, or nobody listens there (also a TimeoutError)
-│   └── ServerUntrusted its certificate is not of an authority that this machine trusts
+│   └── ServerUntrusted no secure connection: its certificate is not trusted here, for instance
 ├── ServerRefused       any 4xx: raised at once, with the server's sentence
 │   ├── AuthError       401: the login is not valid (any more)
 │   ├── NotFoundError   404: no such object, or somebody else's
 │   └── SomeRefused     a bulk update of which some items were refused, others applied
 ├── ServerFault         5xx, still so after a bounded retry
 ├── NotLoggedIn         no login is configured
-└── BrokenLogin         the login file can't be read (also a ValueError)
+├── BrokenLogin         the login file can't be read (also a ValueError)
+├── LoginBusy           another process holds the login file's lock
+└── LoginRefused        a login by browser was refused, or took too long
 """
 
 from __future__ import annotations
@@ -24,15 +26,15 @@ class ServerUnreachable(ClientError, TimeoutError):
 
     remedy = "check that it runs (`balsam server status`) and that this machine can reach it"
 
-    def __init__(self, api_root: str, reason: str) -> None:
-        super().__init__(f"no answer from the Balsam server at {api_root} ({reason}): {self.remedy}")
+    def __init__(self, api_root: str, reason: str, remedy: str | None = None) -> None:
+        super().__init__(
+            f"no answer from the Balsam server at {api_root} ({reason}): {remedy or self.remedy}"
+        )
         self.api_root = api_root
 
 
 class ServerUntrusted(ServerUnreachable):
-    """Its certificate is not signed by an authority that is known here; asking again will not help."""
-
-    remedy = "if its authority is a private one, log in with `balsam login --ca-file FILE`"
+    """No secure connection: its certificate is not trusted here, say; asking again will not help."""
 
 
 class ServerRefused(ClientError):
@@ -97,3 +99,16 @@ class BrokenLogin(ClientError, ValueError):
 
     def __init__(self, path: object, reason: str, remedy: str) -> None:
         super().__init__(f"{path} holds no login ({reason}): {remedy}")
+
+
+class LoginBusy(ClientError):
+    """Another process has been renewing the login for too long; it may be stopped."""
+
+    def __init__(self, lock: object) -> None:
+        super().__init__(
+            f"another process has held {lock} for a minute: end it (`fuser {lock}` names it), or log in again"
+        )
+
+
+class LoginRefused(ClientError):
+    """Whoever was to allow a login by browser did not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from balsam.client.transport import Client
 
 CLIENT_CLASS = "balsam.client.BasicAuthRequestsClient"  # what the published client looks for
+PUBLISHED = frozenset({"api_root", "client_class", "token", "token_expiry"})
 SITE_FILE = ".balsam-site"
 SITE_TOKEN_FILE = ".balsam-token.yml"
 TOKEN = re.compile(r"[!-~]*( [!-~]+)*")  # what a header can carry
@@ -33,18 +34,36 @@ class Login:
     retry_count: int = 10
     client_class: str = CLIENT_CLASS
     ca_file: str | None = None
+    refresh_token: str | None = None  # renews the token; never shown in logs or messages
+    username: str | None = None
 
-    def client(self) -> Client:
-        """A new connection with this login."""
+    def client(self, path: Path | None = None, *, retry_sec: float = 30.0) -> Client:
+        """A new connection with this login; `path` is the file that it stands in and is renewed in."""
+        from balsam.client.credentials import FixedToken, SharedLogin
         from balsam.client.transport import Client
 
         return Client(
             self.api_root,
-            self.token,
+            credentials=SharedLogin(path, self) if path is not None else FixedToken(self.token),
             ca_file=self.ca_file,
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
+            retry_sec=retry_sec,
         )
+
+    def is_of_same_user(self, other: Login) -> bool:
+        """Whether whoever began with one login may go on with the other."""
+        return (self.api_root, self.username) == (other.api_root, other.username)
+
+    def is_renewal_of(self, other: Login) -> bool:
+        """Whether this is the same login with the same connection, only with other tokens perhaps."""
+        if self.refresh_token is None or other.refresh_token is None:
+            return self == other
+        tokens: dict[str, Any] = {"token": None, "token_expiry": None, "refresh_token": None}
+        return replace(self, **tokens) == replace(other, **tokens)
+
+    def __repr__(self) -> str:
+        return f"Login({self.api_root!r}, username={self.username!r})"
 
 
 def home() -> Path:
@@ -68,7 +87,8 @@ def save_login(login: Login, path: Path | None = None) -> None:
     import yaml
 
     path = path or login_path()
-    content = asdict(login)
+    # A published client refuses a file with names that it does not know, so unset ones are left out.
+    content = {name: value for name, value in asdict(login).items() if value is not None or name in PUBLISHED}
     if login.token_expiry is not None:
         # Naive UTC, as the published client reads and writes it.
         expiry = UtcDatetime.of(login.token_expiry)
@@ -88,7 +108,7 @@ def find_site_path(start: Path | None = None) -> Path | None:
 def load_site_login(site_path: Path) -> Login | None:
     """The token that a site folder holds, or None; BrokenLogin names a file that is none."""
     return _load(
-        site_path / SITE_TOKEN_FILE, "run `balsam site token` in the site's folder to write a new one"
+        site_path / SITE_TOKEN_FILE, "run `balsam site token renew` in the site's folder to write a new one"
     )
 
 
@@ -106,12 +126,12 @@ def _login_of(text: str) -> Login:
     known = _known(text)
     if isinstance(known.get("token_expiry"), datetime):
         known["token_expiry"] = UtcDatetime.of(known["token_expiry"])
-    for name in ("api_root", "token", "ca_file"):
+    for name in ("api_root", "token", "ca_file", "refresh_token", "username"):
         if not isinstance(known.get(name), str | None):
             raise ValueError(f"{name} is no text")
     if not known["api_root"].startswith(("http://", "https://")):
         raise ValueError("api_root is no URL")
-    if not TOKEN.fullmatch(known.get("token") or ""):
+    if not all(TOKEN.fullmatch(known.get(name) or "") for name in ("token", "refresh_token")):
         raise ValueError("its token has characters that no token has")
     for name in ("connect_timeout", "read_timeout"):
         if not isinstance(known.get(name, 1.0), int | float):

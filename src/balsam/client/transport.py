@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,8 @@ from uuid import uuid4
 import httpx
 import orjson
 
-from balsam.client import field_errors, retry, sse
+from balsam.client import field_errors, retry, sse, tls
+from balsam.client.credentials import Credentials, FixedToken
 from balsam.client.encoding import json_body, query_pairs
 from balsam.client.errors import (
     AuthError,
@@ -28,6 +29,7 @@ from balsam.client.errors import (
 from balsam.client.feed import Feed
 from balsam.client.sse import ServerSentEvent
 
+RENEW_SEC = 20.0
 BEAT_LIMIT_SEC = 45.0  # the server beats every 15 s; three missed and the stream counts as cut
 
 
@@ -42,6 +44,7 @@ class Answer:
 class Client:
     """One user's (or site's) connection to one server. Thread safe; close it, or use it in a `with`.
 
+    `token`, or `credentials` that know how to renew one, are sent with each request.
     `retry_sec`: how long a request that may be repeated is repeated, in all, before it raises.
     `ca_file`: certificates of a private authority; proxies come from the usual environment variables.
     """
@@ -51,6 +54,7 @@ class Client:
         api_root: str,
         token: str | None = None,
         *,
+        credentials: Credentials | None = None,
         ca_file: str | Path | None = None,
         connect_timeout: float = 6.2,
         read_timeout: float = 120.0,
@@ -61,10 +65,10 @@ class Client:
         self.key = uuid4().hex  # tells clients of one process apart, whoever they act for
         self.retry_sec = retry_sec
         self._timeout = httpx.Timeout(read_timeout, connect=connect_timeout)
+        self._credentials = credentials or FixedToken(token)
         self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=self._timeout,
-            verify=_verification(self.api_root, ca_file),
+            verify=tls.verification(self.api_root, ca_file),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=4.0),
             transport=transport,
         )
@@ -146,11 +150,37 @@ class Client:
 
     def _send(self, request: httpx.Request) -> Answer:
         try:
-            response = self._http.send(request)
+            response = self._exchange(request)
         except httpx.TransportError as exc:
             raise self._unreachable(exc) from exc
         self._raise_for(response)
         return Answer(orjson.loads(response.content) if response.content else None, response.headers)
+
+    def _exchange(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
+        """Sends it with the login's token; if that was refused, once more with a newer one."""
+        token = self._credentials.token(self._renew)
+        response = self._http.send(_authorized(request, token), stream=stream)
+        if response.status_code == 401 and token is not None:
+            newer = self._credentials.after_refusal(token, self._renew)
+            if newer is not None:
+                response.close()
+                response = self._http.send(_authorized(request, newer), stream=stream)
+        return response
+
+    def _renew(self, refresh_token: str) -> dict[str, Any]:
+        # Much less than the minute in which a refresh token whose answer was lost serves again.
+        form = {"refresh_token": refresh_token}
+        timeout = httpx.Timeout(RENEW_SEC, connect=self._timeout.connect)
+        request = self._http.build_request(
+            "POST", self.api_root + "/auth/refresh", data=form, timeout=timeout
+        )
+        try:
+            response = self._http.send(request)
+        except httpx.TransportError as exc:
+            raise self._unreachable(exc) from exc
+        self._raise_for(response)
+        answer: dict[str, Any] = orjson.loads(response.content)
+        return answer
 
     def _raise_for(self, response: httpx.Response) -> None:
         status = response.status_code
@@ -167,20 +197,25 @@ class Client:
 
     def _unreachable(self, exc: httpx.TransportError) -> ServerUnreachable:
         reason = str(exc) or type(exc).__name__
-        kind = ServerUntrusted if "CERTIFICATE_VERIFY_FAILED" in reason else ServerUnreachable
-        return kind(self.api_root, reason)
+        remedy = tls.remedy(exc)
+        return (
+            ServerUntrusted(self.api_root, reason, remedy)
+            if remedy
+            else ServerUnreachable(self.api_root, reason)
+        )
 
     def stream(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[ServerSentEvent]:
         """Messages of one connection, `beat`s included, until it ends; a ClientError when it breaks."""
         timeout = httpx.Timeout(BEAT_LIMIT_SEC, connect=self._timeout.connect)
+        request = self._http.build_request(
+            "GET",
+            self.api_root + path,
+            params=_query(params),
+            headers={"Accept": "text/event-stream"},
+            timeout=timeout,
+        )
         try:
-            with self._http.stream(
-                "GET",
-                self.api_root + path,
-                params=_query(params),
-                headers={"Accept": "text/event-stream"},
-                timeout=timeout,
-            ) as response:
+            with closing(self._exchange(request, stream=True)) as response:
                 if response.status_code >= 300:
                     response.read()
                     self._raise_for(response)
@@ -196,13 +231,10 @@ class Client:
             return self._feed
 
 
-def _verification(api_root: str, ca_file: str | Path | None) -> ssl.SSLContext | bool:
-    if ca_file:
-        return ssl.create_default_context(cafile=str(ca_file))
-    if api_root.startswith("http://"):
-        # Trusts nobody: without TLS there is nothing to verify, and reading all authorities takes 0.1 s.
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return True
+def _authorized(request: httpx.Request, token: str | None) -> httpx.Request:
+    if token:
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
 
 
 def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:

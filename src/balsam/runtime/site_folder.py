@@ -70,7 +70,7 @@ class SiteFolder:
         login = load_site_login(self.path)
         if login is None:
             raise NoSiteHere(
-                f"{self.path / SITE_TOKEN_FILE} is missing: run `balsam site token` in {self.path}"
+                f"{self.path / SITE_TOKEN_FILE} is missing: run `balsam site token renew` in {self.path}"
             )
         return login
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from balsam.client.login import Login
     from balsam.client.transport import Client
 
+Stamp = tuple[Path, int, int, int]
+
 _of_block: ContextVar[Client | None] = ContextVar("balsam_client", default=None)
 
 
@@ -28,14 +30,19 @@ class _Defaults:
         self.chosen: Client | None = None
         self.made: Client | None = None
         self.made_from: Login | None = None
+        self.made_at: Stamp | None = None
 
     def client(self) -> Client:
         with self.lock:
             if self.chosen is not None:
                 return self.chosen
-            login = _stored_login()
-            if self.made is None or login != self.made_from:
-                self.made, self.made_from = login.client(), login
+            stamp = _stamp(login_path())
+            if self.made is not None and stamp is not None and stamp == self.made_at:
+                return self.made
+            login, path = _stored_login()
+            if self.made is None or self.made_from is None or not login.is_renewal_of(self.made_from):
+                self.made = login.client(path)
+            self.made_from, self.made_at = login, stamp
             return self.made
 
 
@@ -80,12 +87,23 @@ def session(client: Client) -> Iterator[Client]:
         _of_block.reset(token)
 
 
-def _stored_login() -> Login:
-    login = load_login() or _site_login(find_site_path())
+def _stamp(path: Path) -> Stamp | None:
+    """What changes when a login file is replaced, so that it is read only then; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return path, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _stored_login() -> tuple[Login, Path | None]:
+    """The login, and the file that it is renewed in: a site's token is not."""
+    path = login_path()
+    login = load_login(path)
+    if login is not None:
+        return login, path
+    site_path = find_site_path()
+    login = load_site_login(site_path) if site_path else None
     if login is None:
-        raise NotLoggedIn(str(login_path()))
-    return login
-
-
-def _site_login(site_path: Path | None) -> Login | None:
-    return load_site_login(site_path) if site_path else None
+        raise NotLoggedIn(str(path))
+    return login, None

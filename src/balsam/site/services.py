@@ -22,7 +22,7 @@ PAGE = 1_000
 
 TOKEN_REFUSED = (
     "the server no longer takes this site's token: the token was revoked, or the site was removed from the "
-    "server. If `balsam site ls` still shows it, give it a new token with `balsam site token`"
+    "server. If `balsam site ls` still shows it, give it a new token with `balsam site token renew`"
 )
 
 OUTAGES = (ServerUnreachable, ServerFault)
