@@ -46,7 +46,7 @@ class Sizes:
 
 
 FULL = Sizes(jobs=10_000, rounds=5, gets=500, lists=30, grown=1_000_000, idle_sec=600, judged=True)
-QUICK = Sizes(jobs=2_000, rounds=1, gets=100, lists=5, grown=20_000, idle_sec=5, judged=False)
+QUICK = Sizes(jobs=2_000, rounds=1, gets=100, lists=5, grown=20_000, idle_sec=2, judged=False)
 
 
 def measure(engine: serving.Engine, sizes: Sizes, names: Collection[str]) -> list[Row]:
