@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.services import PostgresServer
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,11 +65,13 @@ def _checked(command: str, expected: list[str]) -> str:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[dict[str, str]]:
+def reader(tmp_path: Path, postgres: PostgresServer) -> Iterator[dict[str, str]]:
     """The environment of somebody who has just installed Balsam; nothing of theirs runs afterwards."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(sys.executable).parent}:{postgres.bin}:{os.environ['PATH']}"
     environment = {"HOME": str(tmp_path), "PATH": path, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    environment["BALSAM_DATABASE_URL"] = postgres.new_database().replace("+psycopg", "")
     yield environment
+    subprocess.run(["balsam", "server", "down", "-p", "server"], cwd=tmp_path, env=environment, check=False)
     for site in tmp_path.glob("*/.balsam-site"):
         subprocess.run(["balsam", "site", "stop"], cwd=site.parent, env=environment, check=False)
     subprocess.run(["balsam", "server", "stop"], cwd=tmp_path, env=environment, check=False)

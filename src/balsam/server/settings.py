@@ -64,7 +64,7 @@ class ServerSettings:
 
     __pydantic_config__ = {"extra": "forbid"}
 
-    database_url: str
+    database_url: str = field(repr=False)  # it may hold a password
     owner: str | None = None
     registration: bool = True
     public_url: Url | None = None  # what users call the server; None: what their requests name
