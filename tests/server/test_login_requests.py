@@ -214,3 +214,15 @@ def test_another_provider_is_unknown_and_none_is_offered_where_there_is_none(
     assert httpx.get(f"{password_server.url}/auth/oauth/oidc/login/device").status_code == 404
     refused = httpx.post(f"{password_server.url}/auth/device/login", data={"client_id": "x"})
     assert refused.status_code == 403 and "it offers password" in refused.json()["detail"]
+
+
+def test_addresses_are_the_public_ones_where_they_are_set(new_database: Callable[[], str]) -> None:
+    public = "https://balsam.example/sub"
+    settings = {"oauth_issuer": ADA.issuer, "oauth_client_id": "balsam", "public_url": public + "/"}
+    with PasswordServer(new_database(), **settings) as behind:
+        begun = begin(behind)
+        assert begun["verification_uri"] == f"{public}/auth/oauth/oidc/login/device"
+        answer = httpx.post(f"{behind.url}/auth/browser/login", data={}).json()
+        assert answer["address"] == f"{public}/auth/oauth/oidc/login?user_code={answer['user_code']}"
+        headers = {"host": "evil.example"}
+        assert "evil" not in httpx.post(f"{behind.url}/auth/browser/login", headers=headers).text

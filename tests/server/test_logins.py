@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,13 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from balsam.core.clock import now_us
 from balsam.core.limits import REFRESH_GRACE_SEC
-from balsam.logic import attempts, logins
+from balsam.logic import attempts, logins, passwords
 from balsam.logic.logins import Lifetimes
 from balsam.logic.users import digest_of
+from balsam.store import login_attempts
+from balsam.store import logins as login_store
 from tests.services import PasswordServer, User
 
 
@@ -222,3 +226,57 @@ def short_lived(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
 def test_the_life_of_tokens_is_the_operators(short_lived: PasswordServer) -> None:
     user = short_lived.new_user()
     assert remaining(log_in(short_lived.url, user).json()) <= timedelta(seconds=0.5)
+
+
+@pytest.fixture
+def closed(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
+    with PasswordServer(new_database(), registration=False) as server:
+        yield server
+
+
+def test_where_nobody_registers_the_sentence_says_what_to_do(closed: PasswordServer) -> None:
+    body = {"username": "ada", "password": "a good password"}
+    refused = httpx.post(f"{closed.url}/auth/password/register", json=body)
+    assert refused.status_code == 403 and "run `balsam login`" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize("text_", ["a\x00b", "x" * 100_000, "\ufffe", " "])
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("password/login", ("username", "password", "scope")),
+        ("refresh", ("refresh_token",)),
+        ("device/token", ("device_code",)),
+    ],
+)
+def test_odd_texts_at_the_doors_are_refused(url: str, path: str, names: tuple[str, ...], text_: str) -> None:
+    answer = httpx.post(f"{url}/auth/{path}", data=dict.fromkeys(names, text_), timeout=30)
+    assert 400 <= answer.status_code < 500
+
+
+def test_a_wrong_password_takes_as_long_where_there_is_none() -> None:
+    stored = passwords.hash_of("right")
+    assert passwords.is_right(stored, "right")
+
+    def seconds(of: str | None) -> float:
+        begin = time.process_time()
+        assert not passwords.is_right(of, "wrong")
+        return time.process_time() - begin
+
+    with_one, with_none = (min(seconds(of) for _ in range(5)) for of in (stored, None))
+    assert 0.5 < with_one / with_none < 2
+
+
+def test_what_has_run_out_is_forgotten(user: User, password_server: PasswordServer) -> None:
+    db = password_server.server.db
+    fleeting = Lifetimes(token=-1, short_token=-1, login=-1)
+    tokens = logins.log_in(db, user.name, user.password, "10.0.0.2", fleeting, renewable=True)
+    assert tokens.refresh is not None
+    digest = digest_of(tokens.refresh)
+    with db.write() as tx:
+        assert login_store.find_refresh_token(tx.conn, digest) is not None
+        login_store.drop_expired(tx.conn, now_us())
+        login_attempts.drop_empty(tx.conn, now_us() + 3600 * 1_000_000)
+        assert login_store.find_refresh_token(tx.conn, digest) is None
+        assert tx.conn.execute(text("SELECT count(*) FROM login_attempts")).scalar_one() == 0
+    assert opens(password_server.url, user.token)

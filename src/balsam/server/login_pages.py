@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -158,7 +159,7 @@ def _depart(request: Request, server: Srv, provider: Provider, user_code: str) -
         COOKIE,
         trip.browser,
         max_age=int(2 * LOGIN_REQUEST_TTL_SEC),
-        path=request.scope.get("root_path", "") + "/auth/oauth",
+        path=urlsplit(_pages_root(request, provider)).path,
         secure=public_url(request).startswith("https://"),
         httponly=True,
         samesite="lax",

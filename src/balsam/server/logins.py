@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from balsam.core.clock import naive_text, now_us
 from balsam.core.errors import Forbidden, Invalid, NotFound
 from balsam.core.limits import LOGIN_POLL_SEC, LOGIN_REQUEST_TTL_SEC, MAX_ID
-from balsam.core.logins import PENDING, RENEWABLE, LoginMethod
+from balsam.core.logins import RENEWABLE, LoginMethod
 from balsam.logic import login_requests, logins
 from balsam.logic.logins import Lifetimes, Tokens
 from balsam.schemas.types import Text
@@ -24,8 +24,8 @@ router = APIRouter(prefix="/auth", tags=["users"])
 LoginId = Annotated[int, Path(ge=0, le=MAX_ID)]
 FormText = Annotated[Text, Form()]
 
-# A published client asks many times a second: each "not yet" takes that long, on no thread.
-PENDING_SEC = 1.0
+# A published client asks again at once, whatever it is answered: each "no" takes that long, on no thread.
+NOT_YET_SEC = 1.0
 
 
 def _offered(method: LoginMethod) -> Any:
@@ -100,9 +100,8 @@ async def collect(server: Srv, device_code: FormText) -> dict[str, Any]:
     """The tokens of a login by device code or browser, once its user has allowed it."""
     try:
         tokens = await run_in_threadpool(login_requests.collect, server.db, device_code, _lifetimes(server))
-    except Invalid as exc:
-        if exc.sentence == PENDING:
-            await asyncio.sleep(PENDING_SEC)
+    except Invalid:
+        await asyncio.sleep(NOT_YET_SEC)
         raise
     return _answer(tokens)
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Response
 from balsam.core.clock import naive_text
 from balsam.core.errors import Forbidden, NotFound
 from balsam.core.limits import MAX_ID
+from balsam.core.logins import LoginMethod
 from balsam.logic import users
 from balsam.schemas.users import SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
 from balsam.server.answers import json_answer, no_content
@@ -21,8 +22,13 @@ TokenId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 @router.post("/password/register", status_code=201, response_model=UserOut)
 def register(server: Srv, body: UserCreate) -> dict[str, Any]:
-    if not server.settings.registration:
-        raise Forbidden(f"this server serves {server.settings.owner} only: nobody else can register")
+    settings = server.settings
+    if not settings.registration and settings.owner is not None:
+        raise Forbidden(f"this server serves {settings.owner} only: nobody else can register")
+    if not settings.registration or LoginMethod.PASSWORD not in settings.offered_methods:
+        raise Forbidden(
+            "nobody can register here with a password: run `balsam login`, or ask those who run it"
+        )
     return users.register(server.db, body.username, body.password)
 
 
