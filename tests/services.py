@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -235,14 +236,21 @@ class EmbeddedServer:
         except httpx.TransportError:
             return False
 
-    def client(self) -> Client:
+    def client(self, retry_sec: float = 5.0) -> Client:
         token = yaml.safe_load(self.login.read_text())["token"]
-        return Client(self.url, token, retry_sec=5.0)
+        return Client(self.url, token, retry_sec=retry_sec)
 
     def kill(self) -> None:
         """As `kill -9` does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """As `balsam server stop` does."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
         if self.process is not None:
-            self.process.kill()
+            self.process.send_signal(number)
             self.process.wait()
             self.process = None
 

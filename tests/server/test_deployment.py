@@ -16,13 +16,14 @@ import uvicorn
 
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
+from balsam.client.transport import Client
 from balsam.core.errors import BalsamError, InvalidSettings, WrongSchema
 from balsam.server import daemon, deployment
 from balsam.server.deployed import listening
 from balsam.server.settings import ServerSettings
 from tests.server.lab import Lab
 from tests.server.test_operations import samples
-from tests.services import DeployedServer
+from tests.services import DeployedServer, EmbeddedServer
 from tests.waiting import wait_until
 
 NewDatabase = Callable[[], str]
@@ -46,12 +47,12 @@ def is_ready(server: DeployedServer) -> bool:
 class Load:
     """Makes and changes jobs without a pause, from threads that each have a connection of their own."""
 
-    def __init__(self, server: DeployedServer, threads: int = 3) -> None:
+    def __init__(self, client: Client, threads: int = 3) -> None:
         self.failures: list[Exception] = []
         self.created: list[int] = []
         self._stop = threading.Event()
-        self._user = server.new_user()
-        self._lab = Lab(self._user.client, hooks=[])
+        self._client = client
+        self._lab = Lab(client, hooks=[])
         self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -74,12 +75,12 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
-        self._user.client.close()
+        self._client.close()
 
 
 def test_workers_are_replaced_under_load_without_a_failing_call(deployed: DeployedServer) -> None:
     before = deployed.workers()
-    load = Load(deployed)
+    load = Load(deployed.new_user().client)
     try:
         load.grows()
         for _ in range(2):
@@ -89,6 +90,19 @@ def test_workers_are_replaced_under_load_without_a_failing_call(deployed: Deploy
         load.end()
     assert load.failures == []
     assert len(deployed.workers()) == len(before) and not set(before) & set(deployed.workers())
+
+
+def test_an_embedded_server_is_restarted_under_load_without_a_failing_call(embedded: EmbeddedServer) -> None:
+    load = Load(embedded.client(retry_sec=60.0))
+    try:
+        for _ in range(3):
+            load.grows()
+            embedded.stop()
+            embedded.start()
+        load.grows()
+    finally:
+        load.end()
+    assert load.failures == []
 
 
 def test_a_stream_misses_nothing_while_workers_are_replaced(deployed: DeployedServer) -> None:

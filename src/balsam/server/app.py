@@ -35,6 +35,7 @@ from balsam.server.oidc import Provider
 from balsam.server.operations import VERSION
 from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
+from balsam.server.signals import end_streams_at_signals
 from balsam.server.sweeper import Sweeper
 from balsam.server.watchers import Watchers
 from balsam.store import migrate, restoration, slow
@@ -72,6 +73,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
             threads.append(Listener(db.writers, server.watchers.committed, after_gap))
         for thread in threads:
             thread.start()
+        end_streams_at_signals(server.watchers)
         yield
         for thread in threads:
             thread.stop()

@@ -33,7 +33,7 @@ def main() -> None:
     app = build(settings)
     server: Server = app.state.server
     log_in_owner(server, args.data / "client.yml", f"http://127.0.0.1:{args.port}")
-    Uvicorn(app, server, args.port).run()
+    run(app, args.port)
 
 
 def _arguments() -> argparse.Namespace:
@@ -45,26 +45,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Uvicorn(uvicorn.Server):
-    """Ends the open streams first, or a stop would wait for their listeners."""
-
-    def __init__(self, app: FastAPI, server: Server, port: int) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                host="127.0.0.1",
-                port=port,
-                access_log=False,
-                log_config=None,
-                proxy_headers=False,
-                timeout_graceful_shutdown=3,
-            )
-        )
-        self._server = server
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        self._server.watchers.close()
-        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+def run(app: FastAPI, port: int) -> None:
+    """Serves on loopback until a signal ends it."""
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=port,
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )
 
 
 def log_in_owner(server: Server, path: Path, url: str) -> None:

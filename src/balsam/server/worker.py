@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import signal
@@ -36,13 +35,11 @@ class Worker:
         logs.configure(self.settings)
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
         try:
-            app = build(self.settings, deployed=True, shared_metrics=self.shared_metrics)
+            return build(self.settings, deployed=True, shared_metrics=self.shared_metrics)
         except (BalsamError, DBAPIError) as exc:
             log.error("a worker can't start: %s", exc)
             time.sleep(FAILED_PAUSE_SEC)  # the supervisor tries again at once
             sys.exit(1)
-        _end_streams_at_signals(app)
-        return app
 
 
 def _end_with_parent() -> None:
@@ -51,18 +48,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _end_streams_at_signals(app: FastAPI) -> None:
-    """Streams end first: uvicorn waits for open answers before it tells the application that it stops."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        stop = signal.getsignal(number)
-        assert callable(stop)
-
-        def end(number: int, frame: object, stop: object = stop) -> None:
-            # Not here and now: the code that was interrupted may hold the watchers' lock.
-            loop.call_soon_threadsafe(app.state.server.watchers.close)
-            stop(number, frame)  # type: ignore[operator]
-
-        signal.signal(number, end)
