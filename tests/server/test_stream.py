@@ -1,3 +1,5 @@
+import contextlib
+import socket
 import time
 from collections.abc import Callable, Iterator
 
@@ -88,3 +90,37 @@ def test_a_cursor_outlives_the_events_before_it(lab: Lab, listen: Listen) -> Non
     cursor = listen().hello.data["cursor"]
     lab.client.delete(f"/jobs/{job}")
     assert listen(cursor=cursor).hello.name == "hello"
+
+
+def test_events_with_much_data_come_in_messages_of_bounded_size(lab: Lab, listen: Listen) -> None:
+    before = listen().hello.data["cursor"]
+    jobs = lab.create(40)
+    lab.move(jobs, "FAILED", state_data={"message": "x" * 50_000})
+    resumed = listen(cursor=before, to_state="FAILED")
+    told: list[int] = []
+    while len(told) < len(jobs):
+        message = resumed.get("events")
+        assert 0 < len(message.data) <= 10
+        told += [row["job_id"] for row in message.data]
+    assert told == jobs
+
+
+def test_readers_that_do_not_read_keep_nobody_waiting(
+    lab: Lab, listen: Listen, user: User, password_server: PasswordServer
+) -> None:
+    before = listen().hello.data["cursor"]
+    lab.move(lab.create(60), "FAILED", state_data={"message": "x" * 50_000})
+    head = f"GET /stream?cursor={before} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+    port = int(password_server.url.rpartition(":")[2])
+    with contextlib.ExitStack() as opened:
+        for _ in range(45):  # more than the server has threads
+            stuck = opened.enter_context(socket.socket())
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stuck.settimeout(30.0)
+            stuck.connect(("127.0.0.1", port))
+            stuck.sendall(head.encode())
+            assert stuck.recv(12) == b"HTTP/1.1 200"
+        began = time.monotonic()
+        [job] = lab.create()
+        assert lab.job(job)["id"] == job
+        assert time.monotonic() - began < 5.0

@@ -18,12 +18,15 @@ from balsam.server import answers
 from balsam.server.context import Caller, Server, Srv, bearer
 from balsam.server.watchers import Watcher
 from balsam.store import events
-from balsam.store.events import EventFilter, Following, Position
+from balsam.store.events import EventFilter, Position
 from balsam.store.notices import Change
 from balsam.store.owner import Owner
 
 router = APIRouter(tags=["stream"])
 BATCH = 2_000
+# What one stream may keep in memory while its reader does not read, but for a single event that is larger.
+MAX_BATCH_BYTES = 512 * 1024
+PIECE_BYTES = 64 * 1024  # are copied by what writes them to the socket
 MIN_PAUSE_SEC, MAX_PAUSE_SEC = 0.01, 0.5
 
 
@@ -32,6 +35,15 @@ class StreamQuery(Wire):
     job_id: list[Id] | None = None
     to_state: list[Text] | None = None
     cursor: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Events as bytes: a slow reader keeps them waiting for long, and rows would take ten times as much."""
+
+    message: bytes
+    more: bool
+    held_back: bool
 
 
 @dataclass(slots=True)
@@ -45,12 +57,19 @@ class _Stream:
     def cursor(self) -> str:
         return f"{self.server.epoch}:{self.position}"
 
-    def fetch(self) -> Following:
+    def fetch(self) -> _Batch:
         """The next chosen events; moves the cursor behind all that was looked at, chosen or not."""
-        with self.server.db.read() as conn:
-            found = events.after(conn, self.owner, self.position, self.filter, BATCH)
+        limit = BATCH
+        while True:
+            with self.server.db.read() as conn:
+                found = events.after(conn, self.owner, self.position, self.filter, limit)
+            data = orjson.dumps([answers.streamed_event(row) for row in found.rows])
+            if len(data) <= MAX_BATCH_BYTES or limit == 1:
+                break
+            limit = max(1, len(found.rows) * MAX_BATCH_BYTES // len(data) * 9 // 10)
         self.position = found.position
-        return found
+        message = _framed("events", data, self.cursor()) if found.rows else b""
+        return _Batch(message, len(found.rows) == limit, found.held_back)
 
 
 @router.get("/stream", response_class=StreamingResponse)
@@ -128,11 +147,11 @@ class Patience:
 
 async def _new_events(state: _Stream, patience: Patience) -> AsyncIterator[bytes]:
     while True:
-        found = await run_in_threadpool(state.fetch)
-        if found.rows:
-            yield _message("events", [answers.streamed_event(row) for row in found.rows], state.cursor())
-        if len(found.rows) < BATCH:
-            patience.note(found.held_back)
+        batch = await run_in_threadpool(state.fetch)
+        for start in range(0, len(batch.message), PIECE_BYTES):
+            yield batch.message[start : start + PIECE_BYTES]
+        if not batch.more:
+            patience.note(batch.held_back)
             return
 
 
@@ -154,6 +173,10 @@ def _hints(state: _Stream, changes: set[Change]) -> list[bytes]:
     return messages
 
 
-def _message(name: str, data: Any, cursor: str | None = None) -> bytes:
+def _message(name: str, data: Any) -> bytes:
+    return _framed(name, orjson.dumps(data))
+
+
+def _framed(name: str, data: bytes, cursor: str | None = None) -> bytes:
     head = f"event: {name}\n" + (f"id: {cursor}\n" if cursor else "")
-    return head.encode() + b"data: " + orjson.dumps(data) + b"\n\n"
+    return head.encode() + b"data: " + data + b"\n\n"
