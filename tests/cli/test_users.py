@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from balsam.client.errors import AuthError
 from balsam.client.login import Login, load_login, login_path, save_login
@@ -213,3 +214,21 @@ def test_a_way_that_is_not_offered_is_refused_with_those_that_are(
     said = balsam("login", "-u", shared_url, flag)
     assert said.status == 1 and "--username NAME" in said.err
     assert balsam("login", "-u", shared_url, flag, "--username", "x").status == 2
+
+
+def test_a_ca_file_is_remembered_by_its_whole_path(
+    balsam: Balsam, shared_url: str, password: Path, home: Path
+) -> None:
+    trustme.CA().cert_pem.write_to_path(home / "ca.pem")
+    balsam("register", "-a", shared_url, "-u", "vera", "--password-file", password, "--ca-file", "ca.pem")
+    login = load_login()
+    assert login is not None and login.ca_file == str((home / "ca.pem").resolve())
+
+
+def test_too_many_failed_logins_are_one_sentence_with_the_time(
+    balsam: Balsam, shared_url: str, password: Path
+) -> None:
+    words = ["login", "-u", shared_url, "--username", "nobody at all", "--password-file", password]
+    said = [balsam(*words).err for _ in range(11)]
+    assert "does not know this username" in said[9]
+    assert "too many failed logins as this user: try again in" in said[10] and "server's log" not in said[10]

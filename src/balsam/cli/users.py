@@ -18,6 +18,8 @@ from balsam.core.logins import LoginMethod
 from balsam.server import daemon
 
 LOGIN_RETRY_SEC = 5.0
+# Absolute: it is needed wherever the login is used.
+CA_FILE = click.Path(exists=True, dir_okay=False, resolve_path=True)
 FLAGS = {
     LoginMethod.PASSWORD: "--username NAME",
     LoginMethod.DEVICE: "--device",
@@ -32,7 +34,7 @@ FLAGS = {
 @click.option("--password-file", type=click.File(), help="A file with the password; - for standard input.")
 @click.option("--device", is_flag=True, help="Log in by typing a code into a browser, on any machine.")
 @click.option("--browser", is_flag=True, help="Log in by opening an address in a browser, on any machine.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Certificates of a private CA.")
+@click.option("--ca-file", type=CA_FILE, help="Certificates of a private CA.")
 @click.option("--long-token", is_flag=True, help="One token for 48 h, as Balsam 0.7 wants it, not renewed.")
 def login(
     url: str | None,
@@ -67,7 +69,7 @@ def login(
 @click.option("-a", "--address", help="The server's URL. Default: the one of the last login.")
 @click.option("-u", "--username")
 @click.option("--password-file", type=click.File(), help="A file with the password; - for standard input.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Certificates of a private CA.")
+@click.option("--ca-file", type=CA_FILE, help="Certificates of a private CA.")
 @click.option("-f", "--force", is_flag=True, help="Replace a login for another server.")
 def register(
     address: str | None,

@@ -7,7 +7,7 @@ ClientError
 │   ├── AuthError       401: the login is not valid (any more)
 │   ├── NotFoundError   404: no such object, or somebody else's
 │   └── SomeRefused     a bulk update of which some items were refused, others applied
-├── ServerFault         5xx, still so after a bounded retry
+├── ServerFault         5xx or 429, still so after a bounded retry
 ├── NotLoggedIn         no login is configured
 ├── BrokenLogin         the login file can't be read (also a ValueError)
 ├── LoginBusy           another process holds the login file's lock
@@ -74,11 +74,12 @@ class SomeRefused(ServerRefused):
 
 
 class ServerFault(ClientError):
-    """The server failed (5xx) and kept failing."""
+    """The server failed (5xx), or has too much to do for this client (429), and stayed so."""
 
     def __init__(self, status: int, sentence: str, request_id: str | None = None) -> None:
         mark = f" (request {request_id})" if request_id else ""
-        super().__init__(f"the server failed with {status}: {sentence}; see the server's log{mark}")
+        said = f"the server failed with {status}: {sentence}; see the server's log{mark}"
+        super().__init__(sentence if status == 429 else said)
         self.status = status
         self.request_id = request_id
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from balsam.client import retry
-from balsam.client.errors import NotLoggedIn, ServerFault, ServerRefused, ServerUnreachable
+from balsam.client.errors import LoginBusy, NotLoggedIn, ServerFault, ServerRefused, ServerUnreachable
 from balsam.client.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def follow(
                     return
         except ServerRefused:
             raise
-        except (ServerUnreachable, ServerFault, NotLoggedIn):
+        except (ServerUnreachable, ServerFault, NotLoggedIn, LoginBusy):
             pass
         failures += 1
         yield CUT
