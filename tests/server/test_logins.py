@@ -19,7 +19,7 @@ from balsam.logic.logins import Lifetimes
 from balsam.logic.users import digest_of
 from balsam.store import login_attempts
 from balsam.store import logins as login_store
-from tests.services import PasswordServer, User
+from tests.services import PasswordServer, PostgresServer, User
 
 
 @pytest.fixture
@@ -280,3 +280,19 @@ def test_what_has_run_out_is_forgotten(user: User, password_server: PasswordServ
         assert login_store.find_refresh_token(tx.conn, digest) is None
         assert tx.conn.execute(text("SELECT count(*) FROM login_attempts")).scalar_one() == 0
     assert opens(password_server.url, user.token)
+
+
+def test_server_processes_share_logins_and_limits(postgres: PostgresServer) -> None:
+    database = postgres.new_database()
+    with PasswordServer(database) as first, PasswordServer(database) as second:
+        user = first.new_user()
+        refresh_token = renewable(first.url, user)["refresh_token"]
+        newer = refresh(second.url, refresh_token).raise_for_status().json()
+        assert opens(first.url, newer["access_token"])
+        wrong = {"username": user.name, "password": "wrong"}
+        statuses = [
+            httpx.post(f"{url}/auth/password/login", data=wrong, timeout=30).status_code
+            for url in [first.url, second.url] * (attempts.OF_NAME.burst // 2 + 1)
+        ]
+        assert statuses == [401] * attempts.OF_NAME.burst + [429] * 2
+        user.client.close()
