@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,24 +66,30 @@ class Account:
         self.login.write_text(yaml.safe_dump(said))
         self.login.chmod(0o600)
 
-    def run(self, release: Release, *arguments: str | Path, **options: Any) -> str:
-        """What a program of the release prints; a failure shows all that it said."""
-        variables = {"HOME": str(self.home), "BALSAM_CLIENT_PATH": str(self.login)}
-        done: subprocess.CompletedProcess[str] = subprocess.run(
-            [str(argument) for argument in arguments],
-            env=release.environment(**variables, **options.pop("variables", {})),
-            cwd=options.pop("cwd", self.home),
-            stdin=subprocess.DEVNULL if "input" not in options else None,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SEC,
-            **options,
-        )
-        assert done.returncode == 0, f"{arguments} failed:\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
-        return done.stdout
+    def run(self, release: Release, *arguments: str | Path, cwd: Path | None = None, typed: str = "") -> str:
+        """What a program of the release prints; a failure shows all that it said.
 
-    def script(self, release: Release, name: str, *arguments: str | Path, **options: Any) -> Any:
-        """The JSON that a script of `scripts/` prints on its last line."""
+        Into a file: an agent of the published release keeps its starter's output open for good.
+        """
+        variables = {"HOME": str(self.home), "BALSAM_CLIENT_PATH": str(self.login)}
+        with tempfile.TemporaryFile("w+") as said:
+            status = subprocess.run(
+                [str(argument) for argument in arguments],
+                env=release.environment(**variables),
+                cwd=cwd or self.home,
+                input=typed,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=TIMEOUT_SEC,
+            ).returncode
+            said.seek(0)
+            text = said.read()
+        assert status == 0, f"{arguments} failed:\n{text[-6000:]}"
+        return text
+
+    def script(self, release: Release, name: str | Path, *arguments: str | Path, **options: Any) -> Any:
+        """The JSON that a script of `scripts/`, or of another folder, prints on its last line."""
         said = self.run(release, release.python, SCRIPTS / name, *arguments, **options)
         return json.loads(said.splitlines()[-1])
 

@@ -35,7 +35,6 @@ OURS: dict[str, dict[str, Any]] = {
     "sessions": {
         "of states": [],  # no job waits for a preprocess() that is not there
         "under the limit": "ServerRefused",
-        "after its end": ["RESTART_READY", 7],  # nor for a handle_timeout()
     },
     "transfers": {"staged": "PREPROCESSED", "delete": "NotImplementedError", "query update": "returned 2"},
     "events": {"by data": 0, "unknown state": "ValueError"},
@@ -69,10 +68,10 @@ def test_the_published_command_line_registers_and_logs_in(
     name = f"{account.user.name}-too"
     secret = "a good password"
     said = account.balsam(
-        published, "register", "-a", password_server.url, "-u", name, input=f"{secret}\n{secret}\n"
+        published, "register", "-a", password_server.url, "-u", name, typed=f"{secret}\n{secret}\n"
     )
     assert "Registration success" in said
-    said = account.balsam(published, "login", "-u", password_server.url, input=f"{name}\n{secret}\n")
+    said = account.balsam(published, "login", "-u", password_server.url, typed=f"{name}\n{secret}\n")
     assert "Logged In" in said
     account.balsam(published, "job", "ls")
 

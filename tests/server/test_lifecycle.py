@@ -35,6 +35,16 @@ def test_an_old_clients_app_may_have_every_hook_so_nothing_is_skipped(client: Cl
     assert lab.job(job)["session_id"] is None
 
 
+def test_nothing_is_skipped_at_the_site_of_a_published_agent(lab: Lab, client: Client) -> None:
+    agent = lab.session(fenced=False, num_nodes=None)
+    later = lab.add_app("Later", [])
+    changed = client.put(f"/apps/{later['id']}", {"serialized_class": "x", "hooks": []})
+    assert later["hooks"] is None and changed["hooks"] is None
+    assert lab.state(lab.create()[0]) == "STAGED_IN"
+    client.delete(f"/sessions/{agent}")
+    assert client.put(f"/apps/{later['id']}", {"hooks": []})["hooks"] == []
+
+
 def test_the_running_event_carries_the_nodes_that_the_run_takes(lab: Lab) -> None:
     jobs = lab.create(num_nodes=3) + lab.create(node_packing_count=4)
     session = lab.session()

@@ -13,7 +13,7 @@ from balsam.core.resources import node_weight
 from balsam.core.states import JobState
 from balsam.logic import advance
 from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionTick
-from balsam.store import batch_jobs, jobs, sessions, sites
+from balsam.store import apps, batch_jobs, jobs, sessions, sites
 from balsam.store.database import Database, Tx
 from balsam.store.jobs import Acquisition
 from balsam.store.owner import Owner
@@ -39,6 +39,9 @@ def open_session(tx: Tx, owner: Owner, want: SessionCreate) -> dict[str, Any]:
         batch_job = batch_jobs.get(tx.conn, owner, want.batch_job_id)
         if batch_job is None or batch_job["site_id"] != want.site_id:
             raise Invalid(f"No batch_job with id {want.batch_job_id}")
+    if not want.fenced and want.batch_job_id is None:
+        # A published agent makes workdirs and fetches results in hooks, those that an app lacks included.
+        apps.forget_hooks(tx.conn, owner, want.site_id)
     now = now_us()
     values = want.model_dump(exclude={"started"})
     values |= {"heartbeat": now, "started": min(now, to_us(want.started)) if want.started else now}

@@ -52,6 +52,10 @@ class NodeType(Wire):
 NodeTypes = Annotated[list[NodeType], Field(max_length=1_000)]
 
 
+# Published clients read a site only where each of these is one.
+Url = Annotated[Text, Field(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://")]
+
+
 class SiteUpdate(Wire):
     name: Name | None = None
     path: AbsolutePath | None = None
@@ -61,7 +65,7 @@ class SiteUpdate(Wire):
     optional_batch_job_params: dict[Text, Stringy] | None = None
     allowed_projects: list[Text] | None = None
     allowed_queues: dict[Text, AllowedQueue] | None = None
-    transfer_locations: dict[Text, Text] | None = None
+    transfer_locations: dict[Text, Url] | None = None
     nodes: NodeTypes | None = None
 
 
@@ -74,7 +78,7 @@ class SiteCreate(Wire):
     optional_batch_job_params: dict[Text, Stringy] = Field(default_factory=dict)
     allowed_projects: list[Text] = Field(default_factory=list)
     allowed_queues: dict[Text, AllowedQueue] = Field(default_factory=dict)
-    transfer_locations: dict[Text, Text] = Field(default_factory=dict)
+    transfer_locations: dict[Text, Url] = Field(default_factory=dict)
     nodes: NodeTypes | None = None  # None: its agent has not told
 
 

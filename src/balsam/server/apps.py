@@ -13,7 +13,7 @@ from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
 from balsam.server.queries import Apps
-from balsam.store import apps, jobs, sites
+from balsam.store import apps, jobs, sessions, sites
 from balsam.store.database import Tx
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
@@ -45,7 +45,13 @@ def create_app(server: Srv, caller: Caller, key: OnceKey, body: AppCreate) -> Re
 def _create(tx: Tx, caller: Owner, body: AppCreate) -> dict[str, Any]:
     if sites.get(tx.conn, caller, body.site_id) is None:
         raise NotFound("Not found")
-    return answers.app(apps.create(tx.conn, caller, body.model_dump(mode="json")))
+    values = _as_served(tx, caller, body.site_id, body.model_dump(mode="json"))
+    return answers.app(apps.create(tx.conn, caller, values))
+
+
+def _as_served(tx: Tx, caller: Owner, site_id: int, values: dict[str, Any]) -> dict[str, Any]:
+    """The app's values, without its hooks at the site of a published agent, which needs all of them."""
+    return {**values, "hooks": None} if sessions.has_published_agent(tx.conn, caller, site_id) else values
 
 
 @router.get("/{app_id}", responses={200: {"model": AppOut}})
@@ -65,6 +71,9 @@ def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> R
         values["hooks"] = None  # an old client replaced the class: its hooks are unknown
     with server.db.write() as tx:
         _may_move(tx, caller, app_id, values.get("site_id"))
+        before = apps.get(tx.conn, caller, app_id)
+        if "hooks" in values and before is not None:
+            values = _as_served(tx, caller, values.get("site_id", before["site_id"]), values)
         row = apps.change(tx.conn, caller, app_id, values or {"id": app_id})
         if row is None:
             raise NotFound("Not found")

@@ -74,5 +74,10 @@ def change(conn: Connection, owner: Owner, app_id: int, values: dict[str, Any]) 
     return dict(row) if row else None
 
 
+def forget_hooks(conn: Connection, owner: Owner, site_id: int) -> None:
+    """From now on every hook of the site's apps may exist, so that none is skipped."""
+    conn.execute(update(apps).where(*mine(apps, owner), apps.c.site_id == site_id).values(hooks=None))
+
+
 def remove(conn: Connection, owner: Owner, app_id: int) -> bool:
     return conn.execute(delete(apps).where(*mine(apps, owner), apps.c.id == app_id)).rowcount == 1

@@ -82,6 +82,18 @@ def fenced_among(conn: Connection, owner: Owner, session_ids: Collection[int]) -
     return dict(conn.execute(stmt).all())
 
 
+def has_published_agent(conn: Connection, owner: Owner, site_id: int) -> bool:
+    """Whether an agent of the published release serves the site: it says of no session that it is fenced."""
+    stmt = select(sessions.c.id).where(
+        *mine(sessions, owner),
+        sessions.c.site_id == site_id,
+        sessions.c.batch_job_id.is_(None),
+        sessions.c.ended.is_(None),
+        sessions.c.fenced.is_(False),
+    )
+    return conn.execute(stmt.limit(1)).first() is not None
+
+
 def silent(conn: Connection, before: int) -> list[dict[str, Any]]:
     """For the sweep: every owner's live sessions silent since then, with what vouches for them."""
     stmt = (
