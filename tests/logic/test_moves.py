@@ -7,9 +7,9 @@ from balsam.core.states import DONE_STATES, MOVES, REPORTED_MOVES, JobState
 from balsam.logic.moves import Request, Situation, fenced_off, first_state, refusal, walk
 
 J = JobState
-PLAIN = Situation(hooks=[], stages_in=False, stages_out=False, num_runs=1, max_restarts=50)
+PLAIN = Situation(hooks=frozenset(), stages_in=False, stages_out=False, num_runs=1, max_restarts=50)
 OLD_CLIENT = replace(PLAIN, hooks=None)
-ALL_HOOKS = replace(PLAIN, hooks=["preprocess", "postprocess", "handle_error", "handle_timeout"])
+ALL_HOOKS = replace(PLAIN, hooks=frozenset({"preprocess", "postprocess", "handle_error", "handle_timeout"}))
 
 
 def states(new: JobState, situation: Situation, **data: object) -> list[JobState]:
@@ -60,7 +60,7 @@ def test_a_killed_run_fails_without_its_hook() -> None:
 situations = st.builds(
     Situation,
     hooks=st.none()
-    | st.lists(st.sampled_from(["preprocess", "postprocess", "handle_error", "handle_timeout"])),
+    | st.frozensets(st.sampled_from(["preprocess", "postprocess", "handle_error", "handle_timeout"])),
     stages_in=st.booleans(),
     stages_out=st.booleans(),
     num_runs=st.integers(0, 3),

@@ -7,10 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from balsam.client.encoding import json_body
+
 if TYPE_CHECKING:
     from balsam.client.transport import Client
 
 Refusals = list[tuple[int, str]]
+
+
+def create_jobs(client: Client, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Creates all of the jobs or none; their rows. What was sent does not travel back."""
+    answer = client.request("POST", "/jobs/", body=bodies, prefer="return=minimal").body
+    if isinstance(answer, list):  # a server that has not heard of this preference
+        return answer
+    each: dict[str, list[Any]] = answer["each"]
+    own = [dict(zip(each, values, strict=True)) for values in zip(*each.values(), strict=True)]
+    return [{**answer["all"], **_as_row(body), **row} for body, row in zip(bodies, own, strict=True)]
+
+
+def _as_row(body: dict[str, Any]) -> dict[str, Any]:
+    """As the server stores and answers it."""
+    row = {name: value for name, value in body.items() if name != "transfers"}
+    if row.get("data"):
+        row["data"] = orjson.loads(json_body(row["data"]))  # e.g. tuples have become lists
+    return row
 
 
 def patch_jobs(

@@ -125,14 +125,18 @@ class Client:
         body: Any = None,
         params: Mapping[str, Any] | None = None,
         key: str | None = None,
+        prefer: str | None = None,
     ) -> Answer:
-        """One request, repeated while it may help; raises a ClientError."""
+        """One request, repeated while it may help; raises a ClientError.
+
+        `prefer`: a further preference of RFC 7240.
+        """
         request = self._http.build_request(
             method,
             self.api_root + path,
             params=_query(params),
             content=None if body is None else json_body(body),
-            headers=_headers(method, body is not None, key),
+            headers=_headers(method, body is not None, key, prefer),
         )
         return self._repeat(request)
 
@@ -242,10 +246,11 @@ def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:
     return httpx.QueryParams(pairs) if pairs else None
 
 
-def _headers(method: str, has_body: bool, key: str | None) -> dict[str, str]:
+def _headers(method: str, has_body: bool, key: str | None, prefer: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json"} if has_body else {}
     if method == "POST":
-        headers["Prefer"] = "handling=strict"  # what can't work is to be refused, with the reason
+        # What can't work is to be refused, with the reason.
+        headers["Prefer"] = f"handling=strict, {prefer}" if prefer else "handling=strict"
     if key is not None or method in ("POST", "PATCH"):
         headers["Idempotency-Key"] = key or str(uuid4())
     return headers

@@ -42,9 +42,10 @@ class _Writes:
     now: int
     jobs: list[dict[str, Any]] = field(default_factory=list)
     tags: dict[int, Mapping[str, str]] = field(default_factory=dict)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[tuple[Any, ...]] = field(default_factory=list)
     starts: list[dict[str, Any]] = field(default_factory=list)
-    ends: list[dict[str, Any]] = field(default_factory=list)
+    # (end, state, code, signature, place of the event among `events`, job)
+    ends: list[tuple[Any, ...]] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     waiting_anew: list[int] = field(default_factory=list)
     to_stage_in: list[int] = field(default_factory=list)
@@ -149,7 +150,7 @@ def _still_staging(row: dict[str, Any], new: JobState, holder: int | None, view:
 
 def _columns(update: JobUpdate) -> dict[str, Any]:
     """The columns that a request sets; what it sends as null is not set, but for the return code."""
-    sent = update.model_dump(exclude_unset=True, exclude=_ABOUT_STATE)
+    sent = {name: getattr(update, name) for name in update.model_fields_set - _ABOUT_STATE}
     values = {key: value for key, value in sent.items() if value is not None or key == "return_code"}
     if "serialized_parameters" in values:
         # New parameters that came without their JSON form: the old one must not shadow them.
@@ -198,19 +199,10 @@ def _moves(
 
 def _event(
     row: dict[str, Any], state: JobState, step: Step, stamp: int, since: int, now: int
-) -> dict[str, Any]:
-    return {
-        "owner_id": row["owner_id"],
-        "site_id": row["site_id"],
-        "job_id": row["id"],
-        "batch_job_id": row["batch_job_id"],
-        "timestamp": stamp,
-        "received": now,
-        "entered": since,
-        "from_state": state,
-        "to_state": step.state,
-        "data": step.data,
-    }
+) -> tuple[Any, ...]:
+    """As `store.events.insert_many` takes it."""
+    whose = (row["owner_id"], row["site_id"], row["id"], row["batch_job_id"])
+    return (*whose, stamp, now, since, state, step.state, step.data)
 
 
 def _run_start(
@@ -233,16 +225,10 @@ def _run_start(
     }
 
 
-def _run_end(job_id: int, step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
+def _run_end(job_id: int, step: Step, stamp: int, code: Any, event: int) -> tuple[Any, ...]:
     failed = step.state is J.run_error
-    return {
-        "b_job_id": job_id,
-        "b_end": stamp,
-        "b_end_state": step.state,
-        "b_return_code": _code(code),
-        "b_signature": failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None,
-        "b_end_event_id": event,
-    }
+    signature = failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None
+    return stamp, step.state.value, _code(code), signature, event, job_id
 
 
 def _number(value: Any) -> float | None:
@@ -256,20 +242,17 @@ def _code(value: Any) -> int | None:
 
 def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:
     event_ids = ids.allocate(tx.conn, tables.events, len(writes.events)) if writes.events else []
-    for event, event_id in zip(writes.events, event_ids, strict=True):
-        event["id"] = event_id
-        tx.changed(owner.user_id, "events", event["site_id"])
+    for site_id in {event[1] for event in writes.events}:
+        tx.changed(owner.user_id, "events", site_id)
     for start in writes.starts:
         start["start_event_id"] = event_ids[start["start_event_id"]]
-    for end in writes.ends:
-        end["b_end_event_id"] = event_ids[end["b_end_event_id"]]
     jobs.change_many(tx.conn, owner, writes.jobs)
     if writes.tags:
         jobs.set_tags(tx.conn, owner, writes.tags)
-    event_store.insert_many(tx.conn, writes.events)
+    event_store.insert_many(tx.conn, writes.events, event_ids)
     # A run that starts and ends in one request is inserted before it is ended.
     runs.start_many(tx.conn, writes.starts)
-    runs.end_many(tx.conn, owner, writes.ends)
+    runs.end_many(tx.conn, owner, [(*end[:4], event_ids[end[4]], end[5]) for end in writes.ends])
     if writes.started:
         transfers.rewind(tx.conn, owner, writes.started)
     if writes.to_stage_in:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from balsam.core.clock import now_us
@@ -38,33 +39,30 @@ def create(
     job_ids = ids.allocate(tx.conn, tables.jobs, len(wanted))
     now = now_us()
     rows, items, events_ = [], [], []
+    road = cache(_road)
     for index, (job_id, want) in enumerate(zip(job_ids, wanted, strict=True)):
         app = app_of[want.app_id]
-        parents_done = all(_is_done(parent_state[p], want.parents_must) for p in want.parent_ids)
+        parents_done = not want.parent_ids or all(
+            _is_done(parent_state[p], want.parents_must) for p in want.parent_ids
+        )
         try:
             job_items = _transfer_items(owner, job_id, want, app, terms[want.app_id], parents_done)
         except Invalid as exc:
             raise Invalid(_of_item(index, wanted, exc.sentence)) from None
-        stages_in = any(item["direction"] == TransferDirection.stage_in for item in job_items)
-        stages_out = any(item["direction"] == TransferDirection.stage_out for item in job_items)
-        situation = Situation(app["hooks"], stages_in, stages_out, 0, want.max_restarts)
-        steps = walk(first_state(parents_done, stages_in), {}, situation)
-        state = J.created
-        for step in steps:
-            data = {} if state is J.created else step.data
-            events_.append(_event(owner, app["site_id"], job_id, state, step.state, data, now))
-            state = step.state
-        row = _row(owner, job_id, want, app["site_id"], state, now)
-        sentence = doubt(terms[want.app_id], row, want.transfers) if strict else None
+        directions = frozenset(item["direction"] for item in job_items)
+        moves = road(_hooks(app), directions, parents_done)
+        site_id = app["site_id"]
+        for old, new, data in moves:
+            events_.append((owner.user_id, site_id, job_id, None, now, now, now, old, new, data))
+        job = row(owner, job_id, want, site_id, moves[-1][1], now)
+        sentence = doubt(terms[want.app_id], job, want.transfers) if strict else None
         if sentence:
             raise Invalid(_of_item(index, wanted, sentence))
-        rows.append(row)
+        rows.append(job)
         items += job_items
     jobs.insert_many(tx.conn, rows)
     transfers.insert_many(tx.conn, items)
-    for event, event_id in zip(events_, ids.allocate(tx.conn, tables.events, len(events_)), strict=True):
-        event["id"] = event_id
-    events.insert_many(tx.conn, events_)
+    events.insert_many(tx.conn, events_, ids.allocate(tx.conn, tables.events, len(events_)))
     for site_id in {row["site_id"] for row in rows}:
         tx.changed(owner.user_id, "events", site_id)
     return rows
@@ -78,7 +76,7 @@ def _of_item(index: int, wanted: Sequence[JobCreate], sentence: str) -> str:
 
 def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[str, Any]]:
     app_ids = {want.app_id for want in wanted}
-    found = {row["id"]: row for row in apps.page(tx.conn, owner, AppFilter(id=app_ids), Page())}
+    found = {row["id"]: row for row in apps.lock(tx.conn, owner, AppFilter(id=app_ids))}
     missing = sorted(app_ids - found.keys())
     if missing:
         first = next(i for i, want in enumerate(wanted) if want.app_id in missing)
@@ -142,26 +140,29 @@ def _transfer_items(
     return rows
 
 
-def _event(
-    owner: Owner, site_id: int, job_id: int, old: JobState, new: JobState, data: dict[str, Any], now: int
-) -> dict[str, Any]:
-    return {
-        "owner_id": owner.user_id,
-        "site_id": site_id,
-        "job_id": job_id,
-        "batch_job_id": None,
-        "timestamp": now,
-        "received": now,
-        "entered": now,
-        "from_state": old,
-        "to_state": new,
-        "data": data,
-    }
+def _hooks(app: Mapping[str, Any]) -> frozenset[str] | None:
+    return None if app["hooks"] is None else frozenset(app["hooks"])
 
 
-def _row(
+def _road(
+    hooks: frozenset[str] | None, directions: frozenset[str], parents_done: bool
+) -> list[tuple[JobState, JobState, dict[str, Any]]]:
+    """(old state, new state, data) of a new job's first events."""
+    stages_in, stages_out = (
+        TransferDirection.stage_in in directions,
+        TransferDirection.stage_out in directions,
+    )
+    situation = Situation(hooks, stages_in, stages_out, 0, 0)
+    steps = walk(first_state(parents_done, stages_in), {}, situation)
+    states = [J.created, *(step.state for step in steps)]
+    data: list[dict[str, Any]] = [{}, *(step.data for step in steps[1:])]
+    return list(zip(states[:-1], states[1:], data, strict=True))
+
+
+def row(
     owner: Owner, job_id: int, want: JobCreate, site_id: int, state: JobState, now: int
 ) -> dict[str, Any]:
+    """A new job as it is stored."""
     return {
         "id": job_id,
         "owner_id": owner.user_id,
@@ -208,5 +209,22 @@ def change_matching(
 
 def remove_matching(tx: Tx, owner: Owner, f: JobFilter) -> int:
     """Deletes jobs with their events; children keep the id, and `why` tells them that it is gone."""
-    rows = jobs.ids(tx.conn, owner, f)
-    return jobs.remove(tx.conn, owner, rows)
+    return jobs.remove(tx.conn, owner, jobs.ids(tx.conn, owner, f))
+
+
+def remove_app(tx: Tx, owner: Owner, app_id: int) -> int:
+    """Deletes an app with its jobs; the id of its site."""
+    locked = apps.lock(tx.conn, owner, AppFilter(id=[app_id]), to_remove=True)
+    if not locked:
+        raise NotFound("Not found")
+    remove_matching(tx, owner, JobFilter(app_id=[app_id]))
+    apps.remove(tx.conn, owner, app_id)
+    return int(locked[0]["site_id"])
+
+
+def remove_site(tx: Tx, owner: Owner, site_id: int) -> None:
+    """Deletes a site with its apps, jobs, allocations and tokens."""
+    apps.lock(tx.conn, owner, AppFilter(site_id=[site_id]), to_remove=True)
+    remove_matching(tx, owner, JobFilter(site_id=[site_id]))
+    if not sites.remove(tx.conn, owner, site_id):
+        raise NotFound("Not found")

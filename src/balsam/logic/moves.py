@@ -6,8 +6,8 @@ does nothing"). `walk` gives all of them, as the events to be written.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from balsam.core.states import (
@@ -24,7 +24,7 @@ J = JobState
 class Situation:
     """What decides a job's moves. `hooks` None: an old client made the app, so every hook may exist."""
 
-    hooks: Collection[str] | None
+    hooks: frozenset[str] | None
     stages_in: bool
     stages_out: bool
     num_runs: int
@@ -50,6 +50,24 @@ _PASSED_THROUGH = {
 
 def walk(new: JobState, data: dict[str, Any], situation: Situation) -> list[Step]:
     """The steps from being asked to enter `new` until the job waits for somebody or is done."""
+    s = situation
+    if new in _HAND_DATA_ON or s.killed or s.num_runs > s.max_restarts:
+        return _walk(new, data, s)
+    return [Step(new, data), *_after(new, s.hooks, s.stages_in, s.stages_out)]
+
+
+# What follows these depends on the data that came with them; else it is the same for jobs by the million.
+_HAND_DATA_ON = frozenset({J.ready, J.run_error, J.postprocessed, J.staged_out})
+
+
+@lru_cache(maxsize=4096)
+def _after(
+    new: JobState, hooks: frozenset[str] | None, stages_in: bool, stages_out: bool
+) -> tuple[Step, ...]:
+    return tuple(_walk(new, {}, Situation(hooks, stages_in, stages_out, 0, 0))[1:])
+
+
+def _walk(new: JobState, data: dict[str, Any], situation: Situation) -> list[Step]:
     steps = [Step(new, data)]
     while (following := _next(steps[-1], situation)) is not None:
         if (steps[-1].state, following.state) in _PASSED_THROUGH:

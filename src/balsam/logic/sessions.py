@@ -56,8 +56,8 @@ def renew(tx: Tx, owner: Owner, session_id: int) -> dict[str, Any]:
     return session
 
 
-def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire) -> list[int]:
-    """Takes free jobs for a live session, in the order in which they are to run."""
+def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire) -> list[dict[str, Any]]:
+    """Takes free jobs for a live session; their rows, in the order in which they are to run."""
     asked = Acquisition(
         site_id=session["site_id"],
         states=want.states,
@@ -75,8 +75,9 @@ def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire)
     found = [row for state in sorted(want.states) for row in jobs.acquirable(tx.conn, owner, asked, state)]
     found.sort(key=_long_large_first if asked.long_large_first else _order)
     chosen = within_nodes(found[: want.max_num_jobs], want.max_aggregate_nodes)
-    jobs.hold(tx.conn, owner, session["id"], session["batch_job_id"], chosen)
-    return chosen
+    held = jobs.hold(tx.conn, owner, session["id"], session["batch_job_id"], chosen)
+    place = {job_id: number for number, job_id in enumerate(chosen)}
+    return sorted(held, key=lambda row: place[row["id"]])
 
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ import pickle
 import pickletools
 import sys
 import traceback
+from functools import cache
 from typing import Any, NoReturn
 
 PUBLISHED_MARKS = (b"dill._dill", b"balsam._api", b"balsam.schemas.", b"tblib")
@@ -41,6 +42,7 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
+@cache
 def serializer_info() -> dict[str, str]:
     """Name, version and Python of what this process serializes with."""
     import cloudpickle

@@ -1,6 +1,7 @@
 """Field types that several nouns share: ids, texts that a database can hold, UTC times."""
 
 import math
+import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import PurePosixPath
@@ -83,7 +84,13 @@ def _number_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float, bool)) else value
 
 
+# Paths that are already what `_relative_inside` makes of them; most are, and PurePosixPath is slow.
+_PLAIN_PATH = re.compile(r"(?!\.)[^/]+(/(?!\.)[^/]+)*")
+
+
 def _relative_inside(path: str) -> str:
+    if _PLAIN_PATH.fullmatch(path):
+        return path
     pure = PurePosixPath(path)
     if pure.is_absolute():
         raise ValueError("must be relative to the site's data folder, and is absolute")

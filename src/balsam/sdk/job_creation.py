@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from balsam.client.jobs import create_jobs
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.schemas import JobTransferItem
 from balsam.sdk import app_interface, parameters
@@ -25,7 +26,7 @@ def create(client: Client, jobs: list[Job]) -> None:
     bodies = _bodies(client, new)
     done = 0
     for part in _parts(bodies):
-        rows = client.post("/jobs/", part)
+        rows = create_jobs(client, part)
         for job, row in zip(new[done : done + len(part)], rows, strict=True):
             job._client = client
             job._load(row)

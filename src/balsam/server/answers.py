@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -136,6 +136,18 @@ def job(row: Row) -> Row:
 def new_job(row: Row) -> Row:
     """The answer of POST /jobs/, whose `last_update` is naive as published."""
     return {**job(row), "last_update": naive_text(row["last_update"])}
+
+
+# What differs between new jobs, but for what their client sent.
+_OF_EACH_NEW_JOB = ("id", "state", "site_id", "last_update")
+
+
+def minimal_jobs(rows: Sequence[Row], defaults: Row) -> Row:
+    """New jobs without what was sent: `each` holds columns, `all` what a job is of which nothing is said."""
+    each = {name: [row[name] for row in rows] for name in _OF_EACH_NEW_JOB}
+    text_of = {us: naive_text(us) for us in set(each["last_update"])}
+    each["last_update"] = [text_of[us] for us in each["last_update"]]
+    return {"all": {name: defaults[name] for name in defaults if name not in each}, "each": each}
 
 
 def batch_job(row: Row) -> Row:

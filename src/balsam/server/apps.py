@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Response
 
 from balsam.core.errors import Conflict, NotFound
 from balsam.core.limits import MAX_ID
+from balsam.logic import jobs as job_logic
 from balsam.logic.once import once
 from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
 from balsam.server import answers
@@ -96,8 +97,6 @@ def _may_move(tx: Tx, caller: Owner, app_id: int, site_id: int | None) -> None:
 def delete_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
     """Deletes the app with its jobs and their events."""
     with server.db.write() as tx:
-        row = apps.get(tx.conn, caller, app_id)
-        if row is None or not apps.remove(tx.conn, caller, app_id):
-            raise NotFound("Not found")
-        tx.changed(caller.user_id, "apps", row["site_id"])
+        site_id = job_logic.remove_app(tx, caller, app_id)
+        tx.changed(caller.user_id, "apps", site_id)
     return answers.no_content()

@@ -87,10 +87,22 @@ async def _key(request: Request) -> Key | None:
 OnceKey = Annotated[Key | None, Depends(_key)]
 
 
-def _strict(request: Request) -> bool:
+def _prefers(request: Request, wanted: str) -> bool:
     preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    return any(text.partition(";")[0].strip().lower() == "handling=strict" for text in preferences)
+    return any(text.partition(";")[0].strip().lower() == wanted for text in preferences)
+
+
+def _strict(request: Request) -> bool:
+    return _prefers(request, "handling=strict")
 
 
 # Whether the client wants what is doubtful refused (RFC 7240), as ours does; else it is accepted.
 Strict = Annotated[bool, Depends(_strict)]
+
+
+def _minimal(request: Request) -> bool:
+    return _prefers(request, "return=minimal")
+
+
+# Whether the client knows what it sent and wants only the rest answered (RFC 7240).
+Minimal = Annotated[bool, Depends(_minimal)]

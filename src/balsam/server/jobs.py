@@ -11,18 +11,21 @@ from pydantic import WrapValidator
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
+from balsam.core.states import JobState
 from balsam.logic import advance, jobs
 from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.schemas.jobs import JobBulkUpdate, JobCreate, JobOut, JobUpdate, PaginatedJobsOut, WhyOut
 from balsam.server import answers, items
-from balsam.server.context import Caller, OnceKey, Srv, Strict
+from balsam.server.bodies import BulkRoute
+from balsam.server.context import Caller, Minimal, OnceKey, Srv, Strict
 from balsam.server.queries import JobChoice, Jobs
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
+from balsam.store.owner import Owner
 from balsam.store.paging import next_cursor
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MAX_EXPLAINED = 1_000
@@ -40,10 +43,13 @@ def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
 
 
 @router.post("/", status_code=201, responses={201: {"model": list[JobOut]}})
-def create_jobs(server: Srv, caller: Caller, key: OnceKey, strict: Strict, body: list[JobCreate]) -> Response:
+def create_jobs(
+    server: Srv, caller: Caller, key: OnceKey, strict: Strict, minimal: Minimal, body: list[JobCreate]
+) -> Response:
     """Creates all of the jobs or none; answers them in the order of the request.
 
-    With `Prefer: handling=strict` jobs that can't do what they are for are refused; else `why` tells.
+    With `Prefer: handling=strict` jobs that can't do what they are for are refused; else `why` tells. With
+    `Prefer: return=minimal` the answer leaves out what was sent: see `answers.minimal_jobs`.
     """
     _check_size(body, "create")
     made: list[dict[str, Any]] = []
@@ -55,7 +61,12 @@ def create_jobs(server: Srv, caller: Caller, key: OnceKey, strict: Strict, body:
     with server.db.write() as tx:
         ids, again = once(tx, caller, key, create)
         rows = job_store.by_ids(tx.conn, caller, ids) if again else made
-    return answers.json_answer([answers.new_job(row) for row in rows], 201)
+    made_ = answers.minimal_jobs(rows, _DEFAULTS) if minimal else [answers.new_job(row) for row in rows]
+    return answers.json_answer(made_, 201)
+
+
+# What a job is of which nothing is said.
+_DEFAULTS = answers.new_job(jobs.row(Owner(0), 0, JobCreate(workdir="-", app_id=0), 0, JobState.created, 0))
 
 
 @router.patch("/", response_model=int)

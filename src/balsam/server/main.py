@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from balsam.core.errors import Unauthorized
 from balsam.logic import users
-from balsam.server import logs
+from balsam.server import garbage, logs
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings
@@ -33,6 +33,7 @@ def main() -> None:
     app = build(settings)
     server: Server = app.state.server
     log_in_owner(server, args.data / "client.yml", f"http://127.0.0.1:{args.port}")
+    garbage.collect_rarely()
     run(app, args.port)
 
 

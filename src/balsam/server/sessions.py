@@ -66,16 +66,24 @@ def acquire(
     server: Srv, caller: Caller, key: OnceKey, session_id: SessionId, body: SessionAcquire
 ) -> Response:
     """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them."""
+    taken: list[dict[str, Any]] = []
+
+    def take() -> list[int]:
+        taken.extend(sessions.acquire(tx, caller, session, body))
+        return [row["id"] for row in taken]
+
     with server.db.write() as tx:
         session = sessions.renew(tx, caller, session_id)
-        ids, _ = once(tx, caller, key, lambda: sessions.acquire(tx, caller, session, body))
-        rows = _held(tx.conn, caller, session_id, ids)
-    by_id = {row["id"]: row for row in rows}
-    return answers.json_answer([answers.job(by_id[i]) for i in ids if i in by_id])
+        ids, again = once(tx, caller, key, take)
+        rows = _held(tx.conn, caller, session_id, ids) if again else taken
+    return answers.json_answer([answers.job(row) for row in rows])
 
 
 def _held(conn: Any, caller: Owner, session_id: int, ids: list[int]) -> list[dict[str, Any]]:
-    return job_store.page(conn, caller, JobFilter(id=ids, session_id=[session_id]), Page()) if ids else []
+    """Those of the jobs that the session still holds, in the order of the ids."""
+    rows = job_store.page(conn, caller, JobFilter(id=ids, session_id=[session_id]), Page()) if ids else []
+    by_id = {row["id"]: row for row in rows}
+    return [by_id[i] for i in ids if i in by_id]
 
 
 @router.delete("/{session_id}", status_code=204)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Response
 from balsam.core.clock import now_us
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_ID
+from balsam.logic import jobs as job_logic
 from balsam.logic.once import once
 from balsam.schemas.sites import PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
 from balsam.server import answers
@@ -68,7 +69,6 @@ def change_site(server: Srv, caller: Caller, site_id: SiteId, body: SiteUpdate) 
 def delete_site(server: Srv, user: User, site_id: SiteId) -> Response:
     """Deletes the site with its apps, jobs and events."""
     with server.db.write() as tx:
-        if not sites.remove(tx.conn, user, site_id):
-            raise NotFound("Not found")
+        job_logic.remove_site(tx, user, site_id)
         tx.changed(user.user_id, "sites", site_id)
     return answers.no_content()

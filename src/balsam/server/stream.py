@@ -24,6 +24,7 @@ from balsam.store.owner import Owner
 
 router = APIRouter(tags=["stream"])
 BATCH = 2_000
+ANY_SITE = 0
 # What one stream may keep in memory while its reader does not read, but for a single event that is larger.
 MAX_BATCH_BYTES = 512 * 1024
 PIECE_BYTES = 64 * 1024  # are copied by what writes them to the socket
@@ -111,13 +112,13 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
     watchers.add(state.owner.user_id, watcher)
     try:
         yield _message(greeting, {"cursor": state.cursor()})
-        changes = {Change(state.owner.user_id, "events", 0)}  # what came between cursor and now
+        changes = {Change(state.owner.user_id, "events", ANY_SITE)}  # what came between cursor and now
         patience = Patience()
         while not watchers.closing:
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
                 yield message
-            if patience.is_waiting or any(change.kind == "events" for change in changes):
+            if patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
                 async for message in _new_events(state, patience):
                     yield message
             wake = await watcher.wait(patience.pause)
@@ -159,18 +160,24 @@ _HINTS = {"batch_jobs": "batch-jobs", "sites": "sites", "apps": "apps", "freed":
 
 
 def _hints(state: _Stream, changes: set[Change]) -> list[bytes]:
-    visible = {
-        change
-        for change in changes
-        if (state.owner.site_id in (None, change.site_id))
-        and (state.filter.site_id is None or change.site_id in state.filter.site_id)
-    }
     messages = []
+    visible = _visible(state, changes)
     for kind, name in _HINTS.items():
         site_ids = sorted({change.site_id for change in visible if change.kind == kind})
         if site_ids:
             messages.append(_message(name, {"site_ids": site_ids}))
     return messages
+
+
+def _visible(state: _Stream, changes: set[Change]) -> set[Change]:
+    """Those at the sites that the stream is about; site 0 stands for any."""
+    sites = state.filter.site_id
+    return {
+        change
+        for change in changes
+        if state.owner.site_id in (None, change.site_id) or change.site_id == ANY_SITE
+        if sites is None or change.site_id in sites or change.site_id == ANY_SITE
+    }
 
 
 def _message(name: str, data: Any) -> bytes:

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import DBAPIError
 
 from balsam.core.errors import BalsamError
-from balsam.server import logs
+from balsam.server import garbage, logs
 from balsam.server.app import build
 from balsam.server.settings import ServerSettings
 
@@ -35,7 +35,9 @@ class Worker:
         logs.configure(self.settings)
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
         try:
-            return build(self.settings, deployed=True, shared_metrics=self.shared_metrics)
+            app = build(self.settings, deployed=True, shared_metrics=self.shared_metrics)
+            garbage.collect_rarely()
+            return app
         except (BalsamError, DBAPIError) as exc:
             log.error("a worker can't start: %s", exc)
             time.sleep(FAILED_PAUSE_SEC)  # the supervisor tries again at once

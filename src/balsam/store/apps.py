@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from balsam.core.errors import Conflict
+from balsam.store.bulk import dicts
 from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import apps, sites
@@ -77,6 +78,12 @@ def change(conn: Connection, owner: Owner, app_id: int, values: dict[str, Any]) 
 def forget_hooks(conn: Connection, owner: Owner, site_id: int) -> None:
     """From now on every hook of the site's apps may exist, so that none is skipped."""
     conn.execute(update(apps).where(*mine(apps, owner), apps.c.site_id == site_id).values(hooks=None))
+
+
+def lock(conn: Connection, owner: Owner, f: AppFilter, *, to_remove: bool = False) -> list[dict[str, Any]]:
+    """The chosen; until the transaction ends nobody removes them or (`to_remove`) makes jobs of them."""
+    stmt = select(apps).where(*_where(owner, f)).order_by(apps.c.id)
+    return dicts(conn.execute(stmt.with_for_update(read=not to_remove, key_share=not to_remove)))
 
 
 def remove(conn: Connection, owner: Owner, app_id: int) -> bool:

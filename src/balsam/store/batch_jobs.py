@@ -76,7 +76,7 @@ def get(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | N
 
 def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int | None]) -> set[int | None]:
     stmt = select(batch_jobs.c.id).where(*mine(batch_jobs, owner), batch_jobs.c.id.in_(list(wanted)))
-    return set(conn.execute(stmt).scalars())
+    return set(conn.execute(stmt).scalars().all())
 
 
 def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Connection,
     Select,
     func,
-    insert,
     literal,
     select,
     text,
@@ -20,13 +19,26 @@ from sqlalchemy import (
 )
 
 from balsam.core.limits import MAX_ID
+from balsam.core.states import JobState
 from balsam.store import ids
+from balsam.store.bulk import among, condition, dicts, insert_columns
 from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, checked, mine
 from balsam.store.paging import Page, paged
-from balsam.store.tables import batch_jobs, events, runs
+from balsam.store.tables import RARE_MOVES, batch_jobs, events, runs
 
 MAX_DIGITS = 19
+# States that so many events leave that no index on them would choose: the complement of `RARE_MOVES`.
+COMMON_STATES = frozenset(
+    {
+        JobState.created,
+        JobState.staged_in,
+        JobState.preprocessed,
+        JobState.running,
+        JobState.run_done,
+        JobState.postprocessed,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +63,16 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     narrow = (f.id, f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
     conditions = mine(events, owner, searched=all(choice is None for choice in narrow))
     members = [
-        (events.c.id, f.id),
-        (events.c.job_id, f.job_id),
         (events.c.from_state, f.from_state),
         (events.c.to_state, f.to_state),
         (events.c.site_id, f.site_id),
     ]
     conditions += [column.in_(list(values)) for column, values in members if values is not None]
+    if f.from_state is not None and not COMMON_STATES & set(f.from_state):
+        conditions.append(condition(RARE_MOVES))
+    for column, ids_ in ((events.c.id, f.id), (events.c.job_id, f.job_id)):
+        if ids_ is not None:
+            conditions.append(among(column, ids_))
     if f.batch_job_id is not None:
         conditions.append(_in_batch_jobs(list(f.batch_job_id)))
     if f.scheduler_id is not None:
@@ -96,17 +111,35 @@ def _in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool
 
 def page(conn: Connection, owner: Owner, f: EventFilter, p: Page) -> list[dict[str, Any]]:
     stmt = paged(select(events).where(*where(owner, f)), p, events.c[p.column], events.c.id)
-    return [dict(row) for row in conn.execute(stmt).mappings()]
+    return dicts(conn.execute(stmt))
 
 
 def count(conn: Connection, owner: Owner, f: EventFilter) -> int:
     return conn.execute(select(func.count()).select_from(events).where(*where(owner, f))).scalar_one()
 
 
-def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """The rows carry ids, so that the runs that they start and end can name them."""
+_INSERTED = (
+    "owner_id",
+    "site_id",
+    "job_id",
+    "batch_job_id",
+    "timestamp",
+    "received",
+    "entered",
+    "from_state",
+    "to_state",
+    "data",
+)
+
+
+def insert_many(conn: Connection, rows: Sequence[tuple[Any, ...]], event_ids: Sequence[int]) -> None:
+    """Rows are (owner, site, job, BatchJob, timestamp, received, entered, from_state, to_state, data).
+
+    The ids are given, so that the runs that the events start and end can name them.
+    """
     if rows:
-        conn.execute(insert(events), rows)
+        columns = dict(zip(_INSERTED, zip(*rows, strict=True), strict=True))
+        insert_columns(conn, events, {"id": event_ids, **columns})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -165,7 +198,7 @@ def after(conn: Connection, owner: Owner, position: Position, f: EventFilter, li
 
 def _after_by_id(conn: Connection, owner: Owner, position: Position, f: EventFilter, limit: int) -> Following:
     stmt = select(events).where(*where(owner, f), events.c.id > position.id).order_by(events.c.id)
-    rows = [dict(row) for row in conn.execute(stmt.limit(limit)).mappings()]
+    rows = dicts(conn.execute(stmt.limit(limit)))
     return Following(rows, Position(0, rows[-1]["id"]) if len(rows) == limit else head(conn), False)
 
 
@@ -180,7 +213,7 @@ def _after_by_transaction(
         .order_by(events.c.xid, events.c.id)
         .limit(limit)
     )
-    rows = [dict(row) for row in conn.execute(settled).mappings()]
+    rows = dicts(conn.execute(settled))
     if len(rows) == limit:
         return Following(rows, Position(rows[-1]["xid"], rows[-1]["id"]), False)
     unsettled = select(events.c.id).where(*mine(events, owner, searched=True), events.c.xid >= oldest_open)
@@ -195,7 +228,7 @@ def timestamps(conn: Connection, owner: Owner, f: EventFilter, to_state: str) ->
         .where(*where(owner, f), events.c.to_state == to_state)
         .order_by(events.c.timestamp)
     )
-    return list(conn.execute(stmt).scalars())
+    return list(conn.execute(stmt).scalars().all())
 
 
 def stays(conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]) -> list[tuple[str, int]]:
@@ -203,4 +236,4 @@ def stays(conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[boo
     stmt = select(events.c.from_state, events.c.timestamp - events.c.entered).where(
         *mine(events, owner), *conditions
     )
-    return [(state, us) for state, us in conn.execute(stmt)]
+    return [(state, us) for state, us in conn.execute(stmt).all()]

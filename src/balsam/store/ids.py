@@ -8,7 +8,7 @@ def allocate(conn: Connection, table: Table, count: int) -> list[int]:
     if conn.dialect.name == "sqlite":
         return _from_sqlite_sequence(conn, table.name, count)
     sequence = text("SELECT nextval(pg_get_serial_sequence(:name, 'id')) FROM generate_series(1, :count)")
-    return sorted(conn.execute(sequence, {"name": table.name, "count": count}).scalars())
+    return sorted(conn.execute(sequence, {"name": table.name, "count": count}).scalars().all())
 
 
 def newest(conn: Connection, table: Table) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +10,21 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
-    Select,
     and_,
-    bindparam,
     case,
     delete,
     exists,
     func,
-    insert,
     or_,
     select,
     update,
 )
 
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferItemState
-from balsam.store.owner import Owner, checked, mine
+from balsam.store.bulk import among, columns_of, condition, dicts, insert_columns, update_columns
+from balsam.store.owner import Owner, checked, mine, owned
 from balsam.store.paging import Page, paged
-from balsam.store.tables import apps, job_parents, job_tags, jobs, transfers
-
-# Ids in one IN list; both engines take 32,766 bound values at least.
-CHUNK = 10_000
+from balsam.store.tables import ACQUIRABLE, apps, events, job_parents, job_tags, jobs, runs, transfers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,6 @@ def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     narrow = (f.id, f.parent_id, f.app_id, f.batch_job_id, f.session_id, f.tags or None)
     conditions = mine(jobs, owner, searched=all(choice is None for choice in narrow))
     members = [
-        (jobs.c.id, f.id),
         (jobs.c.app_id, f.app_id),
         (jobs.c.site_id, f.site_id),
         (jobs.c.batch_job_id, f.batch_job_id),
@@ -64,8 +58,10 @@ def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
         (jobs.c.state, f.state),
     ]
     conditions += [column.in_(list(values)) for column, values in members if values is not None]
+    if f.id is not None:
+        conditions.append(among(jobs.c.id, f.id))
     if f.parent_id is not None:
-        children = select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(f.parent_id))
+        children = select(job_parents.c.job_id).where(among(job_parents.c.parent_id, f.parent_id))
         conditions.append(jobs.c.id.in_(children))
     if f.last_update_before is not None:
         conditions.append(jobs.c.last_update <= f.last_update_before)
@@ -94,8 +90,7 @@ def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str])
 
 
 def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str, Any]]:
-    stmt = paged(select(jobs).where(*where(owner, f)), p, jobs.c[p.column], jobs.c.id)
-    return [dict(row) for row in conn.execute(stmt).mappings()]
+    return dicts(conn.execute(paged(select(jobs).where(*where(owner, f)), p, jobs.c[p.column], jobs.c.id)))
 
 
 def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
@@ -113,20 +108,13 @@ def count_by_state(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, in
 
 def by_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
     """Whole rows in id order; ids that are nobody's or somebody else's are left out."""
-    rows: list[dict[str, Any]] = []
-    for chunk in _chunks(sorted(wanted)):
-        stmt = select(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk)).order_by(jobs.c.id)
-        rows += [dict(row) for row in conn.execute(stmt).mappings()]
-    return rows
+    stmt = select(jobs).where(*mine(jobs, owner), among(jobs.c.id, wanted)).order_by(jobs.c.id)
+    return dicts(conn.execute(stmt))
 
 
 def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int]) -> set[int]:
-    found: set[int] = set()
-    for chunk in _chunks(list(wanted)):
-        found |= set(
-            conn.execute(select(jobs.c.id).where(*mine(jobs, owner), jobs.c.id.in_(chunk))).scalars()
-        )
-    return found
+    stmt = select(jobs.c.id).where(*mine(jobs, owner), among(jobs.c.id, wanted))
+    return set(conn.execute(stmt).scalars().all())
 
 
 # What a change of state needs to know of a job, joined with its app's hooks.
@@ -149,71 +137,76 @@ _VIEW: list[Column[Any]] = [
 
 def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
     """The jobs' states with their apps' hooks, locked in id order until the transaction ends."""
-    rows: list[dict[str, Any]] = []
-    for chunk in _chunks(sorted(wanted)):
-        stmt = (
-            select(*_VIEW, apps.c.hooks)
-            .join_from(jobs, apps, apps.c.id == jobs.c.app_id)
-            .where(*mine(jobs, owner), jobs.c.id.in_(chunk))
-            .order_by(jobs.c.id)
-            .with_for_update(of=jobs, key_share=True)
-        )
-        rows += [dict(row) for row in conn.execute(stmt).mappings()]
+    stmt = (
+        select(*_VIEW)
+        .where(*mine(jobs, owner), among(jobs.c.id, wanted))
+        .order_by(jobs.c.id)
+        .with_for_update(key_share=True)
+    )
+    rows = dicts(conn.execute(stmt))
+    hooks_of = _hooks(conn, owner, {row["app_id"] for row in rows})
+    for row in rows:
+        row["hooks"] = hooks_of[row["app_id"]]
     return rows
 
 
+def _hooks(conn: Connection, owner: Owner, app_ids: Collection[int]) -> dict[int, frozenset[str] | None]:
+    stmt = select(apps.c.id, apps.c.hooks).where(*mine(apps, owner.everywhere), among(apps.c.id, app_ids))
+    return {app_id: None if hooks is None else frozenset(hooks) for app_id, hooks in conn.execute(stmt).all()}
+
+
 def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Jobs with their tags and parents; the rows carry ids and the owner."""
-    conn.execute(insert(jobs), rows)
-    tags = [
-        {"owner_id": row["owner_id"], "key": key, "value": value, "job_id": row["id"]}
-        for row in rows
-        for key, value in row["tags"].items()
-    ]
-    if tags:
-        conn.execute(insert(job_tags), tags)
-    parents = [{"parent_id": parent, "job_id": row["id"]} for row in rows for parent in row["parent_ids"]]
+    """Jobs with their tags and parents; the rows carry ids and the owner, and all have the same fields."""
+    insert_columns(conn, jobs, columns_of(rows, rows[0]))
+    tags = [(row["owner_id"], key, value, row["id"]) for row in rows for key, value in row["tags"].items()]
+    _insert_tags(conn, tags)
+    parents = [(parent, row["id"]) for row in rows for parent in row["parent_ids"]]
     if parents:
-        conn.execute(insert(job_parents), parents)
+        insert_columns(
+            conn, job_parents, dict(zip(("parent_id", "job_id"), zip(*parents, strict=True), strict=True))
+        )
+
+
+def _insert_tags(conn: Connection, tags: Sequence[tuple[Any, ...]]) -> None:
+    """(owner, key, value, job) each."""
+    if tags:
+        names = ("owner_id", "key", "value", "job_id")
+        insert_columns(conn, job_tags, dict(zip(names, zip(*tags, strict=True), strict=True)))
 
 
 def change_many(conn: Connection, owner: Owner, changes: Sequence[dict[str, Any]]) -> None:
     """Each change names its job's `id`; changes with the same fields go in one bulk statement."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    groups: dict[frozenset[str], list[dict[str, Any]]] = {}
     for change in changes:
-        fields = tuple(sorted(change.keys() - {"id"}))
-        groups.setdefault(fields, []).append({**change, "b_id": change["id"]})
+        groups.setdefault(frozenset(change), []).append(change)
     for fields, group in groups.items():
-        stmt = (
-            update(jobs)
-            .where(*mine(jobs, owner), jobs.c.id == bindparam("b_id"))
-            .values({name: bindparam(name) for name in fields})
-        )
-        for values in group:
-            del values["id"]
-        conn.execute(stmt, group)
+        update_columns(conn, jobs, columns_of(group, fields), key="id", match=owned(owner))
 
 
 def set_tags(conn: Connection, owner: Owner, tags_of: Mapping[int, Mapping[str, str]]) -> None:
     """Replaces the searchable copies of these jobs' tags; the JSON copy goes with `change_many`."""
-    for chunk in _chunks(list(tags_of)):
-        conn.execute(
-            delete(job_tags).where(job_tags.c.owner_id == owner.user_id, job_tags.c.job_id.in_(chunk))
-        )
+    conn.execute(
+        delete(job_tags).where(job_tags.c.owner_id == owner.user_id, among(job_tags.c.job_id, tags_of))
+    )
     rows = [
-        {"owner_id": owner.user_id, "key": key, "value": value, "job_id": job_id}
-        for job_id, tags in tags_of.items()
-        for key, value in tags.items()
+        (owner.user_id, key, value, job_id) for job_id, tags in tags_of.items() for key, value in tags.items()
     ]
-    if rows:
-        conn.execute(insert(job_tags), rows)
+    _insert_tags(conn, rows)
 
 
 def remove(conn: Connection, owner: Owner, wanted: Collection[int]) -> int:
-    removed = 0
-    for chunk in _chunks(list(wanted)):
-        removed += conn.execute(delete(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk))).rowcount
-    return removed
+    """Deletes jobs with all that is kept of them."""
+    ours = conn.execute(
+        select(jobs.c.id)
+        .where(*mine(jobs, owner), among(jobs.c.id, wanted))
+        .order_by(jobs.c.id)
+        .with_for_update()
+    )
+    found = list(ours.scalars())
+    for table in (events, runs, transfers, job_tags, job_parents):
+        conn.execute(delete(table).where(among(table.c.job_id, found)))
+    conn.execute(delete(jobs).where(*mine(jobs, owner), among(jobs.c.id, found)))
+    return len(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +243,7 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
     One state a statement, so that the index gives the order and the first of a million is found at once.
     """
     conditions = [*mine(jobs, owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
-    conditions.append(jobs.c.state == state)
+    conditions += [jobs.c.state == state, condition(ACQUIRABLE)]
     if want.max_aggregate_nodes is not None:
         weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
         conditions.append(weight <= want.max_aggregate_nodes + 1e-9)
@@ -281,17 +274,18 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
         .limit(want.max_num_jobs)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    return [dict(row) for row in conn.execute(stmt).mappings()]
+    return dicts(conn.execute(stmt))
 
 
 def hold(
     conn: Connection, owner: Owner, session_id: int, batch_job_id: int | None, wanted: Collection[int]
-) -> None:
+) -> list[dict[str, Any]]:
+    """Gives jobs to a session; their whole rows."""
     values: dict[str, Any] = {"session_id": session_id}
     if batch_job_id is not None:
         values["batch_job_id"] = batch_job_id
-    for chunk in _chunks(list(wanted)):
-        conn.execute(update(jobs).where(*mine(jobs, owner), jobs.c.id.in_(chunk)).values(**values))
+    stmt = update(jobs).where(*mine(jobs, owner), among(jobs.c.id, wanted)).values(**values)
+    return dicts(conn.execute(stmt.returning(*jobs.c)))
 
 
 def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]:
@@ -302,31 +296,30 @@ def held(conn: Connection, owner: Owner, session_id: int) -> dict[int, JobState]
         .order_by(jobs.c.id)
         .with_for_update(key_share=True)
     )
-    return {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
+    return {job_id: JobState(state) for job_id, state in conn.execute(stmt).all()}
 
 
 def free(conn: Connection, owner: Owner, session_id: int, wanted: Collection[int]) -> None:
-    for chunk in _chunks(list(wanted)):
-        stmt = update(jobs).where(*mine(jobs, owner), jobs.c.session_id == session_id, jobs.c.id.in_(chunk))
-        conn.execute(stmt.values(session_id=None))
+    stmt = update(jobs).where(
+        *mine(jobs, owner), jobs.c.session_id == session_id, among(checked(jobs.c.id), wanted)
+    )
+    conn.execute(stmt.values(session_id=None))
 
 
 def waiting_children(conn: Connection, owner: Owner, parents: Collection[int]) -> list[int]:
     """Jobs that wait for any of these parents, locked in id order."""
-    found: set[int] = set()
-    for chunk in _chunks(list(parents)):
-        stmt = (
-            select(jobs.c.id)
-            .where(
-                *mine(jobs, owner.everywhere),
-                checked(jobs.c.state) == JobState.awaiting_parents,
-                jobs.c.id.in_(select(job_parents.c.job_id).where(job_parents.c.parent_id.in_(chunk))),
-            )
-            .order_by(jobs.c.id)
-            .with_for_update(key_share=True)
+    children = select(job_parents.c.job_id).where(among(job_parents.c.parent_id, parents))
+    stmt = (
+        select(jobs.c.id)
+        .where(
+            *mine(jobs, owner.everywhere),
+            checked(jobs.c.state) == JobState.awaiting_parents,
+            jobs.c.id.in_(children),
         )
-        found |= set(conn.execute(stmt).scalars())
-    return sorted(found)
+        .order_by(jobs.c.id)
+        .with_for_update(key_share=True)
+    )
+    return list(conn.execute(stmt).scalars().all())
 
 
 def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[int]) -> list[int]:
@@ -343,11 +336,8 @@ def with_all_parents_done(conn: Connection, owner: Owner, children: Collection[i
         .where(job_parents.c.job_id == jobs.c.id, not_done)
         .correlate(jobs)
     )
-    ready: list[int] = []
-    for chunk in _chunks(list(children)):
-        stmt = select(jobs.c.id).where(*mine(jobs, owner.everywhere), jobs.c.id.in_(chunk), ~unfinished)
-        ready += conn.execute(stmt).scalars()
-    return sorted(ready)
+    stmt = select(jobs.c.id).where(*mine(jobs, owner.everywhere), among(jobs.c.id, children), ~unfinished)
+    return sorted(conn.execute(stmt).scalars())
 
 
 def parent_states(
@@ -358,29 +348,18 @@ def parent_states(
     `locked`: until the transaction ends none of them changes, or a parent could finish between this and the
     insert of its child, which then waited for ever.
     """
-    found: dict[int, JobState] = {}
-    for chunk in _chunks(sorted(parents)):
-        stmt = select(jobs.c.id, jobs.c.state).where(*mine(jobs, owner.everywhere), jobs.c.id.in_(chunk))
-        if locked:
-            stmt = stmt.order_by(jobs.c.id).with_for_update(read=True)
-        found |= {job_id: JobState(state) for job_id, state in conn.execute(stmt)}
-    return found
+    stmt = select(jobs.c.id, jobs.c.state).where(*mine(jobs, owner.everywhere), among(jobs.c.id, parents))
+    if locked:
+        stmt = stmt.order_by(jobs.c.id).with_for_update(read=True)
+    return {job_id: JobState(state) for job_id, state in conn.execute(stmt).all()}
 
 
 def open_transfers(conn: Connection, owner: Owner, wanted: Collection[int], direction: str) -> set[int]:
     """Those of the jobs that have an item to stage in this direction that is not done."""
-    found: set[int] = set()
-    for chunk in _chunks(list(wanted)):
-        stmt: Select[Any] = select(transfers.c.job_id).where(
-            transfers.c.owner_id == owner.user_id,
-            transfers.c.job_id.in_(chunk),
-            transfers.c.direction == direction,
-            transfers.c.state != TransferItemState.done,
-        )
-        found |= set(conn.execute(stmt).scalars())
-    return found
-
-
-def _chunks(values: Sequence[int]) -> Iterable[Sequence[int]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]
+    stmt = select(transfers.c.job_id).where(
+        transfers.c.owner_id == owner.user_id,
+        among(transfers.c.job_id, wanted),
+        transfers.c.direction == direction,
+        transfers.c.state != TransferItemState.done,
+    )
+    return set(conn.execute(stmt).scalars().all())

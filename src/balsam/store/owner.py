@@ -33,6 +33,11 @@ def mine(table: Table, owner: Owner, *, searched: bool = False) -> list[ColumnEl
     return [*conditions, checked(site) == owner.site_id]
 
 
+def owned(owner: Owner) -> dict[str, int]:
+    """`mine` as columns and their values, for statements that go straight to the driver."""
+    return {"owner_id": owner.user_id} | ({} if owner.site_id is None else {"site_id": owner.site_id})
+
+
 class _Checked(ColumnElement[T]):
     inherit_cache = True
     _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]

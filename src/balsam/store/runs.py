@@ -5,40 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, or_, select
 
 from balsam.store import events as event_store
+from balsam.store.bulk import among, columns_of, insert_columns, update_columns
 from balsam.store.events import EventFilter
 from balsam.store.jobs import with_tags
-from balsam.store.owner import Owner, checked, mine
+from balsam.store.owner import Owner, mine
 from balsam.store.tables import events, runs
 
 
 def start_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        conn.execute(insert(runs), rows)
+        insert_columns(conn, runs, columns_of(rows, rows[0]))
 
 
-def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> None:
-    """Each end names its job as `b_job_id`; the job's open run gets end, state, code and signature."""
-    if not ends:
-        return
-    stmt = (
-        update(runs)
-        .where(
-            checked(runs.c.owner_id) == owner.user_id,
-            runs.c.job_id == bindparam("b_job_id"),
-            runs.c.end.is_(None),
-        )
-        .values(
-            end=bindparam("b_end"),
-            end_state=bindparam("b_end_state"),
-            return_code=bindparam("b_return_code"),
-            signature=bindparam("b_signature"),
-            end_event_id=bindparam("b_end_event_id"),
-        )
-    )
-    conn.execute(stmt, ends)
+_ENDED = ("end", "end_state", "return_code", "signature", "end_event_id", "job_id")
+
+
+def end_many(conn: Connection, owner: Owner, ends: Sequence[tuple[Any, ...]]) -> None:
+    """(end, state, code, signature, event, job): each job's open run ends so."""
+    if ends:
+        columns = dict(zip(_ENDED, zip(*ends, strict=True), strict=True))
+        match = {"owner_id": owner.user_id}
+        update_columns(conn, runs, columns, key="job_id", match=match, unless_set="end")
 
 
 def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
@@ -51,7 +41,7 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     narrow = (f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
     conditions = mine(runs, owner, searched=all(choice is None for choice in narrow))
     if f.job_id is not None:
-        conditions.append(runs.c.job_id.in_(list(f.job_id)))
+        conditions.append(among(runs.c.job_id, f.job_id))
     if f.site_id is not None:
         conditions.append(runs.c.site_id.in_(list(f.site_id)))
     if f.batch_job_id is not None:
@@ -74,4 +64,4 @@ def intervals(
 ) -> list[tuple[int, int | None, float]]:
     """(start, end or None, nodes) of each run, by start."""
     stmt = select(runs.c.start, runs.c.end, runs.c.num_nodes).where(*mine(runs, owner), *conditions)
-    return [(start, end, nodes) for start, end, nodes in conn.execute(stmt.order_by(runs.c.start))]
+    return [(start, end, nodes) for start, end, nodes in conn.execute(stmt.order_by(runs.c.start)).all()]

@@ -4,6 +4,8 @@ once as JSON in the row that is read, once in a table of their own that filters 
 JSON text row by row. `store.jobs.insert_many` and `store.jobs.set_tags` write both.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -29,6 +31,17 @@ metadata = MetaData()
 # SQLite only gives AUTOINCREMENT (ids that are never used again) to a column typed INTEGER.
 BigId = BigInteger().with_variant(Integer, "sqlite")
 Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+# Conditions of partial indexes. A statement that is to use one repeats it, since SQLite proves nothing.
+ACQUIRABLE = "state NOT IN ('CREATED', 'AWAITING_PARENTS', 'RUNNING', 'JOB_FINISHED', 'FAILED')"
+RARE_MOVES = (
+    "from_state NOT IN ('CREATED', 'STAGED_IN', 'PREPROCESSED', 'RUNNING', 'RUN_DONE', 'POSTPROCESSED')"
+)
+
+
+def _partial_index(name: str, *columns: Any, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 def _id() -> Column[int]:
@@ -236,14 +249,14 @@ jobs = Table(
     Column("max_restarts", Integer, nullable=False),
     Column("pending_file_cleanup", Boolean, nullable=False),
     Index("ix_jobs_owner_id_id", "owner_id", "id"),
-    Index("ix_jobs_owner_id_state", "owner_id", "state"),
+    Index("ix_jobs_owner_id_state", "owner_id", "state", "id"),
     Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),
-    Index("ix_jobs_site_id", "site_id"),
+    Index("ix_jobs_site_id_id", "site_id", "id"),
     Index("ix_jobs_app_id", "app_id"),
-    Index("ix_jobs_batch_job_id", "batch_job_id"),
-    Index("ix_jobs_session_id", "session_id"),
+    _partial_index("ix_jobs_batch_job_id", "batch_job_id", where="batch_job_id IS NOT NULL"),
+    _partial_index("ix_jobs_session_id", "session_id", where="session_id IS NOT NULL"),
     # The order in which launchers take jobs, so that the first of a million is found at once.
-    Index(
+    _partial_index(
         "ix_jobs_acquire",
         "site_id",
         "state",
@@ -252,8 +265,7 @@ jobs = Table(
         "node_packing_count",
         text("wall_time_min DESC"),
         "id",
-        sqlite_where=text("session_id IS NULL"),
-        postgresql_where=text("session_id IS NULL"),
+        where=f"session_id IS NULL AND {ACQUIRABLE}",
     ),
     sqlite_autoincrement=True,
 )
@@ -338,12 +350,7 @@ sessions = Table(
     Index("ix_sessions_owner_id", "owner_id"),
     Index("ix_sessions_site_id", "site_id", "batch_job_id", "heartbeat"),
     Index("ix_sessions_batch_job_id", "batch_job_id"),
-    Index(
-        "ix_sessions_live",
-        "heartbeat",
-        sqlite_where=text("ended IS NULL"),
-        postgresql_where=text("ended IS NULL"),
-    ),
+    _partial_index("ix_sessions_live", "heartbeat", where="ended IS NULL"),
     sqlite_autoincrement=True,
 )
 
@@ -385,12 +392,14 @@ events = Table(
     Column("data", Json, nullable=False),
     # PostgreSQL: the transaction, for a stream that skips no late commit.
     Column("xid", BigInteger, FetchedValue()),
-    Index("ix_events_owner_id_id", "owner_id", "id"),
+    Index("ix_events_owner_id_id", "owner_id", "id").ddl_if(dialect="sqlite"),
     Index("ix_events_job_id", "job_id"),
     Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
     Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),
-    Index("ix_events_owner_id_from_state", "owner_id", "from_state", "to_state", "timestamp"),
-    Index("ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp"),
+    _partial_index("ix_events_owner_id_from_state", "owner_id", "from_state", "timestamp", where=RARE_MOVES),
+    _partial_index(
+        "ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp", where="batch_job_id IS NOT NULL"
+    ),
     Index("ix_events_owner_id_xid", "owner_id", "xid", "id", postgresql_where=text("xid IS NOT NULL")).ddl_if(
         dialect="postgresql"
     ),
@@ -420,7 +429,6 @@ runs = Table(
     Column("end_event_id", BigInteger),
     Index("ix_runs_job_id", "job_id"),
     Index("ix_runs_owner_id_start", "owner_id", "start"),
-    Index("ix_runs_owner_id_end", "owner_id", "end"),
     Index("ix_runs_batch_job_id_attempt", "batch_job_id", "attempt"),
     Index("ix_runs_start_event_id", "start_event_id"),
     sqlite_autoincrement=True,

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from balsam.core.states import TransferDirection, TransferItemState
+from balsam.store.bulk import among, columns_of, insert_columns
 from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
@@ -52,7 +53,7 @@ def count(conn: Connection, owner: Owner, f: TransferFilter) -> int:
 
 def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
-        conn.execute(insert(transfers), rows)
+        insert_columns(conn, transfers, columns_of(rows, rows[0]))
 
 
 def change(conn: Connection, owner: Owner, item_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
@@ -65,7 +66,7 @@ def activate(conn: Connection, owner: Owner, job_ids: Collection[int], direction
     """Items that waited for their jobs may be transferred now."""
     stmt = update(transfers).where(
         transfers.c.owner_id == owner.user_id,
-        transfers.c.job_id.in_(list(job_ids)),
+        among(transfers.c.job_id, job_ids),
         transfers.c.direction == direction,
         transfers.c.state == TransferItemState.awaiting_job,
     )
@@ -76,7 +77,7 @@ def rewind(conn: Connection, owner: Owner, job_ids: Collection[int]) -> None:
     """A new run makes new output: what was staged out before is to be staged out again."""
     stmt = update(transfers).where(
         transfers.c.owner_id == owner.user_id,
-        transfers.c.job_id.in_(list(job_ids)),
+        among(transfers.c.job_id, job_ids),
         transfers.c.direction == TransferDirection.stage_out,
         transfers.c.state != TransferItemState.awaiting_job,
     )

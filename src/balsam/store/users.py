@@ -79,7 +79,7 @@ def valid_digests(conn: Connection, digests: Collection[str], now: int) -> set[s
         tokens.c.revoked.is_(None),
         or_(tokens.c.expires.is_(None), tokens.c.expires >= now),
     )
-    return set(conn.execute(stmt).scalars())
+    return set(conn.execute(stmt).scalars().all())
 
 
 def site_tokens(conn: Connection, owner: Owner) -> list[dict[str, Any]]:
