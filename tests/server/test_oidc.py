@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from balsam.core.errors import Forbidden, ProviderFailed
 from balsam.logic.login_requests import Trip
-from balsam.server.oidc import Provider
+from balsam.server.oidc import Provider, _Kept
 from balsam.server.settings import ServerSettings
 
 ISSUER = "https://login.example/realm"
@@ -56,9 +56,12 @@ class Institute(httpx.BaseTransport):
         self.header: dict[str, Any] = {"alg": "RS256", "kid": "1"}
         self.id_token: str | None = None
         self.sent: list[httpx.Request] = []
+        self.is_away = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.sent.append(request)
+        if self.is_away:
+            raise httpx.ConnectTimeout("nobody there")
         answers: dict[str, Callable[[], Any]] = {
             "/realm/.well-known/openid-configuration": lambda: self.metadata,
             "/realm/keys": lambda: KeySet(list(self.keys)).as_dict(),
@@ -235,3 +238,46 @@ def test_a_provider_that_is_away_is_one_sentence() -> None:
 
     with pytest.raises(ProviderFailed, match="try again"):
         Provider(SETTINGS, Away()).address(TRIP, BACK)
+
+
+def test_who_comes_after_a_failure_does_not_wait_for_another_one() -> None:
+    institute = Institute()
+    institute.is_away = True
+    asked = provider(institute)
+    for _ in range(3):
+        with pytest.raises(ProviderFailed, match="could not be used"):
+            asked.address(TRIP, BACK)
+    assert len(institute.sent) == 1
+
+
+def test_what_is_known_serves_while_the_provider_can_not_be_asked_anew() -> None:
+    institute = Institute()
+    kept = _Kept(provider(institute)._discover)
+    known = kept.get()
+    institute.is_away = True
+    assert kept.get(0.0) == known == kept.get(0.0)
+    assert institute.asked("/realm/.well-known/openid-configuration") == 2
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed"),
+    [({"email_verified": True}, True), ({"email_verified": False}, False), ({}, False)],
+)
+def test_a_required_yes_is_written_as_in_json(claims: dict[str, Any], allowed: bool) -> None:
+    asked = provider(Institute(**claims), oauth_require=("email_verified=true",))
+    if allowed:
+        assert asked.identity("code", TRIP, BACK).subject == "subject"
+    else:
+        with pytest.raises(Forbidden):
+            asked.identity("code", TRIP, BACK)
+
+
+def test_a_claim_that_is_missing_is_no_word() -> None:
+    with pytest.raises(Forbidden):
+        provider(Institute(), oauth_require=("group=None",)).identity("code", TRIP, BACK)
+
+
+@pytest.mark.parametrize("subject", [7, "a\x00b"])
+def test_a_subject_that_is_no_plain_text_logs_nobody_in(subject: object) -> None:
+    with pytest.raises(ProviderFailed):
+        provider(Institute(sub=subject)).identity("code", TRIP, BACK)

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TIMEOUT_SEC = 10.0
+FAILED = "the login provider could not be used: try again; the server's log says why"
 METADATA_SEC = 3600.0
+RETRY_SEC = 10.0  # after a failure nobody is made to wait for another one for so long
 NEW_KEYS_SEC = 60.0  # no more often are the keys fetched for a key id that is not among them
 LEEWAY_SEC = 60
 # Signatures that only the provider can make: no shared secrets, and never none at all.
@@ -54,6 +56,31 @@ class _Metadata:
     secret_in_body: bool  # the provider takes the client's secret in the form, and not as Basic
 
 
+class _Kept(Generic[T]):
+    """What the provider was asked once; kept where it can't be asked anew."""
+
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._value: T | None = None
+        self._asked = self._failed = float("-inf")
+
+    def get(self, at_most_sec: float = METADATA_SEC) -> T:
+        """Asked within so many seconds, if the provider answers; raises ProviderFailed."""
+        with self._lock:
+            if time.monotonic() - self._asked > at_most_sec and time.monotonic() - self._failed > RETRY_SEC:
+                self._renew()
+            if self._value is None:
+                raise ProviderFailed(FAILED)
+            return self._value
+
+    def _renew(self) -> None:
+        try:
+            self._value, self._asked = self._ask(), time.monotonic()
+        except ProviderFailed:
+            self._failed = time.monotonic()
+
+
 class Provider:
     """Sends browsers there, and learns from the codes with which they come back who their users are."""
 
@@ -64,9 +91,8 @@ class Provider:
         self._settings = settings
         self._secret = settings.client_secret()
         self._http = httpx.Client(timeout=TIMEOUT_SEC, transport=transport)
-        self._lock = threading.Lock()
-        self._metadata: tuple[float, _Metadata] | None = None
-        self._keys: tuple[float, KeySet] | None = None
+        self._metadata = _Kept(self._discover)
+        self._keys = _Kept(self._fetch_keys)
 
     def close(self) -> None:
         self._http.close()
@@ -84,7 +110,7 @@ class Provider:
             "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        endpoint = self._known().authorization
+        endpoint = self._metadata.get().authorization
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
     def identity(self, code: str, trip: Trip, redirect_uri: str) -> Identity:
@@ -104,7 +130,7 @@ class Provider:
             "code_verifier": trip.verifier,
         }
         client_id, auth = self._settings.oauth_client_id, None
-        known = self._known()
+        known = self._metadata.get()
         if self._secret and not known.secret_in_body:
             # Both are form-encoded before they become Basic (RFC 6749, 2.3.1).
             auth = httpx.BasicAuth(quote(client_id, safe=""), quote(self._secret, safe=""))
@@ -131,19 +157,21 @@ class Provider:
             ).validate(claims)
         except (JoseError, ValueError) as exc:
             raise self._failed(f"its ID token is not valid ({exc})") from exc
+        if not isinstance(claims["sub"], str) or not claims["sub"].isprintable():
+            raise self._failed("its ID token names nobody by a text")
         if isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and "azp" not in claims:
             raise self._failed("its ID token is for several and does not say whom it was made for")
         return claims
 
     def _decoded(self, id_token: str) -> dict[str, Any]:
         try:
-            return jwt.decode(id_token, self._key_set(METADATA_SEC), algorithms=ALGORITHMS).claims
+            return jwt.decode(id_token, self._keys.get(), algorithms=ALGORITHMS).claims
         except InvalidKeyIdError:
             # The provider may have changed its keys since.
-            return jwt.decode(id_token, self._key_set(NEW_KEYS_SEC), algorithms=ALGORITHMS).claims
+            return jwt.decode(id_token, self._keys.get(NEW_KEYS_SEC), algorithms=ALGORITHMS).claims
 
     def _userinfo(self, access_token: str, subject: str) -> dict[str, Any]:
-        endpoint = self._known().userinfo
+        endpoint = self._metadata.get().userinfo
         if endpoint is None:
             return {}
         headers = {"Authorization": f"Bearer {access_token}"}
@@ -163,18 +191,11 @@ class Provider:
     def _check_required(self, claims: dict[str, Any]) -> None:
         for rule in self._settings.oauth_require:
             claim, _, wanted = rule.partition("=")
-            has = claims.get(claim)
-            if wanted not in ([str(one) for one in has] if isinstance(has, list) else [str(has)]):
+            if wanted not in _words(claims.get(claim)):
                 log.warning(
                     "a user of the login provider was refused: %s is not as oauth_require wants", claim
                 )
                 raise Forbidden("your account may not use this server: ask those who run it")
-
-    def _known(self) -> _Metadata:
-        with self._lock:
-            if self._metadata is None or time.monotonic() - self._metadata[0] > METADATA_SEC:
-                self._metadata = (time.monotonic(), self._discover())
-            return self._metadata[1]
 
     def _discover(self) -> _Metadata:
         url = self.issuer.rstrip("/") + "/.well-known/openid-configuration"
@@ -195,17 +216,10 @@ class Provider:
         except KeyError as exc:
             raise self._failed(f"it names no {exc.args[0]}") from exc
 
-    def _key_set(self, at_most_sec: float) -> KeySet:
-        url = self._known().keys
-        with self._lock:
-            if self._keys is None or time.monotonic() - self._keys[0] > at_most_sec:
-                found = self._ask(self._http.build_request("GET", url))
-                self._keys = (time.monotonic(), self._usable(lambda: KeySet.import_key_set(found)))  # type: ignore[arg-type]
-            return self._keys[1]
-
-    def _usable(self, read: Callable[[], T]) -> T:
+    def _fetch_keys(self) -> KeySet:
+        found = self._ask(self._http.build_request("GET", self._metadata.get().keys))
         try:
-            return read()
+            return KeySet.import_key_set(found)  # type: ignore[arg-type]
         except (JoseError, ValueError, KeyError, TypeError) as exc:
             raise self._failed("its keys can't be read") from exc
 
@@ -225,4 +239,12 @@ class Provider:
 
     def _failed(self, reason: str) -> ProviderFailed:
         log.error("the login provider %s failed: %s", self.issuer, reason)
-        return ProviderFailed("the login provider could not be used: try again; the server's log says why")
+        return ProviderFailed(FAILED)
+
+
+def _words(claim: object) -> list[str]:
+    """A claim as operators write it: `true` for a yes, nothing for what is not there, each item of a list."""
+    if claim is None:
+        return []
+    items = claim if isinstance(claim, list) else [claim]
+    return [str(item).lower() if isinstance(item, bool) else str(item) for item in items]
