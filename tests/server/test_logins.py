@@ -13,13 +13,16 @@ import pytest
 from sqlalchemy import text
 
 from balsam.core.clock import now_us
+from balsam.core.errors import TooManyAttempts
 from balsam.core.limits import REFRESH_GRACE_SEC
 from balsam.logic import attempts, logins, passwords
 from balsam.logic.logins import Lifetimes
 from balsam.logic.users import digest_of
+from balsam.server.context import SLOW_AT_ONCE
 from balsam.store import login_attempts
 from balsam.store import logins as login_store
-from tests.services import PasswordServer, PostgresServer, User
+from tests.services import PasswordServer, PostgresServer, User, elsewhere, new_address
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -176,6 +179,60 @@ def test_too_many_failures_of_one_name_are_refused_for_a_while(
     assert "too many failed logins as this user: try again in" in refused.json()["detail"]
     assert log_in(url, other).status_code == 200
     assert opens(url, victim.token), "who is logged in stays so"
+
+
+def test_failures_from_one_address_lock_nobody_out_elsewhere(url: str, user: User) -> None:
+    wrong = {"username": user.name, "password": "wrong"}
+    with elsewhere() as attacker, elsewhere() as home:
+        for _ in range(attempts.OF_NAME.burst + 1):
+            refused = attacker.post(f"{url}/auth/password/login", data=wrong)
+        assert refused.status_code == 429
+        right = {"username": user.name, "password": user.password}
+        assert home.post(f"{url}/auth/password/login", data=right).status_code == 200
+
+
+def test_failures_from_many_addresses_are_limited_together(
+    user: User, password_server: PasswordServer
+) -> None:
+    db = password_server.server.db
+    with db.write() as tx:
+        for number in range(attempts.OF_NAME_ANYWHERE.burst):
+            attempts.count(tx, *attempts.of_password(user.name, f"10.0.0.{number}"))
+    with pytest.raises(TooManyAttempts, match="as this user from many addresses"), db.write() as tx:
+        attempts.count(tx, *attempts.of_password(user.name, "10.0.1.1"))
+
+
+def test_registrations_are_limited_by_address(url: str, user: User, password_server: PasswordServer) -> None:
+    address = new_address()
+    body = {"username": user.name, "password": "x"}
+    with elsewhere(address) as http:
+        taken = http.post(f"{url}/auth/password/register", json=body)
+        with password_server.server.db.write() as tx:
+            for _ in range(attempts.OF_REGISTRATIONS.burst - 1):
+                attempts.count(tx, attempts.Attempt(attempts.OF_REGISTRATIONS, address))
+        refused = http.post(f"{url}/auth/password/register", json=body)
+    assert (taken.status_code, refused.status_code) == (400, 429)
+    assert int(refused.headers["retry-after"]) > 0
+    assert "registrations from your address" in refused.json()["detail"]
+
+
+def test_logins_that_wait_for_their_turn_hold_up_nobody_else(
+    url: str, password_server: PasswordServer
+) -> None:
+    """More of them than the server has threads."""
+    with ThreadPoolExecutor(60) as pool, elsewhere() as http:
+        with passwords._turn, passwords._turn:
+            waiting = [
+                pool.submit(
+                    http.post, f"{url}/auth/password/login", data={"username": f"w{n}", "password": "x"}
+                )
+                for n in range(60)
+            ]
+            wait_until(lambda: password_server.server.slow.statistics().tasks_waiting == 60 - SLOW_AT_ONCE)
+            for _ in range(20):
+                assert httpx.get(f"{url}/auth/how", timeout=5).status_code == 200
+            assert not any(one.done() for one in waiting)
+        assert {one.result().status_code for one in waiting} == {401}
 
 
 def test_a_name_that_nobody_has_is_limited_as_others_are(url: str) -> None:

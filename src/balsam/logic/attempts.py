@@ -25,10 +25,12 @@ class Limit:
         return int(self.every_sec * 1e6)
 
 
-OF_NAME = Limit("failed logins as this user", 10, 30.0)
+OF_NAME = Limit("failed logins as this user", 10, 30.0)  # from one address
+OF_NAME_ANYWHERE = Limit("failed logins as this user from many addresses", 100, 30.0)
 OF_ADDRESS = Limit("failed logins from your address", 100, 3.0)
 OF_CODES = Limit("wrong codes from your address", 20, 10.0)
 OF_REQUESTS = Limit("logins begun from your address", 100, 3.0)
+OF_REGISTRATIONS = Limit("registrations from your address", 100, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,16 @@ class Attempt:
         # A digest: what somebody types as a name may be a password.
         text = f"{self.limit.what}\n{self.who}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_password(name: str, address: str) -> tuple[Attempt, ...]:
+    """What a login by password is: from one address alone, nobody can lock a user out everywhere."""
+    network = network_of(address)
+    return (
+        Attempt(OF_NAME, f"{network}\n{name}"),
+        Attempt(OF_NAME_ANYWHERE, name),
+        Attempt(OF_ADDRESS, network),
+    )
 
 
 def count(tx: Tx, *attempts: Attempt) -> None:

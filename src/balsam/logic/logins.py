@@ -9,7 +9,6 @@ from balsam.core.clock import now_us
 from balsam.core.errors import Unauthorized
 from balsam.core.limits import LOGIN_TTL_SEC, REFRESH_GRACE_SEC, SHORT_TOKEN_TTL_SEC, TOKEN_TTL_SEC
 from balsam.logic import attempts, passwords
-from balsam.logic.attempts import Attempt
 from balsam.logic.users import digest_of
 from balsam.store import logins, users
 from balsam.store.database import Database, Tx
@@ -42,10 +41,7 @@ def log_in(
     db: Database, username: str, password: str, address: str, lifetimes: Lifetimes, *, renewable: bool
 ) -> Tokens:
     """For a user who knows the password; a wrong name and a wrong password look and take the same."""
-    tried = (
-        Attempt(attempts.OF_NAME, username),
-        Attempt(attempts.OF_ADDRESS, attempts.network_of(address)),
-    )
+    tried = attempts.of_password(username, address)
     with db.write() as tx:
         attempts.count(tx, *tried)
     with db.read() as conn:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from balsam.core.clock import now_us
 from balsam.core.errors import NotFound, Unauthorized
-from balsam.logic import passwords
+from balsam.logic import attempts, passwords
+from balsam.logic.attempts import Attempt
 from balsam.store import sites, users
 from balsam.store.database import Database, Tx
 from balsam.store.owner import Owner
@@ -23,7 +24,10 @@ class Token:
     expires: int | None  # microseconds since 1970 UTC
 
 
-def register(db: Database, username: str, password: str) -> dict[str, Any]:
+def register(db: Database, username: str, password: str, address: str) -> dict[str, Any]:
+    """A new user. Counted first: a hash is dear, and a name that is taken tells that somebody has it."""
+    with db.write() as tx:
+        attempts.count(tx, Attempt(attempts.OF_REGISTRATIONS, attempts.network_of(address)))
     password_hash = passwords.hash_of(password)
     with db.write() as tx:
         return {"id": users.create(tx.conn, username, password_hash), "username": username}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, ParamSpec, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from balsam.core import digest
@@ -18,6 +21,11 @@ from balsam.server.watchers import Watchers
 from balsam.store.database import Database
 from balsam.store.owner import Owner
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SLOW_AT_ONCE = 8
+
 
 @dataclass(slots=True)
 class Server:
@@ -30,6 +38,7 @@ class Server:
     up_since: int
     metrics: Metrics
     provider: Provider | None = None  # who logs in users that come with a browser
+    slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
 
 
 def _server(request: Request) -> Server:
@@ -47,6 +56,14 @@ def bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("Not authenticated")
     return token
+
+
+async def in_turn(server: Server, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """For what strangers may ask for and takes long, such as a password's hash or a login provider's answer.
+
+    Only a few run at a time, and the others wait on no thread, so that ordinary requests always find one.
+    """
+    return await to_thread.run_sync(partial(call, *args, **options), limiter=server.slow)
 
 
 def public_url(request: Request) -> str:

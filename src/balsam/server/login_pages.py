@@ -25,7 +25,7 @@ from balsam.logic import login_requests
 from balsam.logic.login_requests import Trip
 from balsam.schemas.types import Text
 from balsam.server import errors
-from balsam.server.context import Srv, client_address, public_url
+from balsam.server.context import Server, Srv, client_address, in_turn, public_url
 from balsam.server.oidc import Provider
 
 COOKIE = "balsam-login"
@@ -89,21 +89,25 @@ UserCode = Annotated[Text, Query(max_length=40)]
 
 
 @router.get("/login/device", response_class=HTMLResponse)
-def device_page(request: Request, server: Srv, provider: TheProvider, user_code: UserCode = "") -> Response:
+async def device_page(
+    request: Request, server: Srv, provider: TheProvider, user_code: UserCode = ""
+) -> Response:
     """Asks for the code that `balsam login` shows; with one, goes to the login provider."""
     if not user_code:
         return _page("code.html", "Log in")
-    return _depart(request, server, provider, user_code)
+    return await in_turn(server, _depart, request, server, provider, user_code)
 
 
 @router.get("/login", response_class=HTMLResponse)
-def browser_page(request: Request, server: Srv, provider: TheProvider, user_code: UserCode = "") -> Response:
+async def browser_page(
+    request: Request, server: Srv, provider: TheProvider, user_code: UserCode = ""
+) -> Response:
     """Goes to the login provider."""
-    return _depart(request, server, provider, user_code)
+    return await in_turn(server, _depart, request, server, provider, user_code)
 
 
 @router.get("/callback", response_class=HTMLResponse)
-def callback(
+async def callback(
     request: Request,
     server: Srv,
     provider: TheProvider,
@@ -113,11 +117,15 @@ def callback(
     iss: Text = "",
 ) -> Response:
     """Where the login provider sends the browser: asks its user whether the program may act for them."""
-    trip = Trip(state, _browser(request) or "")
-    request_id = login_requests.check_return(server.db, trip)
     if iss and iss != provider.issuer:
         raise Invalid("invalid_state")  # another provider's answer (RFC 9207)
-    if error or not code:
+    trip = Trip(state, _browser(request) or "")
+    return await in_turn(server, _arrive, request, server, provider, trip, "" if error else code)
+
+
+def _arrive(request: Request, server: Server, provider: Provider, trip: Trip, code: str) -> Response:
+    request_id = login_requests.check_return(server.db, trip)
+    if not code:
         login_requests.refuse(server.db, request_id, trip)
         return _page(
             "message.html", "Not logged in", message="The login provider did not log you in.", status=403
@@ -152,7 +160,7 @@ def answer(
     return _page("message.html", "You are logged in", message="The program goes on. You can close this page.")
 
 
-def _depart(request: Request, server: Srv, provider: Provider, user_code: str) -> Response:
+def _depart(request: Request, server: Server, provider: Provider, user_code: str) -> Response:
     trip = login_requests.depart(server.db, user_code, _browser(request), client_address(request))
     response = RedirectResponse(provider.address(trip, _redirect_uri(request, provider)), headers=_HEADERS)
     response.set_cookie(

@@ -17,7 +17,7 @@ from balsam.logic.logins import Lifetimes, Tokens
 from balsam.schemas.types import Text
 from balsam.schemas.users import BrowserLoginOut, DeviceLoginOut, LoginOut, RecordedLogin
 from balsam.server.answers import json_answer, no_content
-from balsam.server.context import Server, Srv, User, bearer, client_address, public_url
+from balsam.server.context import Server, Srv, User, bearer, client_address, in_turn, public_url
 from balsam.store import logins as login_store
 
 router = APIRouter(prefix="/auth", tags=["users"])
@@ -49,13 +49,13 @@ def how(server: Srv) -> list[str]:
     response_model_exclude_none=True,
     dependencies=[_offered(LoginMethod.PASSWORD)],
 )
-def log_in(
+async def log_in(
     request: Request, server: Srv, username: FormText, password: FormText, scope: FormText = ""
 ) -> dict[str, Any]:
     """A token for 48 h; with `scope=offline_access` one for 15 min and a refresh token."""
-    lifetimes = _lifetimes(server)
-    tokens = logins.log_in(
-        server.db, username, password, client_address(request), lifetimes, renewable=_is_renewable(scope)
+    who = (username, password, client_address(request))
+    tokens = await in_turn(
+        server, logins.log_in, server.db, *who, _lifetimes(server), renewable=_is_renewable(scope)
     )
     return _answer(tokens)
 

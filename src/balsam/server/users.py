@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from balsam.core.clock import naive_text
 from balsam.core.errors import Forbidden, NotFound
@@ -13,7 +13,7 @@ from balsam.core.logins import LoginMethod
 from balsam.logic import users
 from balsam.schemas.users import SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
 from balsam.server.answers import json_answer, no_content
-from balsam.server.context import Caller, Srv, User
+from balsam.server.context import Caller, Srv, User, client_address, in_turn
 from balsam.store import users as user_store
 
 router = APIRouter(prefix="/auth", tags=["users"])
@@ -21,7 +21,7 @@ TokenId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
 @router.post("/password/register", status_code=201, response_model=UserOut)
-def register(server: Srv, body: UserCreate) -> dict[str, Any]:
+async def register(request: Request, server: Srv, body: UserCreate) -> dict[str, Any]:
     settings = server.settings
     if not settings.registration and settings.owner is not None:
         raise Forbidden(f"this server serves {settings.owner} only: nobody else can register")
@@ -29,7 +29,8 @@ def register(server: Srv, body: UserCreate) -> dict[str, Any]:
         raise Forbidden(
             "nobody can register here with a password: run `balsam login`, or ask those who run it"
         )
-    return users.register(server.db, body.username, body.password)
+    address = client_address(request)
+    return await in_turn(server, users.register, server.db, body.username, body.password, address)
 
 
 @router.get("/password/me", response_model=UserOut)
