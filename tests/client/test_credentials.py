@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from sqlalchemy import text
 
 from balsam.client import login_flows
-from balsam.client.credentials import SharedLogin
+from balsam.client.credentials import SharedLogin, replace_login
 from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import Login, load_login, save_login
 from balsam.client.stream import follow
@@ -124,6 +125,29 @@ def test_a_login_that_was_forgotten_meanwhile_is_not_written_again(path: Path) -
     shared = SharedLogin(path, desk.login())
     assert shared.after_refusal("token-0", desk.renew) == "token-1"
     assert not path.exists()
+
+
+@pytest.mark.parametrize("to_another", [True, False])
+def test_a_login_is_replaced_after_the_renewal_under_way(path: Path, to_another: bool) -> None:
+    desk, begun, answered = Desk(), threading.Event(), threading.Event()
+    shared = SharedLogin(path, stored(path, desk.login()))
+    new = Login("http://elsewhere", "t", username="eve") if to_another else None
+
+    def renew(refresh_token: str) -> dict[str, Any]:
+        begun.set()
+        assert answered.wait(10)
+        return desk.renew(refresh_token)
+
+    with ThreadPoolExecutor(2) as pool:
+        renewal = pool.submit(shared.after_refusal, "token-0", renew)
+        assert begun.wait(10)
+        replacing = pool.submit(replace_login, new, path)
+        with pytest.raises(TimeoutError):
+            replacing.result(0.2)
+        answered.set()
+        assert renewal.result(10) == "token-1"
+        replacing.result(10)
+    assert load_login(path) == new
 
 
 def test_a_renewal_waits_for_the_one_under_way(path: Path) -> None:

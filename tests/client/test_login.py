@@ -89,6 +89,22 @@ def test_a_broken_login_file_is_one_sentence_with_its_remedy(text: str | bytes) 
             use()
 
 
+def test_a_login_file_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BrokenLogin, match="can't be read: Is a directory"):
+        load_login(tmp_path)
+
+
+def test_saving_leaves_no_draft_behind(tmp_path: Path) -> None:
+    path = tmp_path / "client.yml"
+    save_login(Login("http://server", "token"), path)
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError):
+        save_login(Login("http://server", "token"), path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_no_login_names_the_remedies() -> None:
     with pytest.raises(NotLoggedIn, match=r"client\.yml.*balsam login.*balsam server start"):
         Site.objects.all()

@@ -10,7 +10,8 @@ import click
 from balsam.cli.lazy_group import LazyCommand, LazyGroup
 from balsam.cli.options import F
 from balsam.cli.table import render_record
-from balsam.client.login import load_login, login_path, save_login
+from balsam.client.credentials import replace_login
+from balsam.client.login import load_login, login_path
 from balsam.server import daemon
 
 DEPLOYMENT = {
@@ -101,7 +102,7 @@ def serve_login(status: daemon.ServerStatus, own_urls: set[str | None] | None) -
         raise daemon.DaemonError(f"the server wrote no login to {status.login}: see {status.log}")
     current = None if own_urls is None else load_login()
     if current is None or own_urls is None or current.api_root in own_urls:
-        save_login(replace(owners, api_root=status.url))
+        replace_login(replace(owners, api_root=status.url), login_path())
 
 
 def uptime_text(seconds: float) -> str:

@@ -11,8 +11,9 @@ from balsam.cli.options import NoTerminal
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute, render
 from balsam.client import login_flows
+from balsam.client.credentials import replace_login
 from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
-from balsam.client.login import Login, load_login, login_path, save_login
+from balsam.client.login import Login, load_login, login_path
 from balsam.client.transport import Client
 from balsam.core.logins import LoginMethod
 from balsam.server import daemon
@@ -136,7 +137,7 @@ def _end(client: Client, everywhere: bool) -> None:
         raise click.ClickException(
             f"the login is forgotten here, but the server could not end it: {exc}"
         ) from exc
-    login_path().unlink(missing_ok=True)
+    replace_login(None, login_path())
     click.echo(f"Logged out of {client.api_root}")
 
 
@@ -204,7 +205,7 @@ def _log_in_by_browser(client: Client, method: LoginMethod, ca_file: str | None,
 
 
 def _store(client: Client, answer: dict[str, Any], name: str, ca_file: str | None) -> None:
-    save_login(login_flows.login_of(answer, client.api_root, name, ca_file))
+    replace_login(login_flows.login_of(answer, client.api_root, name, ca_file), login_path())
     click.echo(f"Logged in to {client.api_root} as {name} ({login_path()})")
 
 

@@ -97,6 +97,16 @@ class SharedLogin:
         return login.token != than and not _has_run_out(login)
 
 
+def replace_login(login: Login | None, path: Path) -> None:
+    """Puts another login into the file, or removes it: a renewal under way can't put the old one back."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(path):
+        if login is None:
+            path.unlink(missing_ok=True)
+        else:
+            save_login(login, path)
+
+
 def renewable_login(login: Login, answer: dict[str, Any]) -> Login:
     """The login with the tokens of the server's answer, its expiry by this machine's own clock."""
     expiry = datetime.now(UTC) + timedelta(seconds=answer["expires_in"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -117,6 +118,8 @@ def _load(path: Path, remedy: str) -> Login | None:
         return _login_of(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except OSError as exc:
+        raise BrokenLogin(path, f"it can't be read: {exc.strerror}", "make it your own") from exc
     except ValueError as exc:
         raise BrokenLogin(path, str(exc), remedy) from exc
 
@@ -153,10 +156,14 @@ def _known(text: str) -> dict[str, Any]:
 
 def _replace_private(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    # A name of its own: on a shared filesystem, processes of two machines may have the same id.
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
