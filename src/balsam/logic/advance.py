@@ -48,6 +48,7 @@ class _Writes:
     ends: list[tuple[Any, ...]] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     waiting_anew: list[int] = field(default_factory=list)
+    made_to_wait: list[int] = field(default_factory=list)
     to_stage_in: list[int] = field(default_factory=list)
     to_stage_out: list[int] = field(default_factory=list)
     started: list[int] = field(default_factory=list)
@@ -133,6 +134,8 @@ def _change(
             writes.to_stage_in.append(row["id"])
     if "tags" in values:
         writes.tags[row["id"]] = values["tags"]
+    if new is J.awaiting_parents:
+        writes.made_to_wait.append(row["id"])
     if "parents_must" in values or new is J.awaiting_parents:
         writes.waiting_anew.append(row["id"])
     if values:
@@ -267,9 +270,12 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
     """Moves on the jobs that waited for those that ended and now wait for nobody.
 
     The children are locked before their parents' states are read: of two transactions that each end one
-    of a child's last two parents, the second then sees both.
+    of a child's last two parents, the second then sees both. One that ends a parent does not find a job that
+    is only now made to wait for it, so these wait for that one.
     """
     everybody = owner.everywhere
+    if ended.made_to_wait:
+        jobs.lock_parents(tx.conn, everybody, ended.made_to_wait)
     waiting = jobs.waiting_children(tx.conn, everybody, ended.done) + ended.waiting_anew
     ready = jobs.with_all_parents_done(tx.conn, everybody, waiting) if waiting else []
     rows = [row for row in jobs.lock(tx.conn, everybody, ready) if row["state"] == J.awaiting_parents]

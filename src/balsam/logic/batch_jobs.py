@@ -12,10 +12,8 @@ from balsam.logic import sessions
 from balsam.logic.submission import allocation_doubt
 from balsam.schemas.batch_jobs import BatchJobBulkUpdate, BatchJobCreate, BatchJobUpdate
 from balsam.store import batch_jobs, sites
-from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.database import Tx
 from balsam.store.owner import Owner
-from balsam.store.paging import Page
 
 
 def create(tx: Tx, owner: Owner, want: BatchJobCreate, *, strict: bool = False) -> dict[str, Any]:
@@ -34,10 +32,10 @@ def create(tx: Tx, owner: Owner, want: BatchJobCreate, *, strict: bool = False) 
 
 
 def change(tx: Tx, owner: Owner, batch_job_id: int, update: BatchJobUpdate) -> dict[str, Any]:
-    row = batch_jobs.get(tx.conn, owner, batch_job_id)
-    if row is None:
+    found = batch_jobs.lock(tx.conn, owner, [batch_job_id])
+    if not found:
         raise NotFound("Not found")
-    return _change(tx, owner, row, update)
+    return _change(tx, owner, found[0], update)
 
 
 def change_many(
@@ -45,7 +43,7 @@ def change_many(
 ) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
     """The rows of those that were changed, and (id, reason) of the others."""
     wanted = {update.id for update in updates}
-    rows = {row["id"]: row for row in batch_jobs.page(tx.conn, owner, BatchJobFilter(id=wanted), Page())}
+    rows = {row["id"]: row for row in batch_jobs.lock(tx.conn, owner, wanted)}
     refused = [(i, f"there is no BatchJob {i}") for i in sorted(wanted - rows.keys())]
     known = [update for update in updates if update.id in rows]
     for update in known:

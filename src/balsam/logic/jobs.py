@@ -204,12 +204,12 @@ def change_matching(
     tx: Tx, owner: Owner, f: JobFilter, update: JobUpdate, session_id: int | None
 ) -> advance.Applied:
     """The same change for every job that the filter chooses; all of the owner's where it chooses nothing."""
-    return advance.apply(tx, owner, dict.fromkeys(jobs.ids(tx.conn, owner, f), update), session_id)
+    return advance.apply(tx, owner, dict.fromkeys(jobs.lock_matching(tx.conn, owner, f), update), session_id)
 
 
 def remove_matching(tx: Tx, owner: Owner, f: JobFilter) -> int:
     """Deletes jobs with their events; children keep the id, and `why` tells them that it is gone."""
-    return jobs.remove(tx.conn, owner, jobs.ids(tx.conn, owner, f))
+    return jobs.remove(tx.conn, owner, jobs.lock_matching(tx.conn, owner, f))
 
 
 def remove_app(tx: Tx, owner: Owner, app_id: int) -> int:
@@ -224,7 +224,8 @@ def remove_app(tx: Tx, owner: Owner, app_id: int) -> int:
 
 def remove_site(tx: Tx, owner: Owner, site_id: int) -> None:
     """Deletes a site with its apps, jobs, allocations and tokens."""
+    if not sites.lock_to_remove(tx.conn, owner, site_id):
+        raise NotFound("Not found")
     apps.lock(tx.conn, owner, AppFilter(site_id=[site_id]), to_remove=True)
     remove_matching(tx, owner, JobFilter(site_id=[site_id]))
-    if not sites.remove(tx.conn, owner, site_id):
-        raise NotFound("Not found")
+    sites.remove(tx.conn, owner, site_id)

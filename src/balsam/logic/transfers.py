@@ -15,7 +15,12 @@ from balsam.store.owner import Owner
 
 
 def change_many(tx: Tx, owner: Owner, updates: Sequence[TransferItemBulkUpdate]) -> list[dict[str, Any]]:
-    """All or nothing; a job whose last item in a direction is done goes on."""
+    """All or nothing; a job whose last item in a direction is done goes on.
+
+    The jobs are locked first: of two requests that each end one of a job's last two items, the second then
+    sees both.
+    """
+    jobs.lock(tx.conn, owner, transfers.jobs_of(tx.conn, owner, [update.id for update in updates]))
     rows = []
     for update in updates:
         sent = update.model_dump(exclude_unset=True, exclude={"id"})

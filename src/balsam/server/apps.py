@@ -15,6 +15,7 @@ from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
 from balsam.server.queries import Apps
 from balsam.store import apps, jobs, sessions, sites
+from balsam.store.apps import AppFilter
 from balsam.store.database import Tx
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
@@ -84,13 +85,15 @@ def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> R
 
 def _may_move(tx: Tx, caller: Owner, app_id: int, site_id: int | None) -> None:
     """An app with jobs stays at its site: they would otherwise run at one site and belong to another."""
-    row = apps.get(tx.conn, caller, app_id)
-    if site_id is None or row is None or row["site_id"] == site_id:
+    if site_id is None:
+        return
+    locked = apps.lock(tx.conn, caller, AppFilter(id=[app_id]), to_remove=True)
+    if not locked or locked[0]["site_id"] == site_id:
         return
     if sites.get(tx.conn, caller, site_id) is None:
         raise NotFound("Not found")
     if jobs.page(tx.conn, caller, JobFilter(app_id=[app_id]), Page(limit=1)):
-        raise Conflict(f"App {row['name']} has jobs at its site: delete them before you move it")
+        raise Conflict(f"App {locked[0]['name']} has jobs at its site: delete them before you move it")
 
 
 @router.delete("/{app_id}", status_code=204)

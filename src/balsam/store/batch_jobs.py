@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
+from balsam.store.bulk import among, dicts
 from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import batch_job_tags, batch_jobs
@@ -72,6 +73,12 @@ def get(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | N
     row = conn.execute(select(batch_jobs).where(*mine(batch_jobs, owner), batch_jobs.c.id == batch_job_id))
     found = row.mappings().first()
     return dict(found) if found else None
+
+
+def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
+    """Those of the allocations that exist; until the transaction ends nobody else changes them."""
+    stmt = select(batch_jobs).where(*mine(batch_jobs, owner), among(batch_jobs.c.id, wanted))
+    return dicts(conn.execute(stmt.order_by(batch_jobs.c.id).with_for_update()))
 
 
 def existing_ids(conn: Connection, owner: Owner, wanted: Collection[int | None]) -> set[int | None]:

@@ -97,8 +97,10 @@ def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
     return conn.execute(select(func.count()).select_from(jobs).where(*where(owner, f))).scalar_one()
 
 
-def ids(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:
-    return list(conn.execute(select(jobs.c.id).where(*where(owner, f)).order_by(jobs.c.id)).scalars())
+def lock_matching(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:
+    """The ids of the chosen; until the transaction ends they stay as they were chosen."""
+    stmt = select(jobs.c.id).where(*where(owner, f)).order_by(jobs.c.id).with_for_update(key_share=True)
+    return list(conn.execute(stmt).scalars())
 
 
 def count_by_state(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, int]:
@@ -352,6 +354,13 @@ def parent_states(
     if locked:
         stmt = stmt.order_by(jobs.c.id).with_for_update(read=True)
     return {job_id: JobState(state) for job_id, state in conn.execute(stmt).all()}
+
+
+def lock_parents(conn: Connection, owner: Owner, children: Collection[int]) -> None:
+    """Until the transaction ends, no parent of these jobs changes."""
+    parents = select(job_parents.c.parent_id).where(among(job_parents.c.job_id, children))
+    stmt = select(jobs.c.id).where(*mine(jobs, owner), jobs.c.id.in_(parents)).order_by(jobs.c.id)
+    conn.execute(stmt.with_for_update(read=True))
 
 
 def open_transfers(conn: Connection, owner: Owner, wanted: Collection[int], direction: str) -> set[int]:

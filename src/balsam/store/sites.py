@@ -50,6 +50,12 @@ def get(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:
     return dict(row) if row else None
 
 
+def lock_to_remove(conn: Connection, owner: Owner, site_id: int) -> bool:
+    """Whether there is the site; until the transaction ends nobody makes an app of it."""
+    stmt = select(sites.c.id).where(*mine(sites, owner), sites.c.id == site_id).with_for_update()
+    return conn.execute(stmt).first() is not None
+
+
 def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:
     try:
         stmt = insert(sites).values(owner_id=owner.user_id, **values).returning(sites)

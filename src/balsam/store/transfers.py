@@ -56,6 +56,12 @@ def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         insert_columns(conn, transfers, columns_of(rows, rows[0]))
 
 
+def jobs_of(conn: Connection, owner: Owner, item_ids: Collection[int]) -> set[int]:
+    """The jobs that these items belong to."""
+    stmt = select(transfers.c.job_id).where(*mine(transfers, owner), among(transfers.c.id, item_ids))
+    return set(conn.execute(stmt).scalars())
+
+
 def change(conn: Connection, owner: Owner, item_id: int, values: dict[str, Any]) -> dict[str, Any] | None:
     stmt = update(transfers).where(*mine(transfers, owner), transfers.c.id == item_id).values(**values)
     row = conn.execute(stmt.returning(transfers)).mappings().first()
