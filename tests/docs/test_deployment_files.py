@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from balsam.cli.main import cli
 from balsam.server.settings import NAMES, load
@@ -38,6 +40,21 @@ def test_variables_in_the_files_are_settings(compose: Any) -> None:
     variables = set(compose["services"]["server"]["environment"])
     variables |= set(re.findall(r"\bBALSAM_[A-Z_]+", (DEPLOY / "Containerfile").read_text()))
     assert variables and {name.removeprefix("BALSAM_").lower() for name in variables} <= NAMES
+
+
+def test_who_comes_through_the_containers_network_is_told_apart(compose: Any) -> None:
+    variables = {"BALSAM_DATABASE_URL": "sqlite://", **compose["services"]["server"]["environment"]}
+    seen: list[tuple[str, int]] = []
+
+    async def note(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["client"])
+
+    app = ProxyHeadersMiddleware(note, trusted_hosts=list(load(variables, None).trusted_proxies))
+    headers = [(b"x-forwarded-for", b"192.0.2.7"), (b"x-forwarded-proto", b"https")]
+    for gateway in ("172.18.0.1", "10.89.0.1", "198.51.100.1"):
+        scope = {"type": "http", "scheme": "http", "client": (gateway, 5), "headers": headers}
+        asyncio.run(app(scope, None, None))  # type: ignore[arg-type]
+    assert [client[0] for client in seen] == ["192.0.2.7", "192.0.2.7", "198.51.100.1"]
 
 
 def test_compose_names_services_secrets_and_volumes_that_exist(compose: Any) -> None:

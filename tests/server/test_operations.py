@@ -88,6 +88,7 @@ def test_metrics_are_not_shown_through_a_proxy(password_server: PasswordServer, 
 
 def test_a_token_opens_the_metrics_from_anywhere(tmp_path: Path, new_database: Callable[[], str]) -> None:
     token = tmp_path / "token"
+    token.touch(mode=0o600)
     token.write_text("a long token\n")
     with PasswordServer(new_database(), metrics_token_file=token, metrics_from=()) as server:
         for sent, status in (("", 403), ("Bearer wrong", 403), ("Bearer a long token", 200)):
@@ -98,6 +99,7 @@ def test_a_token_opens_the_metrics_from_anywhere(tmp_path: Path, new_database: C
 def test_every_answer_has_safe_headers_and_an_id(password_server: PasswordServer) -> None:
     for path in ("/health", "/jobs/", "/nonsense", "/openapi.json", "/jobs"):
         headers = httpx.get(password_server.url + path).headers
+        assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
         assert "default-src 'none'" in headers["content-security-policy"]

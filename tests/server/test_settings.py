@@ -126,6 +126,25 @@ def test_the_providers_secret_is_private_and_never_shown(tmp_path: Path) -> None
         load({**DATABASE, **PROVIDER, "BALSAM_OAUTH_CLIENT_SECRET_FILE": str(file)}, None)
 
 
+def test_a_metrics_token_that_is_not_there_or_not_private_is_refused_at_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    settings = {**DATABASE, "BALSAM_METRICS_TOKEN_FILE": str(file)}
+    with pytest.raises(InvalidSettings, match="token can't be read: No such file"):
+        load(settings, None)
+    file.touch(mode=0o644)
+    with pytest.raises(InvalidSettings, match="chmod 600"):
+        load(settings, None)
+
+
+def test_every_setting_of_a_served_server_is_on_a_page() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    pages = "".join((docs / name).read_text() for name in ("facility.md", "logins.md"))
+    found = set(re.findall(r"`([a-z_]+)`|^([a-z_]+): ", pages, re.MULTILINE))
+    told = {name for pair in found for name in pair}
+    told |= {name.removeprefix("BALSAM_").lower() for name in re.findall(r"BALSAM_[A-Z_]+[A-Z]", pages)}
+    assert NAMES - told == {"owner"}, "the embedded server alone has an owner"
+
+
 def test_the_variables_of_the_page_on_logins_exist() -> None:
     page = (Path(__file__).parents[2] / "docs" / "logins.md").read_text()
     known = {f"BALSAM_{name.upper()}" for name in NAMES} | set(PUBLISHED_NAMES) | {"BALSAM_AUTH_SECRET_KEY"}

@@ -54,7 +54,11 @@ class Exchanges:
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._headers = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
+        self._headers = {
+            "cache-control": "no-store",  # somebody's own data, tokens even
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "same-origin",
+        }
         if settings.hsts_sec:
             self._headers["strict-transport-security"] = f"max-age={settings.hsts_sec}"
 

@@ -127,6 +127,10 @@ class ServerSettings:
             return self.oauth_client_secret
         return _private_text(self.oauth_client_secret_file).strip()
 
+    def metrics_token(self) -> str:
+        """What opens /metrics from anywhere; empty where nothing does."""
+        return "" if self.metrics_token_file is None else _private_text(self.metrics_token_file).strip()
+
 
 NAMES = frozenset(field.name for field in fields(ServerSettings))
 
@@ -150,6 +154,7 @@ def load(environment: Mapping[str, str], file: Path | None, **given: Any) -> Ser
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
         raise InvalidSettings(f"settings of the server are wrong: {wrong}") from None
     _check_logins(settings)
+    settings.metrics_token()
     return settings
 
 
