@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from balsam.client.transport import Client
-from balsam.store import tables
+from balsam.store import notices, tables
 from balsam.store.database import Database
 from tests.server.lab import Lab
 from tests.server.listener import Listener
@@ -51,6 +51,30 @@ def test_a_change_through_one_process_reaches_a_stream_of_another(second: Passwo
             assert listener.get("events").data[0]["job_id"] == job
             delays.append(time.monotonic() - created)
     assert sorted(delays)[5] < 0.1
+
+
+def test_the_connection_for_notices_notices_a_peer_that_vanished(database: str) -> None:
+    db = Database(database)
+    with notices.connect(db.writers) as conn:
+        found = conn.info.get_parameters()
+    db.close()
+    assert {name: found[name] for name in notices.PATIENCE} == {
+        name: str(value) for name, value in notices.PATIENCE.items()
+    }
+
+
+def test_a_notice_that_nobody_understands_makes_no_stream_deaf(
+    database: str, second: PasswordServer, user: User
+) -> None:
+    lab = Lab(user.client, hooks=[])
+    db = Database(database)
+    with notices.connect(db.writers) as conn:
+        conn.execute("SELECT pg_notify('balsam', 'nonsense')")
+    db.close()
+    with Listener(second, user) as listener:
+        for _ in range(3):
+            [job] = lab.create()
+            assert job in {event["job_id"] for event in listener.get("events", timeout=5.0).data}
 
 
 def test_a_stream_skips_no_event_of_a_transaction_that_commits_late(

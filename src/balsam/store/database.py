@@ -103,11 +103,7 @@ def _session(*, reading: bool) -> dict[str, Any]:
     return {
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
         "application_name": "balsam",
-        "connect_timeout": 5,
-        # A peer that vanished without a word is noticed within a minute and a half.
-        "keepalives_idle": 30,
-        "keepalives_interval": 15,
-        "keepalives_count": 4,
+        **notices.PATIENCE,
     }
 
 

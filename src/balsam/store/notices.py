@@ -21,6 +21,9 @@ CHANNEL = "balsam"
 CHANGES_PER_NOTICE = 150  # a notice holds 8,000 bytes at most
 POLL_SEC = 1.0  # how soon a stop is noticed
 RETRY_SEC = 1.0
+# How long a connection may take to be made, and that a peer that vanished without a word is noticed within a
+# minute and a half. Firewalls also see that an idle connection is in use.
+PATIENCE = {"connect_timeout": 5, "keepalives_idle": 30, "keepalives_interval": 15, "keepalives_count": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,26 @@ class Listener:
                 self._stop.wait(RETRY_SEC)
 
     def _listen(self) -> None:
-        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        with psycopg.connect(
-            *arguments, **options, autocommit=True, application_name="balsam notices"
-        ) as conn:
+        with connect(self._engine) as conn:
             conn.execute(f"LISTEN {CHANNEL}")
             self._ready.set()
             self._on_gap()
             while not self._stop.is_set():
                 for notice in conn.notifies(timeout=POLL_SEC):
-                    self._on_changes(_changes(notice.payload))
+                    self._hand_on(notice.payload)
+
+    def _hand_on(self, payload: str) -> None:
+        try:
+            self._on_changes(_changes(payload))
+        except Exception:  # or all streams of this process would be deaf from now on
+            log.exception("a notice could not be handed on")
+
+
+def connect(engine: Engine) -> psycopg.Connection:
+    """A connection beside the engine's pool."""
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    named = {"autocommit": True, "application_name": "balsam notices"}
+    return psycopg.connect(*arguments, **{**PATIENCE, **options, **named})
 
 
 def _changes(payload: str) -> frozenset[Change]:
