@@ -96,3 +96,16 @@ def test_what_an_allocation_printed_is_cut_and_mended(lab: Lab) -> None:
     [changed] = lab.client.patch("/batch-jobs/", [{"id": row["id"], "status_info": info}])
     error = changed["status_info"]["error"]
     assert len(error) == 4096 and error.endswith("x\ufffdthe end")
+
+
+def test_a_code_that_is_no_number_spoils_no_other_report(lab: Lab) -> None:
+    session = lab.session()
+    jobs = lab.create(2)
+    lab.acquire(session)
+    lab.move(jobs, "RUNNING", session)
+    items = [
+        {"id": job, "state": "RUN_ERROR", "state_data": {"returncode": code}}
+        for job, code in zip(jobs, (True, 3), strict=True)
+    ]
+    assert patch_jobs(lab.client, items, session) == (2, [])
+    assert [lab.job(job)["return_code"] for job in jobs] == [None, 3]

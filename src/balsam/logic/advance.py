@@ -240,7 +240,7 @@ def _number(value: Any) -> float | None:
 
 
 def _code(value: Any) -> int | None:
-    return value if isinstance(value, int) and abs(value) <= INT32 else None
+    return value if type(value) is int and abs(value) <= INT32 else None  # true is no code
 
 
 def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import orjson
+import psycopg
 from sqlalchemy import JSON, Boolean, ColumnElement, Connection, Result, Table, Text, bindparam, text
 from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator
@@ -30,9 +32,20 @@ def insert_columns(conn: Connection, table: Table, columns: Columns) -> None:
         marks = ", ".join("?" * len(columns))
         conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", _rows(table, columns))
     else:
-        with _cursor(conn) as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
-            for row in _rows(table, columns):
+        _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", _rows(table, columns))
+
+
+def _copy(conn: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """SQLAlchemy knows no COPY; whatever fails is raised as one of its errors all the same."""
+    driver: Any = conn.connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
                 copy.write_row(row)
+    except psycopg.Error as exc:
+        raise DBAPIError.instance(
+            statement, None, exc, psycopg.Error, True, driver.dbapi_connection.broken, conn.dialect
+        ) from exc
 
 
 def update_columns(
@@ -74,17 +87,18 @@ def _update_each(
 def _update_from_arrays(
     conn: Connection, table: Table, columns: Columns, key: str, match: Mapping[str, int], null: str
 ) -> None:
-    changes, constants, arrays = [], [], [key]
-    for name, values in columns.items():
+    changes, constants = [], []
+    arrays = {key: list(columns[key])}
+    for name, column in columns.items():
         if name == key:
             continue
-        cast = _sql_type(table, name)
+        cast, values = _sql_type(table, name), list(_for_driver(table, name, column))
         if values.count(values[0]) == len(values):  # what is the same for all is sent once
             changes.append(f'"{name}" = %s::{cast}')
-            constants.append(_for_driver(table, name, values[:1])[0])
+            constants.append(values[0])
         else:
             changes.append(f'"{name}" = new."{name}"::{cast}')
-            arrays.append(name)
+            arrays[name] = values
     unnest = ", ".join(f"%s::{_array_type(table, name)}[]" for name in arrays)
     aliases = ", ".join(f'"{name}"' for name in arrays)
     matches = "".join(f" AND {table.name}.{name} = %s" for name in match)
@@ -92,9 +106,7 @@ def _update_from_arrays(
         f"UPDATE {table.name} SET {', '.join(changes)} FROM unnest({unnest}) AS new({aliases}) "
         f"WHERE {table.name}.{key} = new.{key}{matches}{null}"
     )
-    bound = [list(_for_driver(table, name, columns[name])) for name in arrays]
-    with _cursor(conn) as cursor:
-        cursor.execute(statement, [*constants, *bound, *match.values()])
+    conn.exec_driver_sql(statement, (*constants, *arrays.values(), *match.values()))
 
 
 def _rows(table: Table, columns: Columns) -> list[tuple[Any, ...]]:
@@ -130,10 +142,6 @@ def _array_type(table: Table, name: str) -> str:
 def columns_of(rows: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Columns:
     """Rows that are dicts, as columns."""
     return {name: [row[name] for row in rows] for name in names}
-
-
-def _cursor(conn: Connection) -> Any:
-    return conn.connection.cursor()
 
 
 def dicts(result: Result[Any]) -> list[dict[str, Any]]:
