@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,8 @@ import pytest
 from balsam.client.transport import Client
 from balsam.core.errors import WrongSchema
 from balsam.server import deployment
+from balsam.store import ids, migrate, restoration, tables
+from balsam.store.database import Database
 from tests.server.lab import Lab
 from tests.services import DeployedServer, PostgresServer
 
@@ -86,6 +88,19 @@ def test_postgresql_is_dumped_and_restored_on_another_server(
         assert [first_message(client, cursor) for cursor in (before, after)] == ["reset", "reset"]
         lab.client = client
         assert hears_new_events(client, lab)
+
+
+def test_ids_of_tables_that_were_empty_are_skipped_too(new_database: Callable[[], str]) -> None:
+    db = Database(new_database())
+    migrate.upgrade(db)
+    with db.write() as tx:
+        restoration.begin_anew(tx)
+    with db.write() as tx:
+        given = [
+            ids.allocate(tx.conn, table, 1)[0] for table in (tables.jobs, tables.sessions, tables.events)
+        ]
+    db.close()
+    assert min(given) > restoration.SKIPPED_IDS
 
 
 def place(server: PostgresServer, name: str) -> list[str]:

@@ -29,7 +29,7 @@ def begin_anew(tx: Tx) -> str:
     conn.execute(update(meta).where(meta.c.key == "epoch").values(value=epoch))
     conn.execute(update(sessions).where(sessions.c.ended.is_(None)).values(heartbeat=now_us()))
     for table in metadata.sorted_tables:
-        if "id" in table.c and conn.execute(select(table.c.id).limit(1)).first() is not None:
+        if "id" in table.c:  # also of tables that were empty: they may have been filled since
             _skip_ids(conn, table.name)
     if conn.dialect.name != "sqlite":
         conn.execute(text("UPDATE events SET xid = NULL WHERE xid >= (pg_current_xact_id()::text)::bigint"))
@@ -69,7 +69,9 @@ def _home(conn: Connection) -> str:
 def _skip_ids(conn: Connection, table: str) -> None:
     values = {"table": table, "count": SKIPPED_IDS}
     if conn.dialect.name == "sqlite":
-        conn.execute(text("UPDATE sqlite_sequence SET seq = seq + :count WHERE name = :table"), values)
+        skip = text("UPDATE sqlite_sequence SET seq = seq + :count WHERE name = :table")
+        if conn.execute(skip, values).rowcount == 0:
+            conn.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :count)"), values)
         return
     sequence = "pg_get_serial_sequence(:table, 'id')"
     conn.execute(text(f"SELECT setval({sequence}, nextval({sequence}) + :count)"), values)
