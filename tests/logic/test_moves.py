@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,15 @@ def test_states_that_are_passed_through_have_no_event() -> None:
     assert states(J.postprocessed, PLAIN) == [J.job_finished]
     assert states(J.staged_out, PLAIN) == [J.job_finished]
     assert states(J.ready, ALL_HOOKS) == [J.staged_in]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(J.job_finished, J.postprocessed), (J.job_finished, J.staged_out), (J.staged_in, J.ready)],
+)
+def test_no_event_leads_from_a_state_to_the_same(old: JobState, new: JobState) -> None:
+    entered = [step.state for step in walk(new, {"forced": True}, Situation(None, False, False, 0, 50), old)]
+    assert entered == [new, old]
 
 
 def test_staging_is_waited_for() -> None:

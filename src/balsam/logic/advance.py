@@ -176,8 +176,8 @@ def _moves(
     if new is J.running:
         data["num_nodes"] = node_weight(row["num_nodes"], row["node_packing_count"])
     data = {**data, "returncode": _code(data["returncode"])} if "returncode" in data else data
-    steps = walk(new, data, view.situation(row, num_runs, forced=bool(data.get("forced"))))
     state, since = J(row["state"]), row["state_since"]
+    steps = walk(new, data, view.situation(row, num_runs, forced=bool(data.get("forced"))), state)
     for step in steps:
         writes.events.append(_event(row, state, step, stamp, since, writes.now))
         if state is J.running:

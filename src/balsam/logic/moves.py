@@ -48,11 +48,16 @@ _PASSED_THROUGH = {
 }
 
 
-def walk(new: JobState, data: dict[str, Any], situation: Situation) -> list[Step]:
-    """The steps from being asked to enter `new` until the job waits for somebody or is done."""
+def walk(
+    new: JobState, data: dict[str, Any], situation: Situation, old: JobState | None = None
+) -> list[Step]:
+    """The steps from being asked to enter `new` until the job waits for somebody or is done.
+
+    `old`: where it stands; no event leads from a state to the same.
+    """
     s = situation
     if new in _HAND_DATA_ON or s.killed or s.num_runs > s.max_restarts:
-        return _walk(new, data, s)
+        return _walk(new, data, s, old)
     return [Step(new, data), *_after(new, s.hooks, s.stages_in, s.stages_out)]
 
 
@@ -67,10 +72,13 @@ def _after(
     return tuple(_walk(new, {}, Situation(hooks, stages_in, stages_out, 0, 0))[1:])
 
 
-def _walk(new: JobState, data: dict[str, Any], situation: Situation) -> list[Step]:
+def _walk(
+    new: JobState, data: dict[str, Any], situation: Situation, old: JobState | None = None
+) -> list[Step]:
     steps = [Step(new, data)]
     while (following := _next(steps[-1], situation)) is not None:
-        if (steps[-1].state, following.state) in _PASSED_THROUGH:
+        goes_back = len(steps) == 1 and following.state is old
+        if (steps[-1].state, following.state) in _PASSED_THROUGH and not goes_back:
             passed = steps.pop()
             following = Step(following.state, {**passed.data, **following.data})
         steps.append(following)
