@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from balsam.client.errors import ServerUnreachable, ServerUntrusted
+from balsam.client.stream import follow
 from balsam.client.transport import Client
 from tests.services import free_port
 
@@ -120,6 +121,12 @@ def test_streams_explain_themselves_too(serve: Serve, authority: trustme.CA) -> 
     url = f"https://127.0.0.1:{serve(authority.issue_cert('127.0.0.1'))}"
     with Client(url) as client, pytest.raises(ServerUntrusted, match="--ca-file"):
         list(client.stream("/stream"))
+
+
+def test_following_a_server_that_is_not_trusted_ends_at_once(serve: Serve, authority: trustme.CA) -> None:
+    url = f"https://127.0.0.1:{serve(authority.issue_cert('127.0.0.1'))}"
+    with Client(url) as client, pytest.raises(ServerUntrusted, match="--ca-file"):
+        next(follow(client))
 
 
 @pytest.mark.parametrize("content", [None, "nonsense", ""])

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from balsam.client import retry
-from balsam.client.errors import LoginBusy, NotLoggedIn, ServerFault, ServerRefused, ServerUnreachable
+from balsam.client.errors import (
+    LoginBusy,
+    NotLoggedIn,
+    ServerFault,
+    ServerRefused,
+    ServerUnreachable,
+    ServerUntrusted,
+)
 from balsam.client.sse import ServerSentEvent
 
 if TYPE_CHECKING:
@@ -26,7 +33,8 @@ def follow(
 
     Beside the server's own messages it yields `beat` (the server lives) and `cut` (the connection is
     lost: poll, until the next `hello`), so that the caller gets a turn at least every 45 s. Ends when
-    `stop` is set; raises ServerRefused (a login that has run out), never for a network that is down.
+    `stop` is set; raises ServerRefused (a login that has run out) and ServerUntrusted (a certificate that is
+    not trusted here), never for a network that is down.
     """
     cursor: str | None = None
     failures = 0
@@ -39,7 +47,7 @@ def follow(
                 yield message
                 if stop.is_set():
                     return
-        except ServerRefused:
+        except (ServerRefused, ServerUntrusted):
             raise
         except (ServerUnreachable, ServerFault, NotLoggedIn, LoginBusy):
             pass
