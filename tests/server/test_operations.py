@@ -64,6 +64,15 @@ def test_metrics_tell_requests_by_template_and_jobs_by_state(
     assert not any(user.name in name for name in found)
 
 
+def test_the_count_of_events_is_never_behind(password_server: PasswordServer, user: User) -> None:
+    """Another worker may have told a later one before."""
+    lab = Lab(user.client, hooks=[])
+    for _ in range(2):
+        before = scrape(password_server)["balsam_events_written_total"]
+        lab.create()
+        assert scrape(password_server)["balsam_events_written_total"] == before + 2
+
+
 def test_an_open_stream_is_counted_until_it_ends(password_server: PasswordServer, user: User) -> None:
     before = scrape(password_server)["balsam_streams"]
     headers = {"authorization": f"Bearer {user.token}"}

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -87,12 +87,13 @@ class _CensusCollector(Collector):
         self._good_until = 0.0
 
     def collect(self) -> Iterator[Metric]:
-        found = self._current()
+        answer = self._current()
         yield GaugeMetricFamily(
-            "balsam_database_up", "Whether the database answered.", value=0 if found is None else 1
+            "balsam_database_up", "Whether the database answered.", value=0 if answer is None else 1
         )
-        if found is None:
+        if answer is None:
             return
+        found, written = answer
         states = GaugeMetricFamily("balsam_jobs", "Jobs by state.", labels=["state"])
         for state in JobState:
             states.add_metric([state], found.jobs_by_state.get(state, 0))
@@ -101,21 +102,25 @@ class _CensusCollector(Collector):
             "balsam_jobs_waiting", "Runnable jobs that no session holds.", value=found.jobs_waiting
         )
         yield GaugeMetricFamily("balsam_sessions", "Live sessions.", value=found.sessions)
-        yield CounterMetricFamily(
-            "balsam_events_written", "Events of jobs ever written.", value=found.events_written
-        )
+        yield CounterMetricFamily("balsam_events_written", "Events of jobs ever written.", value=written)
 
-    def _current(self) -> Census | None:
-        with self._lock:
-            if time.monotonic() < self._good_until:
-                return self._known
-            began = time.monotonic()
-            try:
-                with self._db.read() as conn:
-                    self._known = census.take(conn)
-            except (DBAPIError, PoolTimeout) as exc:
-                log.warning("the database did not answer for the metrics: %s", exc)
-                return None
-            took = time.monotonic() - began
-            self._good_until = time.monotonic() + max(CENSUS_SEC, took / CENSUS_SHARE)
-            return self._known
+    def _current(self) -> tuple[Census, int] | None:
+        """What there is, and how many events there ever were.
+
+        The events are asked for each time: each worker has a census of its own age, and a counter that went
+        back from one worker's answer to the next one's would be taken for one that began anew.
+        """
+        try:
+            with self._lock, self._db.read() as conn:
+                return self._census(conn), census.events_written(conn)
+        except (DBAPIError, PoolTimeout) as exc:
+            log.warning("the database did not answer for the metrics: %s", exc)
+            return None
+
+    def _census(self, conn: Connection) -> Census:
+        began = time.monotonic()
+        if self._known is None or began >= self._good_until:
+            self._known = census.take(conn)
+            now = time.monotonic()
+            self._good_until = now + max(CENSUS_SEC, (now - began) / CENSUS_SHARE)
+        return self._known

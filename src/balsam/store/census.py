@@ -12,12 +12,11 @@ from balsam.store.tables import jobs, sessions
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What there is now; `events_written` counts all that were ever written."""
+    """What there is now."""
 
     jobs_by_state: dict[str, int]
     jobs_waiting: int  # runnable, and held by no session
     sessions: int
-    events_written: int
 
 
 def take(conn: Connection) -> Census:
@@ -29,12 +28,11 @@ def take(conn: Connection) -> Census:
         {row[0]: row[1] for row in by_state},
         conn.execute(waiting).scalar_one(),
         conn.execute(live).scalar_one(),
-        _events_written(conn),
     )
 
 
-def _events_written(conn: Connection) -> int:
-    """From the sequence of ids, which neither deletion nor a restart turns back."""
+def events_written(conn: Connection) -> int:
+    """How many there ever were: from the sequence of ids, which neither deletion nor a restart turns back."""
     if conn.dialect.name == "sqlite":
         stmt = text("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
     else:
