@@ -229,3 +229,4 @@ def remove_site(tx: Tx, owner: Owner, site_id: int) -> None:
     apps.lock(tx.conn, owner, AppFilter(site_id=[site_id]), to_remove=True)
     remove_matching(tx, owner, JobFilter(site_id=[site_id]))
     sites.remove(tx.conn, owner, site_id)
+    tx.changed(owner.user_id, "tokens", site_id)

@@ -72,7 +72,7 @@ def renew(db: Database, refresh_token: str, lifetimes: Lifetimes) -> Tokens:
             if not logins.extend(tx.conn, owner, login_id, _after(lifetimes.login)):
                 raise Unauthorized("this login has ended")
             return _issue(tx, owner, login_id, lifetimes, renewable=True)
-        logins.end(tx.conn, owner, login_id, REUSED)
+        _end(tx, owner, login_id, REUSED)
     raise Unauthorized(REUSED)
 
 
@@ -126,7 +126,12 @@ def _free_name(tx: Tx, proposed: str) -> str:
 
 def end(db: Database, owner: Owner, login_id: int) -> bool:
     with db.write() as tx:
-        return logins.end(tx.conn, owner, login_id, "this login was ended by its user")
+        return _end(tx, owner, login_id, "this login was ended by its user")
+
+
+def _end(tx: Tx, owner: Owner, login_id: int, why: str) -> bool:
+    tx.changed(owner.user_id, "tokens", 0)
+    return logins.end(tx.conn, owner, login_id, why)
 
 
 def login_of(db: Database, token: str) -> int | None:

@@ -49,8 +49,8 @@ def site_token(tx: Tx, owner: Owner, site_id: int) -> tuple[int, str]:
     return users.add_token(tx.conn, owner, "site", digest_of(text), None, site_id), text
 
 
-def whose(conn: Connection, text: str) -> Owner:
-    """Who may act with this token; raises Unauthorized where nobody may (any more)."""
+def whose(conn: Connection, text: str) -> tuple[Owner, int | None]:
+    """Who may act with this token, and until when; raises Unauthorized where nobody may (any more)."""
     row = users.find_token(conn, digest_of(text))
     if (
         row is None
@@ -58,7 +58,7 @@ def whose(conn: Connection, text: str) -> Owner:
         or (row["expires"] is not None and row["expires"] < now_us())
     ):
         raise Unauthorized("Could not validate credentials")
-    return Owner(row["owner_id"], row["site_id"])
+    return Owner(row["owner_id"], row["site_id"]), row["expires"]
 
 
 def digest_of(text: str) -> str:

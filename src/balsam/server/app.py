@@ -37,11 +37,12 @@ from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
 from balsam.server.signals import end_streams_at_signals
 from balsam.server.sweeper import Sweeper
+from balsam.server.tokens import KnownTokens
 from balsam.server.watchers import Watchers
 from balsam.store import migrate, restoration, slow
 from balsam.store import users as user_store
 from balsam.store.database import Database
-from balsam.store.notices import Listener
+from balsam.store.notices import Change, Listener
 
 
 def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: Path | None = None) -> FastAPI:
@@ -59,18 +60,25 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     with db.read() as conn:
         epoch = user_store.epoch(conn)
     provider = Provider(settings) if settings.oauth_issuer else None
-    server = Server(settings, db, Watchers(), epoch, now_us(), Metrics(db, shared_metrics), provider)
-    db.on_commit = server.watchers.committed
+    metrics = Metrics(db, shared_metrics)
+    server = Server(settings, db, Watchers(), epoch, now_us(), metrics, KnownTokens(), provider)
+
+    def committed(changes: frozenset[Change]) -> None:
+        server.tokens.committed(changes)
+        server.watchers.committed(changes)
 
     def after_gap() -> None:
         server.up_since = now_us()  # nobody could renew a lease while the database was away
+        server.tokens.forget()
         server.watchers.end_all()
+
+    db.on_commit = committed
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         threads: list[Sweeper | Pulse | Listener] = [Sweeper(server), Pulse(server)]
         if not db.is_sqlite:
-            threads.append(Listener(db.writers, server.watchers.committed, after_gap))
+            threads.append(Listener(db.writers, committed, after_gap))
         for thread in threads:
             thread.start()
         end_streams_at_signals(server.watchers)

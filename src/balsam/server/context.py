@@ -9,6 +9,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from balsam.core import digest
 from balsam.core.errors import Forbidden, Unauthorized
@@ -17,6 +18,7 @@ from balsam.logic.once import Key
 from balsam.server.metrics import Metrics
 from balsam.server.oidc import Provider
 from balsam.server.settings import ServerSettings
+from balsam.server.tokens import KnownTokens
 from balsam.server.watchers import Watchers
 from balsam.store.database import Database
 from balsam.store.owner import Owner
@@ -37,6 +39,7 @@ class Server:
     epoch: str
     up_since: int
     metrics: Metrics
+    tokens: KnownTokens
     provider: Provider | None = None  # who logs in users that come with a browser
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
 
@@ -47,7 +50,12 @@ def _server(request: Request) -> Server:
     return server
 
 
-Srv = Annotated[Server, Depends(_server)]
+# Dependencies are coroutines wherever they need not wait: a plain function costs a trip through a thread.
+async def _server_of(request: Request) -> Server:
+    return _server(request)
+
+
+Srv = Annotated[Server, Depends(_server_of)]
 
 
 def bearer(request: Request) -> str:
@@ -76,15 +84,24 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _caller(request: Request, server: Srv) -> Owner:
+async def _caller(request: Request, server: Srv) -> Owner:
+    token = bearer(request)
+    known = server.tokens.owner(token)
+    return known if known is not None else await run_in_threadpool(_look_up, server, token)
+
+
+def _look_up(server: Server, token: str) -> Owner:
+    generation = server.tokens.generation
     with server.db.read() as conn:
-        return users.whose(conn, bearer(request))
+        owner, expires = users.whose(conn, token)
+    server.tokens.remember(token, owner, expires, generation)
+    return owner
 
 
 Caller = Annotated[Owner, Depends(_caller)]
 
 
-def _user(caller: Caller) -> Owner:
+async def _user(caller: Caller) -> Owner:
     if caller.site_id is not None:
         raise Forbidden("a site's token may not do this: log in with `balsam login`")
     return caller
@@ -109,7 +126,7 @@ def _prefers(request: Request, wanted: str) -> bool:
     return any(text.partition(";")[0].strip().lower() == wanted for text in preferences)
 
 
-def _strict(request: Request) -> bool:
+async def _strict(request: Request) -> bool:
     return _prefers(request, "handling=strict")
 
 
@@ -117,7 +134,7 @@ def _strict(request: Request) -> bool:
 Strict = Annotated[bool, Depends(_strict)]
 
 
-def _minimal(request: Request) -> bool:
+async def _minimal(request: Request) -> bool:
     return _prefers(request, "return=minimal")
 
 

@@ -78,7 +78,7 @@ def log_in_owner(server: Server, path: Path, url: str) -> None:
 
 def _is_valid(conn: Connection, token: str | None, owner: Owner) -> bool:
     try:
-        return token is not None and users.whose(conn, token) == owner
+        return token is not None and users.whose(conn, token)[0] == owner
     except Unauthorized:
         return False
 

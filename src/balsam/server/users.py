@@ -69,4 +69,5 @@ def revoke_site_token(server: Srv, user: User, token_id: TokenId) -> Response:
     with server.db.write() as tx:
         if not user_store.revoke_token(tx.conn, user, token_id):
             raise NotFound("Not found")
+        tx.changed(user.user_id, "tokens", 0)
     return no_content()
