@@ -76,7 +76,7 @@ def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(br
 def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signal.Signals) -> None:
     sleeping = long_sleep()
     [job] = pilot.submit(pilot.command(sleeping))
-    spare = pilot.submit(pilot.command("true", "Spare"), tags={"never": "run"}, num_nodes=2)
+    spare = pilot.submit(pilot.command("true", "Spare"), tags={"never": "run"}, wall_time_min=1000)
     launcher = pilot.launch()
     pilot.wait_state([job], "RUNNING")
     launcher.send_signal(number)

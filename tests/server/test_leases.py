@@ -202,7 +202,7 @@ def test_an_unfenced_holder_moves_jobs_without_naming_itself(lab: Lab) -> None:
 
 @pytest.fixture
 def hasty(new_database: Callable[[], str]) -> Iterator[User]:
-    with PasswordServer(new_database(), lease_sec=0.5) as server:
+    with PasswordServer(new_database(), lease_sec=1.5) as server:
         user = server.new_user()
         yield user
         user.client.close()

@@ -78,6 +78,7 @@ def test_postgresql_is_dumped_and_restored_on_another_server(
     new_url = elsewhere.new_database()
     readable = elsewhere.folder / dump.name
     readable.write_bytes(dump.read_bytes())
+    readable.chmod(0o644)  # for the account of that server
     elsewhere.run("pg_restore", *place(elsewhere, new_url.rpartition("/")[2]), "--no-owner", str(readable))
     moved = DeployedServer(tmp_path / "moved", new_url, lease_sec=600.0)
     with pytest.raises(WrongSchema, match="balsam server restored"):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 Update = dict[str, Any]
 SUCCESSOR_SEC = 10.0  # how long results wait for a new session after theirs has ended
+REFUSED = "the server refused what the hook changed"
 IDLE_SEC = 0.5  # how long an empty queue keeps the thread from seeing the stop
 
 
@@ -109,7 +110,7 @@ class ResultService:
         self._send(refused, str(uuid.uuid4()), self._session.id)
 
     def _send(self, batch: list[Update], key: str, session_id: int | None) -> list[Update]:
-        """Those of the batch that the server refused one by one."""
+        """Those that were refused since the session is over; whatever else is refused fails its job."""
         try:
             _, refusals = patch_jobs(self._client, batch, session_id, key)
         except AuthError:
@@ -118,8 +119,16 @@ class ResultService:
             return self._send_apart(batch, session_id, exc)
         for job_id, reason in refusals:
             log.warning("the server refused the result of a hook of job %d: %s", job_id, reason)
-        refused = {job_id for job_id, _ in refusals}
-        return [update for update in batch if update["id"] in refused]
+        reasons = dict(refusals)
+        refused = [update for update in batch if update["id"] in reasons]
+        if not refused or session_id is None or self._session.is_over(session_id):
+            return refused
+        failures = [
+            hooks.failure(update, REFUSED, reasons[update["id"]], now_us())
+            for update in refused
+            if update.get("state") is not JobState.failed
+        ]
+        return self._send(failures, str(uuid.uuid4()), session_id) if failures else []
 
     def _send_apart(self, batch: list[Update], session_id: int | None, exc: ServerRefused) -> list[Update]:
         """One update that the server can't take must not hold up the others: finds it by halves."""
@@ -130,7 +139,6 @@ class ResultService:
         (update,) = batch
         log.warning("the server refused the result of a hook of job %d: %s", update["id"], exc.sentence)
         if update.get("state") is not JobState.failed:
-            message = "the server refused what the hook changed"
-            failure = hooks.failure(update, message, exc.sentence, now_us())
+            failure = hooks.failure(update, REFUSED, exc.sentence, now_us())
             return self._send([failure], str(uuid.uuid4()), session_id)
         return []

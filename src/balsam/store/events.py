@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -22,10 +22,10 @@ from balsam.core.limits import MAX_ID
 from balsam.core.states import JobState
 from balsam.store import ids
 from balsam.store.bulk import among, condition, dicts, insert_columns
-from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, checked, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import RARE_MOVES, batch_jobs, events, runs
+from balsam.store.tags import rarest_first, with_tags
 
 MAX_DIGITS = 19
 # States that so many events leave that no index on them would choose: the complement of `RARE_MOVES`.
@@ -109,13 +109,18 @@ def _in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool
     )
 
 
+def _chosen(conn: Connection, owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
+    """`where`, in the order in which it is answered fastest."""
+    return where(owner, replace(f, tags=rarest_first(conn, owner, f.tags)))
+
+
 def page(conn: Connection, owner: Owner, f: EventFilter, p: Page) -> list[dict[str, Any]]:
-    stmt = paged(select(events).where(*where(owner, f)), p, events.c[p.column], events.c.id)
+    stmt = paged(select(events).where(*_chosen(conn, owner, f)), p, events.c[p.column], events.c.id)
     return dicts(conn.execute(stmt))
 
 
 def count(conn: Connection, owner: Owner, f: EventFilter) -> int:
-    return conn.execute(select(func.count()).select_from(events).where(*where(owner, f))).scalar_one()
+    return conn.execute(select(func.count()).select_from(events).where(*_chosen(conn, owner, f))).scalar_one()
 
 
 _INSERTED = (

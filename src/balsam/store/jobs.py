@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from balsam.store.bulk import among, columns_of, condition, dicts, insert_column
 from balsam.store.owner import Owner, checked, mine, owned
 from balsam.store.paging import Page, paged
 from balsam.store.tables import ACQUIRABLE, apps, events, job_parents, job_tags, jobs, runs, transfers
+from balsam.store.tags import rarest_first, with_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +78,30 @@ def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
-    """One condition for each tag, answered by the index of `job_tags`."""
-    return [
-        job_id.in_(
-            select(job_tags.c.job_id).where(
-                job_tags.c.owner_id == owner.user_id, job_tags.c.key == key, job_tags.c.value == value
-            )
-        )
-        for key, value in tags.items()
-    ]
+def _chosen(conn: Connection, owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
+    """`where`, in the order in which it is answered fastest."""
+    return where(owner, replace(f, tags=rarest_first(conn, owner, f.tags)))
 
 
 def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str, Any]]:
-    return dicts(conn.execute(paged(select(jobs).where(*where(owner, f)), p, jobs.c[p.column], jobs.c.id)))
+    stmt = select(jobs).where(*_chosen(conn, owner, f))
+    return dicts(conn.execute(paged(stmt, p, jobs.c[p.column], jobs.c.id)))
 
 
 def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
-    return conn.execute(select(func.count()).select_from(jobs).where(*where(owner, f))).scalar_one()
+    return conn.execute(select(func.count()).select_from(jobs).where(*_chosen(conn, owner, f))).scalar_one()
 
 
 def lock_matching(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:
     """The ids of the chosen; until the transaction ends they stay as they were chosen."""
-    stmt = select(jobs.c.id).where(*where(owner, f)).order_by(jobs.c.id).with_for_update(key_share=True)
+    stmt = (
+        select(jobs.c.id).where(*_chosen(conn, owner, f)).order_by(jobs.c.id).with_for_update(key_share=True)
+    )
     return list(conn.execute(stmt).scalars())
 
 
 def count_by_state(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, int]:
-    stmt = select(jobs.c.state, func.count()).where(*where(owner, f)).group_by(jobs.c.state)
+    stmt = select(jobs.c.state, func.count()).where(*_chosen(conn, owner, f)).group_by(jobs.c.state)
     return dict(conn.execute(stmt).all())
 
 

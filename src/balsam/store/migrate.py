@@ -57,7 +57,7 @@ def schema(db: Database) -> Schema:
         return _schema(conn)
 
 
-def upgrade(db: Database) -> Schema:
+def upgrade(db: Database, to: str = "head") -> Schema:
     """Creates or upgrades all tables in one transaction; gives a new database its epoch.
 
     Answers what was found. Two at once are safe: the second waits and finds nothing to do. Raises
@@ -68,7 +68,7 @@ def upgrade(db: Database) -> Schema:
             tx.conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         found = _schema(tx.conn)
         found.refuse_newer()
-        command.upgrade(_config(tx.conn), "head")
+        command.upgrade(_config(tx.conn), to)
         if tx.conn.execute(select(meta.c.value).where(meta.c.key == "epoch")).first() is None:
             tx.conn.execute(insert(meta).values(key="epoch", value=uuid.uuid4().hex))
         restoration.settle(tx.conn)

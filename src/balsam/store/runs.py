@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from balsam.store import events as event_store
 from balsam.store.bulk import among, columns_of, insert_columns, update_columns
 from balsam.store.events import EventFilter
-from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, mine
 from balsam.store.tables import events, runs
+from balsam.store.tags import with_tags
 
 
 def start_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from balsam.core.states import TransferDirection, TransferItemState
 from balsam.store.bulk import among, columns_of, insert_columns
-from balsam.store.jobs import with_tags
 from balsam.store.owner import Owner, mine
 from balsam.store.paging import Page, paged
 from balsam.store.tables import jobs, transfers
+from balsam.store.tags import with_tags
 
 
 @dataclass(frozen=True, slots=True)
