@@ -87,6 +87,11 @@ def test_without_a_terminal_the_missing_flag_is_named(
     assert "--password-file" in said.err and "Usage:" not in said.err
 
 
+def test_a_server_without_tls_elsewhere_is_warned_of(balsam: Balsam) -> None:
+    assert "not encrypted" in balsam("register", "-a", "http://balsam.example").err
+    assert "not encrypted" not in balsam("register", "-a", "https://balsam.example").err
+
+
 def test_a_login_elsewhere_is_not_replaced_without_force(
     balsam: Balsam, shared_url: str, password: Path
 ) -> None:

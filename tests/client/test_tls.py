@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from balsam.client import tls
 from balsam.client.errors import ServerUnreachable, ServerUntrusted
 from balsam.client.stream import follow
 from balsam.client.transport import Client
@@ -136,3 +137,19 @@ def test_a_ca_file_that_is_no_use_is_named(tmp_path: Path, content: str | None) 
         path.write_text(content)
     with pytest.raises(OSError, match=r"--ca-file .*ca\.pem"):
         Client("https://server", ca_file=path)
+
+
+@pytest.mark.parametrize(
+    ("url", "readable"),
+    [
+        ("http://balsam.example/balsam", True),
+        ("http://192.0.2.7:8000", True),
+        ("http://[2001:db8::1]", True),
+        ("https://balsam.example", False),
+        ("http://127.0.0.1:8000", False),
+        ("http://[::1]:8000", False),
+        ("http://localhost:8000", False),
+    ],
+)
+def test_who_can_read_on_the_way(url: str, readable: bool) -> None:
+    assert tls.is_readable(url) is readable

@@ -10,7 +10,7 @@ import click
 from balsam.cli.options import NoTerminal
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute, render
-from balsam.client import login_flows
+from balsam.client import login_flows, tls
 from balsam.client.credentials import replace_login
 from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
 from balsam.client.login import Login, load_login, login_path
@@ -55,6 +55,7 @@ def login(
     if not address:
         raise click.UsageError("Which server? Give --url, or start one of your own: balsam server start")
     _refuse_replacing(current, address, force)
+    _warn_of_readers(address)
     asked = _asked_for(username is not None or password_file is not None, device, browser)
     with Client(address, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
         method = _chosen(login_flows.offered(client), asked, address)
@@ -83,6 +84,7 @@ def register(
     current = _current_login(force)
     url = (address or (current.api_root if current else "") or _ask("Server URL", "--address")).rstrip("/")
     _refuse_replacing(current, url, force)
+    _warn_of_readers(url)
     name = username or _ask("Username", "--username")
     password = _password(password_file, twice=True)
     with Client(url, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
@@ -212,6 +214,13 @@ def _store(client: Client, answer: dict[str, Any], name: str, ca_file: str | Non
 def _refuse_replacing(current: Login | None, url: str, force: bool) -> None:
     if current is not None and current.api_root != url and not force:
         raise click.UsageError(f"You are logged in to {current.api_root}: give --force to change to {url}.")
+
+
+def _warn_of_readers(url: str) -> None:
+    if tls.is_readable(url):
+        click.echo(
+            f"Warning: {url} is not encrypted: others on the way can read passwords and tokens.", err=True
+        )
 
 
 def _ask(what: str, flag: str, hide: bool = False, twice: bool = False) -> str:

@@ -10,7 +10,7 @@ ClientError
 ├── ServerFault         5xx or 429, still so after a bounded retry
 ├── NotLoggedIn         no login is configured
 ├── BrokenLogin         the login file can't be read (also a ValueError)
-├── LoginBusy           another process holds the login file's lock
+├── LoginBusy           other processes hold the login file's lock
 └── LoginRefused        a login by browser was refused, or took too long
 """
 
@@ -103,11 +103,12 @@ class BrokenLogin(ClientError, ValueError):
 
 
 class LoginBusy(ClientError):
-    """Another process has been renewing the login for too long; it may be stopped."""
+    """Other processes have been renewing the login for too long, one of them or all in turn."""
 
     def __init__(self, lock: object) -> None:
         super().__init__(
-            f"another process has held {lock} for a minute: end it (`fuser {lock}` names it), or log in again"
+            f"other processes have held {lock} for a minute: the server does not answer them, or one of them "
+            f"is stopped (`fuser {lock}` names it)"
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from pathlib import Path
+from urllib.parse import urlsplit
 
 REMEDY_OF_AUTHORITY = (
     "if a private authority signed its certificate, name that authority's certificates with `--ca-file FILE` "
@@ -28,6 +30,17 @@ def _of_file(ca_file: Path) -> ssl.SSLContext:
         raise OSError(f"--ca-file {ca_file} holds no certificates in PEM form ({exc.reason})") from exc
     except OSError as exc:
         raise OSError(f"--ca-file {ca_file} can't be read: {exc.strerror}") from exc
+
+
+def is_readable(api_root: str) -> bool:
+    """Whether whoever is on the way to the server can read what is sent there."""
+    address = urlsplit(api_root)
+    if address.scheme != "http" or address.hostname == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(address.hostname or "").is_loopback
+    except ValueError:
+        return True
 
 
 def remedy(exc: BaseException) -> str | None:

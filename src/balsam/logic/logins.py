@@ -15,7 +15,8 @@ from balsam.store.database import Database, Tx
 from balsam.store.owner import Owner
 
 REUSED = (
-    "this login was ended since an old refresh token of it came back: somebody uses a copy of the login file"
+    "this login was ended since an old refresh token of it came back: somebody uses a copy of the login "
+    "file, or a program was cut off while it renewed the login"
 )
 
 
