@@ -12,6 +12,7 @@ from balsam.client.encoding import json_body
 if TYPE_CHECKING:
     from balsam.client.transport import Client
 
+_TREES = frozenset({"data", "parameters_json"})
 Refusals = list[tuple[int, str]]
 
 
@@ -25,11 +26,33 @@ def create_jobs(client: Client, bodies: Sequence[dict[str, Any]]) -> list[dict[s
     return [{**answer["all"], **_as_row(body), **row} for body, row in zip(bodies, own, strict=True)]
 
 
+# The server also takes "2" and 2.0 for 2.
+_NUMBERS: dict[str, type[int] | type[float]] = {"gpus_per_rank": float, "return_code": int} | dict.fromkeys(
+    (
+        "num_nodes",
+        "ranks_per_node",
+        "threads_per_rank",
+        "threads_per_core",
+        "node_packing_count",
+        "wall_time_min",
+        "priority",
+        "max_restarts",
+        "mem_mb_per_rank",
+    ),
+    int,
+)
+
+
 def _as_row(body: dict[str, Any]) -> dict[str, Any]:
-    """As the server stores and answers it."""
-    row = {name: value for name, value in body.items() if name != "transfers"}
-    if row.get("data"):
-        row["data"] = orjson.loads(json_body(row["data"]))  # e.g. tuples have become lists
+    """As the server stores and answers it, and nobody's but the row's."""
+    row = {}
+    for name, value in body.items():
+        if name in _TREES and value:
+            row[name] = orjson.loads(json_body(value))  # e.g. tuples have become lists
+        elif name in _NUMBERS and value is not None:
+            row[name] = _NUMBERS[name](value)
+        elif name != "transfers":
+            row[name] = value
     return row
 
 
