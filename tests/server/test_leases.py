@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
 from balsam.core import digest
+from balsam.store import tables
 from tests.server.lab import Lab
-from tests.services import EmbeddedServer, PasswordServer, User
+from tests.services import EmbeddedServer, PasswordServer, PostgresServer, User
 from tests.waiting import wait_until
 
 
@@ -218,6 +220,21 @@ def test_a_silent_session_expires_and_its_jobs_run_elsewhere(hasty: User) -> Non
     timeout = lab.events(job)[-2]
     assert timeout["data"]["message"] == "Session expired: job was stuck in RUNNING state"
     assert lab.acquire(lab.session()) == [job]
+
+
+def test_a_session_that_can_not_be_ended_keeps_no_other_one_alive(postgres: PostgresServer) -> None:
+    with PasswordServer(postgres.new_database(), lease_sec=1.5) as server:
+        lab = Lab(server.new_user().client, hooks=[])
+        for name in ("Second", "Third"):
+            [job] = lab.create()
+            session = lab.session()
+            lab.acquire(session)
+            lab.move([job], "RUNNING", session)
+            lab.app = lab.add_app(name, [])
+        with server.server.db.write() as tx:  # damage that no request can do
+            tx.conn.execute(delete(tables.apps).where(tables.apps.c.name == "App"))
+        wait_until(lambda: lab.state(job) == "RESTART_READY")
+        lab.client.close()
 
 
 def test_a_session_whose_allocation_is_seen_running_outlives_the_short_lease(hasty: User) -> None:

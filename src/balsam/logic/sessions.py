@@ -158,25 +158,29 @@ def _let_go(
         tx.changed(owner.user_id, "freed", session["site_id"])
 
 
-def sweep(db: Database, lease: Lease, up_since: int) -> list[int]:
-    """Ends the sessions whose leases ran out; each in a transaction of its own.
+def overdue(db: Database, lease: Lease, up_since: int) -> list[dict[str, Any]]:
+    """The sessions, of whichever owner, whose leases have run out.
 
     `up_since`: since when server and database have been up without a break. Time before that does not age
     a lease, since nobody could have renewed it.
     """
     now = now_us()
-    ended = []
     with db.read() as conn:
         silent = sessions.silent(conn, int(now - lease.sec * 1e6))
+    found = []
     for row in silent:
         vouched = sessions.vouched(row, now, int(lease.sec * 1e6))
         period = lease.vouched_sec if vouched else lease.sec
-        if now - max(row["heartbeat"], up_since) < period * 1e6:
-            continue
-        owner = Owner(row["owner_id"])
-        with db.write() as tx:
-            if not sessions.expire(tx.conn, owner, row["id"], row["heartbeat"]):
-                continue
-            _release_all(tx, owner, row["id"], EXPIRED, row["heartbeat"])
-            ended.append(row["id"])
-    return ended
+        if now - max(row["heartbeat"], up_since) >= period * 1e6:
+            found.append(row)
+    return found
+
+
+def expire(db: Database, session: dict[str, Any]) -> bool:
+    """Ends an overdue session and frees its jobs, unless it has been heard of meanwhile."""
+    owner = Owner(session["owner_id"])
+    with db.write() as tx:
+        if not sessions.expire(tx.conn, owner, session["id"], session["heartbeat"]):
+            return False
+        _release_all(tx, owner, session["id"], EXPIRED, session["heartbeat"])
+    return True

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from balsam.core.clock import now_us
 from balsam.core.limits import IDEMPOTENCY_TTL_SEC
-from balsam.logic.sessions import Lease, sweep
+from balsam.logic.sessions import Lease, expire, overdue
 from balsam.server.context import Server
 from balsam.store import idempotency, login_attempts, login_requests, logins, users
 
@@ -49,8 +53,22 @@ class Sweeper:
                 self._server.up_since = now_us()
 
     def _once(self, lease: Lease) -> None:
-        for session_id in sweep(self._server.db, lease, self._server.up_since):
-            log.warning("session %d had no heartbeat for its lease: ended, its jobs are free", session_id)
+        for session in overdue(self._server.db, lease, self._server.up_since):
+            self._expire(session)
+        self._forget()
+
+    def _expire(self, session: dict[str, Any]) -> None:
+        try:
+            if expire(self._server.db, session):
+                log.warning(
+                    "session %d had no heartbeat for its lease: ended, its jobs are free", session["id"]
+                )
+        except (DBAPIError, PoolTimeout):
+            raise
+        except Exception:  # of this session alone: the leases of all others still run out
+            log.exception("session %d could not be ended", session["id"])
+
+    def _forget(self) -> None:
         if time.monotonic() - self._forgot > FORGET_EVERY_SEC:
             self._forgot = time.monotonic()
             with self._server.db.write() as tx:
