@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from balsam.client.transport import Client
 from balsam.core.clock import now_us
 from balsam.core.errors import TooManyAttempts
 from balsam.core.limits import REFRESH_GRACE_SEC
@@ -19,8 +20,11 @@ from balsam.logic import attempts, logins, passwords
 from balsam.logic.logins import Lifetimes
 from balsam.logic.users import digest_of
 from balsam.server.context import SLOW_AT_ONCE
+from balsam.server.tokens import KEEP_SEC
 from balsam.store import login_attempts
 from balsam.store import logins as login_store
+from balsam.store.database import Database
+from balsam.store.notices import Change
 from tests.services import PasswordServer, PostgresServer, User, elsewhere, new_address
 from tests.waiting import wait_until
 
@@ -352,4 +356,47 @@ def test_server_processes_share_logins_and_limits(postgres: PostgresServer) -> N
             for url in [first.url, second.url] * (attempts.OF_NAME.burst // 2 + 1)
         ]
         assert statuses == [401] * attempts.OF_NAME.burst + [429] * 2
+        user.client.close()
+
+
+def test_a_token_opens_nothing_once_its_login_was_ended(url: str, user: User) -> None:
+    for _ in range(20):
+        token = renewable(url, user)["access_token"]
+        assert opens(url, token)
+        with Client(url, token) as client:
+            client.delete("/auth/logins/current")
+        assert not opens(url, token)
+
+
+def test_a_site_token_opens_nothing_once_it_was_revoked_or_its_site_removed(url: str, user: User) -> None:
+    for number in range(10):
+        site = user.client.post("/sites/", {"name": f"site{number}", "path": "/"})["id"]
+        made = user.client.post("/auth/site-tokens", {"site_id": site})
+        assert opens(url, made["token"])
+        user.client.delete(f"/sites/{site}" if number % 2 else f"/auth/site-tokens/{made['id']}")
+        assert not opens(url, made["token"])
+
+
+def test_the_process_that_revokes_a_token_does_not_wait_for_the_notice(
+    new_database: Callable[[], str],
+) -> None:
+    db = Database(new_database())
+    heard: list[frozenset[Change]] = []
+    db.on_commit = heard.append
+    with db.write() as tx:
+        tx.changed(1, "tokens", 0)
+    db.close()
+    assert heard == [{Change(1, "tokens", 0)}]
+
+
+def test_all_server_processes_hear_of_a_login_that_was_ended(postgres: PostgresServer) -> None:
+    database = postgres.new_database()
+    with PasswordServer(database) as first, PasswordServer(database) as second:
+        user = first.new_user()
+        token = log_in(second.url, user).json()["access_token"]
+        assert opens(first.url, token) and opens(second.url, token)
+        with Client(first.url, token) as client:
+            client.delete("/auth/logins/current")
+        assert not opens(first.url, token)
+        wait_until(lambda: not opens(second.url, token), timeout=KEEP_SEC / 2)
         user.client.close()
