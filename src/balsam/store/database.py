@@ -76,7 +76,7 @@ class Database:
             yield tx
             if tx.changes and not self.is_sqlite:
                 notices.send(conn, tx.changes)
-        # Others come back as a notice; but whoever hears from this process that a token is revoked relies on it.
+        # Others come back as a notice; but who hears from this process that a token is revoked relies on it.
         own = {change for change in tx.changes if self.is_sqlite or change.kind == "tokens"}
         if own:
             self.on_commit(frozenset(own))
