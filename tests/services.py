@@ -28,7 +28,7 @@ from balsam.client.transport import Client
 from balsam.server import daemon, deployment
 from balsam.server.app import build
 from balsam.server.context import Server
-from balsam.server.settings import ServerSettings
+from balsam.server.settings import ServerSettings, load_deployment
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -278,7 +278,7 @@ class DeployedServer:
         self.settings_file = folder / "server.yml"
         self.settings_file.touch(mode=0o600)
         self.settings_file.write_text(yaml.safe_dump(chosen | settings))
-        self.deployed = deployment.load_deployment(folder, None, {})
+        self.deployed = load_deployment(folder, None, {})
         self.url = self.deployed.url
 
     def __enter__(self) -> Self:

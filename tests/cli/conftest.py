@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,11 @@ def balsam(home: Path, capfd: pytest.CaptureFixture[str]) -> Balsam:
 
     def call(*words: object) -> Outcome:
         capfd.readouterr()
-        status = run([str(word) for word in words], show_traceback=False)
+        mask = os.umask(0o022)  # some commands change it, as they may in a process of their own
+        try:
+            status = run([str(word) for word in words], show_traceback=False)
+        finally:
+            os.umask(mask)
         out, err = capfd.readouterr()
         return Outcome(status, out, err)
 

@@ -12,8 +12,7 @@ import click
 from balsam.cli.options import F
 from balsam.server import deployment
 from balsam.server.daemon import Started
-from balsam.server.deployment import Deployment
-from balsam.server.settings import ServerSettings, load
+from balsam.server.settings import Deployment, ServerSettings, load, load_deployment
 
 
 def path_option(*, required: bool = True) -> Callable[[F], F]:
@@ -49,7 +48,7 @@ def deploy(path: Path, **options: Any) -> None:
     """
     choices = {name: value for name, value in options.items() if value is not None}
     file = deployment.create(path, os.environ, choices)
-    deployed = deployment.load_deployment(path, None, os.environ)
+    deployed = load_deployment(path, None, os.environ)
     click.echo(f"Settings: {file}")
     _tell_upgrade(deployed.settings)
     _tell_start(deployed, deployment.up(deployed))
@@ -62,7 +61,7 @@ def deploy(path: Path, **options: Any) -> None:
 @click.option("--foreground", is_flag=True, help="Do not return: for systemd and containers.")
 def up(path: Path, settings_file: Path | None, log: bool, foreground: bool) -> None:
     """Start a server that was deployed."""
-    deployed = deployment.load_deployment(path, settings_file, os.environ)
+    deployed = load_deployment(path, settings_file, os.environ)
     if foreground:
         deployment.run_here(deployed)
     _tell_start(deployed, deployment.up(deployed, keep_log=log))
@@ -73,7 +72,7 @@ def up(path: Path, settings_file: Path | None, log: bool, foreground: bool) -> N
 @settings_option
 def down(path: Path, settings_file: Path | None) -> None:
     """Stop a deployed server when its requests are done."""
-    stopped = deployment.down(deployment.load_deployment(path, settings_file, os.environ))
+    stopped = deployment.down(load_deployment(path, settings_file, os.environ))
     click.echo("The server has stopped." if stopped else f"No server runs for {path}.")
 
 
@@ -82,7 +81,7 @@ def down(path: Path, settings_file: Path | None) -> None:
 @settings_option
 def reload(path: Path, settings_file: Path | None) -> None:
     """Replace the workers of a deployed server one by one; no request fails."""
-    deployment.reload(deployment.load_deployment(path, settings_file, os.environ))
+    deployment.reload(load_deployment(path, settings_file, os.environ))
     click.echo("All workers were replaced.")
 
 
@@ -120,7 +119,7 @@ def restored(path: Path | None, settings_file: Path | None) -> None:
 def _settings(path: Path | None, settings_file: Path | None) -> ServerSettings:
     if path is None:
         return load(os.environ, settings_file)
-    return deployment.load_deployment(path, settings_file, os.environ).settings
+    return load_deployment(path, settings_file, os.environ).settings
 
 
 def _tell_upgrade(settings: ServerSettings) -> None:

@@ -20,8 +20,8 @@ from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
 
 from balsam.core.errors import BalsamError
-from balsam.server import deployment, logs
-from balsam.server.deployment import Deployment
+from balsam.server import logs
+from balsam.server.settings import Deployment, load_deployment
 from balsam.server.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="balsam.server.deployed", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the server")
     parser.add_argument("--settings", type=Path, help="its settings, in place of the folder's server.yml")
+    parser.add_argument("--checked", action="store_true", help="do not look at the database first")
     args = parser.parse_args()
     os.umask(0o077)
     try:
-        run(deployment.load_deployment(args.data, args.settings, os.environ))
+        deployed = load_deployment(args.data, args.settings, os.environ)
+        if args.checked:
+            run(deployed)
+            return
+        check(deployed)
     except BalsamError as exc:
         sys.exit(f"Error: {exc}")
+    # The same process without what the check has loaded: a supervisor stays small beside its workers.
+    os.execv(sys.executable, [sys.executable, "-m", "balsam.server.deployed", *sys.argv[1:], "--checked"])
+
+
+def check(deployed: Deployment) -> None:
+    """Raises a BalsamError where the database can't be served."""
+    from balsam.server import deployment  # here, so that the supervisor does without it
+
+    deployment.require_ready(deployed.settings)
 
 
 def run(deployed: Deployment) -> None:
     """Serves until a signal ends it; raises a BalsamError where it can't."""
     settings = deployed.settings
-    deployment.require_ready(settings)
     logs.configure(settings)
     metrics = deployed.folder / METRICS_FOLDER
     shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
@@ -65,7 +78,7 @@ def run(deployed: Deployment) -> None:
         timeout_worker_healthcheck=START_SEC,
     )
     log.info("serving %s", deployed.url)
-    Supervisor(config, metrics, one_at_a_time=deployment.is_sqlite(settings)).run()
+    Supervisor(config, metrics, one_at_a_time=settings.is_sqlite).run()
 
 
 class Supervisor(Multiprocess):

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from balsam.core.errors import InvalidSettings
 from balsam.server import daemon
 from balsam.server.app import require_fit
 from balsam.server.daemon import DaemonError, Started
-from balsam.server.settings import SETTINGS_FILE, ServerSettings, load
+from balsam.server.settings import SETTINGS_FILE, Deployment, ServerSettings
 from balsam.store import migrate, restoration
 from balsam.store.database import Database
 from balsam.store.migrate import Schema
@@ -29,26 +28,6 @@ from balsam.store.migrate import Schema
 START_TIMEOUT_SEC = 120.0
 RELOAD_TIMEOUT_SEC = 300.0
 MAX_WORKERS = 8  # what `deploy` chooses at most
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    folder: Path
-    settings_file: Path | None
-    settings: ServerSettings
-
-    @property
-    def url(self) -> str:
-        """Where it listens; a proxy may show it elsewhere."""
-        return f"http://{_host_text(self.settings.host)}:{self.settings.port}{self.settings.root_path}"
-
-
-def load_deployment(folder: Path, file: Path | None, environment: Mapping[str, str]) -> Deployment:
-    """The deployment of a folder; its settings are in `file`, else the folder's server.yml, if any."""
-    folder = folder.expanduser().absolute()
-    if file is None and (folder / SETTINGS_FILE).exists():
-        file = folder / SETTINGS_FILE
-    return Deployment(folder, file, load(environment, file))
 
 
 def create(folder: Path, environment: Mapping[str, str], choices: Mapping[str, Any]) -> Path:
@@ -134,7 +113,7 @@ def require_ready(settings: ServerSettings) -> None:
 
 def refuse_unfit(settings: ServerSettings) -> None:
     """Raises a BalsamError for a database that can't be used as the settings say."""
-    if not is_sqlite(settings):
+    if not settings.is_sqlite:
         return
     if settings.workers > 1:
         raise InvalidSettings(
@@ -145,10 +124,6 @@ def refuse_unfit(settings: ServerSettings) -> None:
     if path is None:
         raise InvalidSettings("database_url names no file: sqlite:////absolute/path/balsam.db is expected")
     daemon.refuse_network_filesystem(path.parent)
-
-
-def is_sqlite(settings: ServerSettings) -> bool:
-    return settings.database_url.startswith("sqlite")
 
 
 def upgrade(settings: ServerSettings) -> tuple[Schema, Schema]:
@@ -217,7 +192,3 @@ def _is_worker(child: psutil.Process) -> bool:
         return "--multiprocessing-fork" in child.cmdline()
     except psutil.Error:  # it has just ended
         return False
-
-
-def _host_text(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -102,6 +102,10 @@ class ServerSettings:
     metrics_from: Words = ("127.0.0.1", "::1")  # addresses that may read /metrics
     metrics_token_file: Path | None = None  # or whoever sends this token
 
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
     @classmethod
     def embedded(cls, data: Path, owner: str, *, accounts: bool = False) -> ServerSettings:
         return cls(database_url=f"sqlite:///{data / 'balsam.db'}", owner=owner, registration=accounts)
@@ -204,3 +208,27 @@ def _of_file(file: Path) -> dict[str, Any]:
 
 
 _READER = TypeAdapter(ServerSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    folder: Path
+    settings_file: Path | None
+    settings: ServerSettings
+
+    @property
+    def url(self) -> str:
+        """Where it listens; a proxy may show it elsewhere."""
+        return f"http://{_host_text(self.settings.host)}:{self.settings.port}{self.settings.root_path}"
+
+
+def load_deployment(folder: Path, file: Path | None, environment: Mapping[str, str]) -> Deployment:
+    """The deployment of a folder; its settings are in `file`, else the folder's server.yml, if any."""
+    folder = folder.expanduser().absolute()
+    if file is None and (folder / SETTINGS_FILE).exists():
+        file = folder / SETTINGS_FILE
+    return Deployment(folder, file, load(environment, file))
+
+
+def _host_text(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

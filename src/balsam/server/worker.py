@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
-
-from fastapi import FastAPI
-from sqlalchemy.exc import DBAPIError
+from typing import TYPE_CHECKING
 
 from balsam.core.errors import BalsamError
 from balsam.server import garbage, logs
-from balsam.server.app import build
 from balsam.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = logging.getLogger(__name__)
 FAILED_PAUSE_SEC = 1.0
@@ -32,6 +32,11 @@ class Worker:
     shared_metrics: Path
 
     def __call__(self) -> FastAPI:
+        # Here, so that the supervisor, which only sends this object, does without them.
+        from sqlalchemy.exc import DBAPIError
+
+        from balsam.server.app import build
+
         logs.configure(self.settings)
         threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
         try:
