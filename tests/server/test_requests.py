@@ -133,6 +133,26 @@ def test_a_site_token_forces_nothing(client: Client, password_server: PasswordSe
     assert refused.value.status == 409 and "PREPROCESSED" in refused.value.sentence
 
 
+@pytest.mark.parametrize("hides_its_length", [False, True])
+@pytest.mark.parametrize(
+    ("path", "token"), [("/jobs/", ""), ("/jobs/", "bl_wrong"), ("/auth/password/register", "")]
+)
+def test_large_bodies_of_strangers_are_not_parsed(
+    password_server: PasswordServer, path: str, token: str, hides_its_length: bool
+) -> None:
+    body = b"{" * (3 * 2**20)
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+    sent = iter([body[: 2**20]] * 3) if hides_its_length else body
+    answer = httpx.post(f"{password_server.url}{path}", content=sent, headers=headers, timeout=30)
+    assert answer.status_code == 401 and "log in first" in answer.json()["detail"]
+
+
+def test_large_bodies_of_users_are_parsed(password_server: PasswordServer, client: Client) -> None:
+    with pytest.raises(ServerRefused) as refused:
+        client.post("/jobs/", [{"tags": {"a": "b" * 10_000}}] * 300)
+    assert refused.value.status == 422
+
+
 def test_a_body_that_hides_its_length_is_still_limited(new_database: Callable[[], str]) -> None:
     with PasswordServer(new_database(), max_body_bytes=1000) as small:
         user = small.new_user()

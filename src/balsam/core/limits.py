@@ -12,6 +12,7 @@ MAX_PATH_CHARS = 1_024
 MAX_REPORT_CHARS = 4_096  # of what an agent tells of an allocation; the end of it is kept
 MAX_ID = 2**63 - 1
 MAX_BODY_BYTES = 64 * 2**20
+MAX_STRANGERS_BODY_BYTES = 2**20  # of requests without a valid token
 
 LEASE_SEC = 60.0  # a session that nobody vouches for, without a heartbeat
 VOUCHED_LEASE_SEC = 900.0  # a session whose allocation the agent still sees running

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from balsam.core.clock import now_us
+from balsam.core.limits import MAX_STRANGERS_BODY_BYTES
 from balsam.server import (
     analytics,
     apps,
     batch_jobs,
+    context,
     errors,
     events,
     jobs,
@@ -43,6 +45,8 @@ from balsam.store import migrate, restoration, slow
 from balsam.store import users as user_store
 from balsam.store.database import Database
 from balsam.store.notices import Change, Listener
+
+STRANGERS_BODY = f"log in first: without a valid token no more than {MAX_STRANGERS_BODY_BYTES} bytes are read"
 
 
 def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: Path | None = None) -> FastAPI:
@@ -125,7 +129,10 @@ def require_fit(db: Database) -> None:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit before they are wholly read into memory."""
+    """Refuses bodies over the limit before they are wholly read into memory.
+
+    Bodies are parsed before their routes ask who sent them, so those of strangers have a limit of their own.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -136,17 +143,28 @@ class BodyLimit:
         if scope["type"] == "http" and _declared_length(scope) > self._max_bytes:
             await json_answer({"detail": self._sentence}, 413)(scope, receive, send)
             return
-        seen = 0
+        seen, is_a_users = 0, False
 
         async def counting() -> Message:
-            nonlocal seen
+            nonlocal seen, is_a_users
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
                 raise HTTPException(413, self._sentence)  # a body that did not say how long it is
+            if seen > MAX_STRANGERS_BODY_BYTES and not is_a_users:
+                is_a_users = await context.is_a_users(Request(scope))
+                if not is_a_users:
+                    await _drop_rest(message, receive)
+                    raise HTTPException(401, STRANGERS_BODY, {"www-authenticate": "Bearer"})
             return message
 
         await self._app(scope, counting, send)
+
+
+async def _drop_rest(message: Message, receive: Receive) -> None:
+    """Who still sends would not hear the answer."""
+    while message.get("more_body"):
+        message = await receive()
 
 
 def _declared_length(scope: Scope) -> int:
