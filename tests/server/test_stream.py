@@ -124,3 +124,22 @@ def test_readers_that_do_not_read_keep_nobody_waiting(
         [job] = lab.create()
         assert lab.job(job)["id"] == job
         assert time.monotonic() - began < 5.0
+
+
+def test_a_slow_reader_of_many_events_is_ended_before_it_has_read_them_all(
+    lab: Lab, listen: Listen, user: User, password_server: PasswordServer
+) -> None:
+    before = listen().hello.data["cursor"]
+    lab.move(lab.create(240), "FAILED", state_data={"message": "x" * 50_000})
+    head = f"GET /stream?cursor={before} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {user.token}\r\n\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(30.0)
+        slow.connect(("127.0.0.1", int(password_server.url.rpartition(":")[2])))
+        slow.sendall(head.encode())
+        assert b"event: hello" in slow.recv(4096) + slow.recv(4096)
+        password_server.server.watchers.end_all()
+        got = 0
+        while not (part := slow.recv(65536)).endswith(b"0\r\n\r\n") and part:
+            got += len(part)
+    assert got < 6_000_000

@@ -119,7 +119,7 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
             for message in _hints(state, changes):
                 yield message
             if patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
-                async for message in _new_events(state, patience):
+                async for message in _new_events(state, patience, watcher):
                     yield message
             wake = await watcher.wait(patience.pause)
             if wake.ended:
@@ -146,8 +146,9 @@ class Patience:
         self.pause = min(MAX_PAUSE_SEC, 2 * (self.pause or MIN_PAUSE_SEC / 2)) if held_back else None
 
 
-async def _new_events(state: _Stream, patience: Patience) -> AsyncIterator[bytes]:
-    while True:
+async def _new_events(state: _Stream, patience: Patience, watcher: Watcher) -> AsyncIterator[bytes]:
+    """All there are; a slow reader of many must not outlive its token, or hold up a server that stops."""
+    while not watcher.is_to_end:
         batch = await run_in_threadpool(state.fetch)
         for start in range(0, len(batch.message), PIECE_BYTES):
             yield batch.message[start : start + PIECE_BYTES]

@@ -40,6 +40,12 @@ class Watcher:
             self._next.ended |= ended
         self._loop.call_soon_threadsafe(self._event.set)
 
+    @property
+    def is_to_end(self) -> bool:
+        """Whether the stream has been told to end since it last waited."""
+        with self._lock:
+            return self._next.ended
+
     async def wait(self, timeout: float | None) -> Wake:
         """What came since the last call; empty after `timeout` seconds (None: for ever) without anything."""
         try:
