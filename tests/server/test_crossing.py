@@ -11,9 +11,10 @@ from sqlalchemy import text
 
 from balsam.client.errors import ClientError
 from balsam.core.states import BatchJobState, JobState, TransferItemState
-from balsam.logic import advance, batch_jobs, jobs, transfers
+from balsam.logic import advance, batch_jobs, jobs, sessions, transfers
 from balsam.schemas.batch_jobs import BatchJobUpdate
 from balsam.schemas.jobs import JobCreate, JobUpdate
+from balsam.schemas.sessions import SessionAcquire
 from balsam.schemas.transfers import TransferItemBulkUpdate
 from balsam.store import apps
 from balsam.store.database import Database, Tx
@@ -100,6 +101,19 @@ def test_a_job_that_is_made_to_wait_while_its_parent_ends_is_released(crossing: 
         lambda: lab.move([child], "AWAITING_PARENTS"),
     )
     assert lab.state(child) == "PREPROCESSED"
+
+
+def test_jobs_that_another_launcher_looked_at_and_left_are_found(crossing: Crossing) -> None:
+    lab = Lab(crossing.client, hooks=[])
+    made = lab.create(3)
+    first, second = lab.session(), lab.session()
+    narrow = SessionAcquire(max_num_jobs=10, max_aggregate_nodes=1)
+
+    def acquire(tx: Tx) -> None:
+        sessions.acquire(tx, crossing.owner, sessions.renew(tx, crossing.owner, first), narrow)
+
+    assert crossing.run(acquire, lambda: lab.acquire(second)) == made[1:]
+    assert lab.acquire(second) == []
 
 
 def test_jobs_that_changed_meanwhile_are_not_changed_or_deleted_by_what_they_were(crossing: Crossing) -> None:

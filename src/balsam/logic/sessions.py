@@ -72,7 +72,14 @@ def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire)
         tags=want.filter_tags,
         app_ids=want.app_ids,
     )
-    found = [row for state in sorted(want.states) for row in jobs.acquirable(tx.conn, owner, asked, state)]
+    states = sorted(want.states)
+
+    def free() -> list[dict[str, Any]]:
+        return [row for state in states for row in jobs.acquirable(tx.conn, owner, asked, state)]
+
+    found = free()
+    if not found and any(jobs.await_acquirable(tx.conn, owner, asked, state) for state in states):
+        found = free()
     found.sort(key=_long_large_first if asked.long_large_first else _order)
     chosen = within_nodes(found[: want.max_num_jobs], want.max_aggregate_nodes)
     held = jobs.hold(tx.conn, owner, session["id"], session["batch_job_id"], chosen)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Select,
     and_,
     case,
     delete,
@@ -241,6 +242,22 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
 
     One state a statement, so that the index gives the order and the first of a million is found at once.
     """
+    stmt = _acquirable(owner, want, state).with_for_update(skip_locked=True, key_share=True)
+    return dicts(conn.execute(stmt))
+
+
+def await_acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobState) -> bool:
+    """Whether there is such a job after all, locked by somebody who left it free; waits for who that is.
+
+    Whoever acquires locks more jobs than it takes. One at a time, so that who waits here holds up nobody.
+    """
+    if conn.dialect.name == "sqlite":  # nobody else writes
+        return False
+    stmt = _acquirable(owner, want, state).limit(1).with_for_update(key_share=True)
+    return conn.execute(stmt).first() is not None
+
+
+def _acquirable(owner: Owner, want: Acquisition, state: JobState) -> Select[Any]:
     conditions = [*mine(jobs, owner), jobs.c.site_id == want.site_id, jobs.c.session_id.is_(None)]
     conditions += [jobs.c.state == state, condition(ACQUIRABLE)]
     if want.max_aggregate_nodes is not None:
@@ -260,7 +277,7 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
         conditions.append(jobs.c.app_id.in_(want.app_ids))
     conditions += with_tags(owner, jobs.c.id, want.tags or {})
     order = _LONG_LARGE_FIRST if want.long_large_first else _ACQUIRE_ORDER
-    stmt = (
+    return (
         select(
             jobs.c.id,
             jobs.c.priority,
@@ -271,9 +288,7 @@ def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobStat
         .where(*conditions)
         .order_by(*order)
         .limit(want.max_num_jobs)
-        .with_for_update(skip_locked=True, key_share=True)
     )
-    return dicts(conn.execute(stmt))
 
 
 def hold(
