@@ -18,8 +18,11 @@ ODD: list[dict[str, Any]] = [
     {"num_nodes": "2", "wall_time_min": 3.0, "gpus_per_rank": 1, "priority": True},
     {"return_code": 3, "max_restarts": 0, "mem_mb_per_rank": 5, "threads_per_core": 2},
     {"data": {"tuple": (1, 2), 3: "key", "deep": {"a": [None, 1.0, True]}}, "parents_must": "end"},
-    {"parameters": {"x": [1, {"y": 2.5}], "text": "é☃", "none": None}},
+    {"parameters": {"x": [1, {"y": 2.5}], "none": None, "text": "é☃"}},
     {"parameters": {"x": {1, 2}}},
+    {"parameters": {"x": 1e15, "y": 0.0, "z": 1e-9}},
+    {"parameters": {"x": 1e16}},
+    {"parameters": {"x": [-0.0]}},
 ]
 
 
@@ -32,6 +35,7 @@ def test_a_new_job_is_what_a_later_look_finds(client: Client, options: dict[str,
     job.save()
     found = client.get(f"/jobs/{job.id}")
     found["last_update"] = found["last_update"].removesuffix("+00:00")
+    assert repr(Job.objects.using(client).get(id=job.id).get_parameters()) == repr(job._parameters)
     assert json.dumps(job._row, sort_keys=True) == json.dumps(found, sort_keys=True)
 
 

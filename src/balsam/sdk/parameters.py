@@ -13,6 +13,7 @@ from balsam.schemas import AppParameter, deserialize, serialize
 from balsam.schemas.payloads import serializer_info
 
 MAX_DEPTH = 40
+LARGE_FLOAT = 1e16
 ANY_NAME = "**"  # in the parameters that `of_signature` finds: run() takes whatever it is given
 
 
@@ -82,7 +83,8 @@ def _is_json(value: Any, depth: int) -> bool:
     if kind is int:
         return bool(-MAX_ID <= value <= MAX_ID)
     if kind is float:
-        return math.isfinite(value)
+        # PostgreSQL gives large ones back as integers, and zero without its sign.
+        return abs(value) < LARGE_FLOAT and (value != 0 or math.copysign(1, value) > 0)
     if depth > MAX_DEPTH:
         return False
     if kind is list:
