@@ -251,7 +251,7 @@ jobs = Table(
     Index("ix_jobs_owner_id_id", "owner_id", "id"),
     Index("ix_jobs_owner_id_state", "owner_id", "state", "id"),
     Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),
-    Index("ix_jobs_site_id_id", "site_id", "id"),
+    Index("ix_jobs_owner_id_site_id", "owner_id", "site_id", "id"),
     Index("ix_jobs_app_id", "app_id"),
     _partial_index("ix_jobs_batch_job_id", "batch_job_id", where="batch_job_id IS NOT NULL"),
     _partial_index("ix_jobs_session_id", "session_id", where="session_id IS NOT NULL"),

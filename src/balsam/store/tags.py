@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from balsam.store.owner import Owner
 from balsam.store.tables import job_tags
 
-# Rows of a tag that are counted to tell how rare it is: more than these are many.
-ENOUGH = 2_000
+# Rows of each tag that are counted to tell the rarest: at first, and at most, ten times as many each time.
+FIRST_COUNT, LAST_COUNT = 2_000, 200_000
 
 
 def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
@@ -20,26 +20,49 @@ def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str])
     """
     conditions: list[ColumnElement[bool]] = []
     for key, value in tags.items():
-        tagged = select(job_tags.c.job_id).where(*_is(owner, key, value))
         if not conditions:
-            conditions.append(job_id.in_(tagged))
+            conditions.append(job_id.in_(select(job_tags.c.job_id).where(*_is(owner, key, value))))
         else:
-            # A scalar subquery is one lookup in the primary key; EXISTS may become a join.
-            one = tagged.where(job_tags.c.job_id == job_id).limit(1).scalar_subquery()
-            conditions.append(one.is_not(None))
+            conditions.append(_has(owner, job_id, key, value))
     return conditions
+
+
+def _has(owner: Owner, job_id: ColumnElement[int], key: str, value: str) -> ColumnElement[bool]:
+    """One lookup in the primary key, as a scalar subquery is; EXISTS may become a join."""
+    other = job_tags.alias()
+    one = select(other.c.job_id).where(
+        other.c.owner_id == owner.user_id,
+        other.c.key == key,
+        other.c.value == value,
+        other.c.job_id == job_id,
+    )
+    return one.limit(1).scalar_subquery().is_not(None)
 
 
 def rarest_first(conn: Connection, owner: Owner, tags: Mapping[str, str] | None) -> Mapping[str, str] | None:
     """The same tags, the one that fewest jobs have first."""
     if tags is None or len(tags) < 2:
         return tags
-    return dict(sorted(tags.items(), key=lambda tag: _count(conn, owner, *tag)))
+    limit = FIRST_COUNT
+    while True:
+        counts = {tag: _count(conn, owner, *tag, limit) for tag in tags.items()}
+        rarest = min(counts, key=counts.__getitem__)
+        if counts[rarest] < limit or limit >= LAST_COUNT:
+            return dict([rarest, *(tag for tag in tags.items() if tag != rarest)])
+        limit *= 10
 
 
-def _count(conn: Connection, owner: Owner, key: str, value: str) -> int:
-    some = select(job_tags.c.job_id).where(*_is(owner, key, value)).limit(ENOUGH).subquery()
+def _count(conn: Connection, owner: Owner, key: str, value: str, limit: int) -> int:
+    some = select(job_tags.c.job_id).where(*_is(owner, key, value)).limit(limit).subquery()
     return conn.execute(select(func.count()).select_from(some)).scalar_one()
+
+
+def count_of_all(conn: Connection, owner: Owner, tags: Mapping[str, str]) -> int:
+    """How many of the owner's jobs have all of these tags, of which there is one at least; asks no job."""
+    (key, value), *others = (rarest_first(conn, owner, tags) or tags).items()
+    conditions = [_has(owner, job_tags.c.job_id, *other) for other in others]
+    stmt = select(func.count()).select_from(job_tags).where(*_is(owner, key, value), *conditions)
+    return conn.execute(stmt).scalar_one()
 
 
 def _is(owner: Owner, key: str, value: str) -> tuple[ColumnElement[bool], ...]:

@@ -33,7 +33,7 @@ def upgrade() -> None:
         op.drop_index(name, "jobs")
     op.drop_index("ix_jobs_owner_id_state", "jobs")
     op.create_index("ix_jobs_owner_id_state", "jobs", ["owner_id", "state", "id"])
-    op.create_index("ix_jobs_site_id_id", "jobs", ["site_id", "id"])
+    op.create_index("ix_jobs_owner_id_site_id", "jobs", ["owner_id", "site_id", "id"])
     _partial("ix_jobs_batch_job_id", "jobs", ["batch_job_id"], "batch_job_id IS NOT NULL")
     _partial("ix_jobs_session_id", "jobs", ["session_id"], "session_id IS NOT NULL")
     order = "priority DESC", "num_nodes DESC", "node_packing_count", "wall_time_min DESC", "id"
