@@ -147,5 +147,6 @@ def test_every_setting_of_a_served_server_is_on_a_page() -> None:
 
 def test_the_variables_of_the_page_on_logins_exist() -> None:
     page = (Path(__file__).parents[2] / "docs" / "logins.md").read_text()
-    known = {f"BALSAM_{name.upper()}" for name in NAMES} | set(PUBLISHED_NAMES) | {"BALSAM_AUTH_SECRET_KEY"}
+    known = {f"BALSAM_{name.upper()}" for name in NAMES} | set(PUBLISHED_NAMES)
+    known |= {"BALSAM_AUTH_SECRET_KEY", "BALSAM_CLIENT_PATH"}  # without effect; read by clients
     assert set(re.findall(r"BALSAM_[A-Z_]+[A-Z]", page)) <= known
