@@ -3,12 +3,13 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from threading import Barrier
 
 from balsam.client.transport import Client
 from tests.server.lab import Lab
 from tests.services import PasswordServer
 
-LAUNCHERS, JOBS, AT_ONCE = 8, 20_000, 128
+LAUNCHERS, JOBS, AT_ONCE = 8, 20_000, 64
 
 
 def test_each_of_many_jobs_is_acquired_by_one_of_eight_processes(
@@ -33,15 +34,20 @@ def test_each_of_many_jobs_is_acquired_by_one_of_eight_processes(
 
 def drained(urls: list[str], token: str, sessions: list[int]) -> list[list[int]]:
     """The ids that each session got."""
-    with ProcessPoolExecutor(LAUNCHERS, multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Manager() as manager, ProcessPoolExecutor(LAUNCHERS, spawn) as pool:
+        start = manager.Barrier(LAUNCHERS)
         places = [urls[number % len(urls)] for number in range(LAUNCHERS)]
-        return list(pool.map(drain, places, [token] * LAUNCHERS, sessions))
+        return list(pool.map(drain, places, [token] * LAUNCHERS, sessions, [start] * LAUNCHERS))
 
 
-def drain(url: str, token: str, session: int) -> list[int]:
+def drain(url: str, token: str, session: int, start: Barrier) -> list[int]:
     """Acquires until nothing is left."""
     taken: list[int] = []
     with Client(url, token) as client:
+        client.get("/sites/")
+        # Processes start one after the other: without this the last one might find nothing left.
+        start.wait(timeout=120)
         while True:
             body = {"max_num_jobs": AT_ONCE, "filter_tags": {}}
             rows = client.post(f"/sessions/{session}", body)
