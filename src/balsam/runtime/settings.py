@@ -14,13 +14,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from balsam.core.states import JobMode
+from balsam.platform.mpi import launcher_name
 
 DEFAULT_FORMAT = "%(asctime)s.%(msecs)03d | %(process)d | %(levelname)s | %(name)s:%(lineno)s] %(message)s"
 
 # Older settings files name classes by dotted paths; these are the names that we have for them.
 SCHEDULER_NAMES = {"local": "local", "LocalProcessScheduler": "local"}
 NODE_NAMES = {"DefaultNode": "local", "ComputeNode": "local"}
-MPI_NAMES = {"AppRun": "mpich", "MPICHRun": "mpich", "OpenMPIRun": "openmpi", "LocalAppRun": "local"}
 
 
 class InvalidSettings(Exception):
@@ -40,6 +40,11 @@ def _known_scheduler(path: str) -> str:
     if _last_name(path) not in SCHEDULER_NAMES:
         raise ValueError(f"there is no scheduler {path!r} here; there is: local")
     return path
+
+
+def _known_launcher(name: str) -> str:
+    launcher_name(name)
+    return name
 
 
 PlainText = Annotated[str, BeforeValidator(_plain)]
@@ -69,8 +74,8 @@ class LauncherSettings(Section):
     error_tail_num_lines: Count = 10
     max_concurrent_mpiruns: Positive = 990
     compute_node: str = "local"
-    mpi_app_launcher: str = "mpich"
-    local_app_launcher: str = "local"
+    mpi_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "mpich"
+    local_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "local"
     mpirun_allows_node_packing: bool = True
     serial_mode_prefetch_per_rank: Positive = 64
     serial_mode_startup_params: Params = Field(default_factory=dict)
@@ -85,7 +90,7 @@ class LauncherSettings(Section):
     @property
     def mpi_launcher(self) -> str:
         """The MPI launcher by its short name."""
-        return MPI_NAMES.get(_last_name(self.mpi_app_launcher), self.mpi_app_launcher)
+        return launcher_name(self.mpi_app_launcher)
 
 
 class QueueSettings(Section):
