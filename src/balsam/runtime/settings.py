@@ -14,13 +14,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from balsam.core.states import JobMode
+from balsam.platform.machine import nodes_name
 from balsam.platform.mpi import launcher_name
 
 DEFAULT_FORMAT = "%(asctime)s.%(msecs)03d | %(process)d | %(levelname)s | %(name)s:%(lineno)s] %(message)s"
 
-# Older settings files name classes by dotted paths; these are the names that we have for them.
+# Older settings files name classes by dotted paths; these are the names that we have for schedulers.
 SCHEDULER_NAMES = {"local": "local", "LocalProcessScheduler": "local"}
-NODE_NAMES = {"DefaultNode": "local", "ComputeNode": "local"}
 
 
 class InvalidSettings(Exception):
@@ -40,6 +40,11 @@ def _known_scheduler(path: str) -> str:
     if _last_name(path) not in SCHEDULER_NAMES:
         raise ValueError(f"there is no scheduler {path!r} here; there is: local")
     return path
+
+
+def _known_nodes(name: str) -> str:
+    nodes_name(name)
+    return name
 
 
 def _known_launcher(name: str) -> str:
@@ -73,7 +78,7 @@ class LauncherSettings(Section):
     delay_sec: Count = 1
     error_tail_num_lines: Count = 10
     max_concurrent_mpiruns: Positive = 990
-    compute_node: str = "local"
+    compute_node: Annotated[str, AfterValidator(_known_nodes)] = "local"
     mpi_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "mpich"
     local_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "local"
     mpirun_allows_node_packing: bool = True
@@ -84,8 +89,8 @@ class LauncherSettings(Section):
 
     @property
     def node(self) -> str:
-        """The node type by its short name."""
-        return NODE_NAMES.get(_last_name(self.compute_node), self.compute_node)
+        """The nodes' kind, or the machine that they are of."""
+        return nodes_name(self.compute_node)
 
     @property
     def mpi_launcher(self) -> str:

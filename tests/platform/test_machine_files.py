@@ -1,0 +1,80 @@
+"""Machines' files: those that ship, and what is wrong with others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from balsam.platform.machine import (
+    InvalidMachine,
+    UnknownMachine,
+    load_machine,
+    machine_names,
+    parse_machine,
+    usable_machine,
+    usable_machines,
+)
+from balsam.platform.schedulers import SCHEDULERS
+
+PLAIN: dict[str, Any] = {
+    "description": "a machine",
+    "scheduler": "local",
+    "node": "local",
+    "mpi_launcher": "mpich",
+    "projects": ["p"],
+    "queues": {"q": {"max_nodes": 1, "max_walltime": 60, "max_queued_jobs": 1}},
+}
+
+
+def test_machines_that_ship_are_complete() -> None:
+    assert {"local", "slurm", "polaris", "aurora", "perlmutter"} <= set(machine_names())
+    aurora = load_machine("aurora")
+    assert (aurora.scheduler, aurora.node, aurora.mpi_launcher) == ("pbs", "pbs", "pals")
+    assert len(aurora.facts.gpus) == 12
+
+
+def test_only_machines_whose_scheduler_has_code_can_be_chosen() -> None:
+    assert usable_machines() == [n for n in machine_names() if load_machine(n).scheduler in SCHEDULERS]
+    assert usable_machine("local").name == "local"
+    for name in set(machine_names()) - set(usable_machines()):
+        sentence = (
+            f"sites on {name} need its scheduler, {load_machine(name).scheduler}, which .* are: .*local"
+        )
+        with pytest.raises(UnknownMachine, match=sentence):
+            usable_machine(name)
+
+
+def test_a_plain_file_is_taken() -> None:
+    assert parse_machine("m", PLAIN, "").queues["q"].max_walltime == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, local"),
+        ({"mpi_launcher": "aprun"}, "m.yml: there is no MPI launcher 'aprun' here"),
+        ({"description": ""}, "m.yml: description is ''; it should be a text"),
+        ({"projects": "p"}, "m.yml: projects is 'p'; it should be a list of texts"),
+        ({"queues": {}}, "m.yml: queues is {}; it should name at least one queue"),
+        ({"queues": {"q": None}}, "m.yml: queue q is None; it should have max_nodes"),
+        ({"queues": {"q": {"max_nodes": 0}}}, r"m.yml: queues\.q\.max_nodes is 0; it should be a number"),
+        (
+            {"queues": {"q": {"nodes": 1}}},
+            "m.yml: queue q has the unknown key 'nodes'; it may have max_nodes",
+        ),
+        ({"quues": {}}, "m.yml: it has the unknown key 'quues'; it may have description"),
+        ({"facts": [1]}, r"m.yml: facts is \[1\]; it should hold keys"),
+        ({"facts": {"cpus": 1}}, "m.yml: facts has the unknown key 'cpus'"),
+        ({"facts": {"cores": "many"}}, r"m.yml: facts\.cores is 'many'; it should be a number"),
+        ({"facts": {"gpu_maker": "me"}}, r"m.yml: facts\.gpu_maker is 'me'; there are: nvidia"),
+        ({"facts": {"gpus": 4}}, r"m.yml: facts\.gpus is 4; it should be a list of names"),
+        (
+            {"facts": {"reserved_cores": 4}},
+            r"m.yml: facts\.reserved_cores is 4; it should be a list of numbers",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_in_a_sentence(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidMachine, match=sentence):
+        parse_machine("m", PLAIN | change, "")
