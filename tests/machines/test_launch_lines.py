@@ -17,8 +17,17 @@ from balsam.platform.mpi.gpus import gpu_environment
 from balsam.platform.mpi.launch import Host, Launch
 from balsam.platform.nodes import detect
 from tests.machines.clusters import Bench, SlurmCluster
+from tests.waiting import wait_until
 
 CPUS = tuple(sorted(os.sched_getaffinity(0)))
+# Terminates the command that follows $0 and $1 once the folder $0 holds $1 files.
+TERMINATED = """\
+folder=$0; count=$1; shift
+"$@" & pid=$!
+while [ "$(ls "$folder" | wc -l)" -lt "$count" ]; do sleep 0.05; done
+kill -TERM $pid
+wait $pid
+"""
 RANKS = str(Path(__file__).with_name("ranks.py"))
 # Waits for the others that write to the folder $1, so that it ends only if all run at the same time.
 MEETING = 'touch "$1/$$"; while [ "$(ls "$1" | wc -l)" -lt "$2" ]; do sleep 0.05; done'
@@ -92,7 +101,15 @@ def test_a_run_whose_rank_fails_fails(bench: Bench) -> None:
     assert bench.run(bench.launcher.command(launch)).returncode != 0
 
 
-@pytest.mark.parametrize("bench", ["openmpi", "mpich", "srun"], indirect=True)
+def test_a_line_that_is_terminated_leaves_no_rank_behind(bench: Bench, folder: Path) -> None:
+    words = ["sh", "-c", 'touch "$0/$$"; exec sleep 1000', str(folder)]
+    launch = Launch(words, [Host(name) for name in bench.hosts[:2]], ranks_per_node=2)
+    bench.run(["sh", "-c", TERMINATED, str(folder), "4", *bench.launcher.command(launch)])
+    ranks = [int(file.name) for file in folder.iterdir()]
+    assert len(ranks) == 4
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in ranks))
+
+
 def test_launch_params_reach_the_launcher(bench: Bench) -> None:
     labels = {"openmpi": "tag_output", "mpich": "prepend_rank", "srun": "label"}
     params = {labels[bench.launcher.name]: ""}

@@ -15,6 +15,7 @@ from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.table import minute, render, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
+from balsam.platform.machine import usable_machine
 from balsam.runtime.settings import sample_settings_text
 from balsam.runtime.site_folder import (
     PARTS,
@@ -43,6 +44,7 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
     """Make a site: its folder, its record on the server and its token."""
     path = site_path.expanduser().absolute()
     refuse_used_folder(path)
+    usable_machine(machine)  # before a server is started for nothing
     login = load_login()
     if login is None:
         started = start_for_user(None)

@@ -74,7 +74,10 @@ class Launch:
 
 
 class MpiLauncher(Protocol):
-    """Makes launch lines. Both methods raise LaunchError for what it can't do."""
+    """Makes launch lines. Both methods raise LaunchError for what it can't do.
+
+    SIGTERM to the program that a line starts ends all ranks. SIGKILL may leave some: srun's live on.
+    """
 
     name: str
 
