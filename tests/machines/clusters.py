@@ -65,6 +65,9 @@ NODE_LINE = (
     "SocketsPerBoard=1 CoresPerSocket={cpus} ThreadsPerCore=1 RealMemory=256000 Gres=gpu:4 State=UNKNOWN"
 )
 
+# Open MPI refuses root, whom virtual nodes need. A matter of tests alone.
+ROOT_MAY_RUN = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
 CGROUP_CONF = "CgroupPlugin=cgroup/v1\nCgroupMountpoint=/sys/fs/cgroup\n"
 
 
@@ -153,8 +156,7 @@ class VirtualNodes:
         agent.chmod(0o755)
         self.environment = {
             **os.environ,
-            "OMPI_ALLOW_RUN_AS_ROOT": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+            **ROOT_MAY_RUN,
             "OMPI_MCA_plm_rsh_agent": str(agent),
             "HYDRA_LAUNCHER": "ssh",
             "HYDRA_LAUNCHER_EXEC": str(agent),
@@ -199,7 +201,7 @@ class Bench:
         script = "".join(f"{shlex.join(line)} & " for line in first) + f"{last}; code=$?; wait; exit $code"
         return subprocess.run(
             [*self._within, "sh", "-c", script],
-            env={**self._environment, **(environment or {})},
+            env={**self._environment, **self.launcher.environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from balsam.platform.mpi.gpus import gpu_environment
-from balsam.platform.mpi.launch import Host, Launch
+from balsam.platform.mpi.launch import Host, Launch, MpiLauncher
+from balsam.platform.mpi.mpich import Mpich
+from balsam.platform.mpi.openmpi import OpenMpi
 from balsam.platform.nodes import detect
-from tests.machines.clusters import Bench, SlurmCluster
+from tests.machines.clusters import ROOT_MAY_RUN, Bench, SlurmCluster
 from tests.waiting import wait_until
 
 CPUS = tuple(sorted(os.sched_getaffinity(0)))
@@ -92,6 +94,19 @@ def test_runs_packed_on_one_node_do_not_wait_for_each_other(bench: Bench, folder
     words = ["sh", "-c", MEETING, "meeting", str(folder), "12"]
     launch = Launch(words, [Host(bench.hosts[0])], ranks_per_node=4)
     done = bench.run(*[bench.launcher.command(launch)] * 3)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(folder.iterdir())) == 12
+
+
+@pytest.mark.parametrize("launcher", [OpenMpi("mpirun.openmpi"), Mpich()], ids=lambda one: one.name)
+def test_other_launchers_pack_runs_within_slurm_too(
+    launcher: MpiLauncher, slurm: SlurmCluster, folder: Path
+) -> None:
+    environment = slurm.environment | ROOT_MAY_RUN
+    bench = Bench(launcher, slurm.nodes[:2], environment, within=["salloc", "-Q", "-N2", "--exclusive"])
+    words = ["sh", "-c", MEETING, "meeting", str(folder), "12"]
+    launch = Launch(words, [Host(name) for name in bench.hosts], ranks_per_node=2)
+    done = bench.run(*[launcher.command(launch)] * 3)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(folder.iterdir())) == 12
 

@@ -73,13 +73,19 @@ class Launch:
         return tuple(cpus[rank * each : (rank + 1) * each] for rank in range(self.ranks_per_node))
 
 
+# Within Slurm other launchers start their daemons by srun; those of one run would wait for those of another.
+SLURM_STEPS_OVERLAP: Mapping[str, str] = {"SLURM_OVERLAP": "1"}
+
+
 class MpiLauncher(Protocol):
     """Makes launch lines. Both methods raise LaunchError for what it can't do.
 
     SIGTERM to the program that a line starts ends all ranks. SIGKILL may leave some: srun's live on.
+    `environment`: variables that whoever starts a line sets beside the run's own.
     """
 
     name: str
+    environment: Mapping[str, str]
 
     def command(self, launch: Launch) -> list[str]:
         """The line that starts all ranks of a run."""

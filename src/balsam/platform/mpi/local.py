@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from balsam.platform.mpi.launch import Launch, LaunchError
 
@@ -11,6 +11,7 @@ class Local:
     """Starts the program itself; what it may use of the node is up to the program."""
 
     name = "local"
+    environment: Mapping[str, str] = {}
 
     def command(self, launch: Launch) -> list[str]:
         if launch.ranks > 1:

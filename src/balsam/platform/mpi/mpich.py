@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from balsam.platform.mpi.launch import Launch, Option, launch_line, words_option
+from balsam.platform.mpi.launch import SLURM_STEPS_OVERLAP, Launch, Option, launch_line, words_option
 
 _option = words_option("-")
 
@@ -13,6 +13,7 @@ class Mpich:
     """`mpiexec.hydra`, which is never another MPI's mpiexec. It passes its whole environment to all ranks."""
 
     name = "mpich"
+    environment: Mapping[str, str] = SLURM_STEPS_OVERLAP
 
     def __init__(self, program: str = "mpiexec.hydra") -> None:
         self._program = program

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from balsam.platform.mpi.launch import Launch, Option, launch_line, words_option
+from balsam.platform.mpi.launch import SLURM_STEPS_OVERLAP, Launch, Option, launch_line, words_option
 
 _option = words_option("--")
 
@@ -20,6 +20,7 @@ class OpenMpi:
     """
 
     name = "openmpi"
+    environment: Mapping[str, str] = SLURM_STEPS_OVERLAP
 
     def __init__(self, program: str = "mpirun") -> None:
         self._program = program

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from balsam.platform.mpi.launch import Launch, Option, launch_line, words_option
 
@@ -13,6 +13,7 @@ class Pals:
     """`mpiexec`. It passes its whole environment to all ranks."""
 
     name = "pals"
+    environment: Mapping[str, str] = {}
 
     def __init__(self, program: str = "mpiexec") -> None:
         self._program = program

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from balsam.platform.mpi.gpus import GPU_VARIABLES
 from balsam.platform.mpi.launch import Launch, Option, equals_option, launch_line
@@ -16,6 +16,7 @@ class Srun:
     """
 
     name = "srun"
+    environment: Mapping[str, str] = {}
 
     def __init__(self, program: str = "srun") -> None:
         self._program = program
