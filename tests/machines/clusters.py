@@ -97,11 +97,18 @@ class SlurmCluster:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._cancel_jobs()
         pids = [int(file.read_text()) for file in (self.folder / "run").glob("*.pid")]
         for pid in pids:
             _signal(pid, signal.SIGTERM)
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _cancel_jobs(self) -> None:
+        """Jobs that a test left behind would outlive the daemons."""
+        if (self.folder / "run" / "slurmctld.pid").exists() and self.run("squeue", "-h"):
+            self.run("scancel", "--user", "root")
+            wait_until(lambda: not self.run("squeue", "-h", "-t", "R,CG,PD"), timeout=30)
 
     def run(self, *words: str, timeout: float = 60) -> str:
         """What a command of Slurm prints."""
@@ -199,15 +206,23 @@ class Bench:
         """Runs the lines at the same time, within one allocation, to their end; the exit code of the last."""
         first, last = lines[:-1], shlex.join(lines[-1])
         script = "".join(f"{shlex.join(line)} & " for line in first) + f"{last}; code=$?; wait; exit $code"
-        return subprocess.run(
+        process = subprocess.Popen(
             [*self._within, "sh", "-c", script],
             env={**self._environment, **self.launcher.environment, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            stdout, stderr = process.communicate(timeout=120)
+        except BaseException:
+            # Whatever stays behind would keep its nodes from the next test.
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def mpich_for_python(folder: Path) -> dict[str, str]:

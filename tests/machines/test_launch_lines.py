@@ -104,11 +104,11 @@ def test_other_launchers_pack_runs_within_slurm_too(
 ) -> None:
     environment = slurm.environment | ROOT_MAY_RUN
     bench = Bench(launcher, slurm.nodes[:2], environment, within=["salloc", "-Q", "-N2", "--exclusive"])
-    words = ["sh", "-c", MEETING, "meeting", str(folder), "12"]
+    words = ["sh", "-c", MEETING, "meeting", str(folder), "8"]
     launch = Launch(words, [Host(name) for name in bench.hosts], ranks_per_node=2)
-    done = bench.run(*[launcher.command(launch)] * 3)
+    done = bench.run(*[launcher.command(launch)] * 2)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(folder.iterdir())) == 12
+    assert len(list(folder.iterdir())) == 8
 
 
 def test_a_run_whose_rank_fails_fails(bench: Bench) -> None:

@@ -175,9 +175,11 @@ def _cobalt(environ: Mapping[str, str]) -> list[_Given]:
 
 
 def _lsf(environ: Mapping[str, str]) -> list[_Given]:
-    """LSB_MCPU_HOSTS is `host slots host slots ...`; the first of several is the batch node, without runs."""
-    names = _variable(environ, "LSB_MCPU_HOSTS", "an LSF allocation").split()[0::2]
-    return [_Given(name) for name in names[1:] or names]
+    """LSB_MCPU_HOSTS is `host slots host slots ...`; a first one of a single slot only starts the others."""
+    words = _variable(environ, "LSB_MCPU_HOSTS", "an LSF allocation").split()
+    names, slots = words[0::2], words[1::2]
+    starter = slots[:1] == ["1"] and any(count != "1" for count in slots)
+    return [_Given(name) for name in names[starter:]]
 
 
 _BATCH_SYSTEMS: dict[str, Callable[[Mapping[str, str]], list[_Given]]] = {
