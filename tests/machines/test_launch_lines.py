@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from balsam.platform.mpi.gpus import gpu_environment
-from balsam.platform.mpi.launch import Host, Launch, MpiLauncher
-from balsam.platform.mpi.mpich import Mpich
+from balsam.platform.mpi.launch import Host, Launch
 from balsam.platform.mpi.openmpi import OpenMpi
 from balsam.platform.nodes import detect
 from tests.machines.clusters import ROOT_MAY_RUN, Bench, SlurmCluster
@@ -98,15 +97,13 @@ def test_runs_packed_on_one_node_do_not_wait_for_each_other(bench: Bench, folder
     assert len(list(folder.iterdir())) == 12
 
 
-@pytest.mark.parametrize("launcher", [OpenMpi("mpirun.openmpi"), Mpich()], ids=lambda one: one.name)
-def test_other_launchers_pack_runs_within_slurm_too(
-    launcher: MpiLauncher, slurm: SlurmCluster, folder: Path
-) -> None:
+def test_open_mpi_packs_runs_within_slurm_too(slurm: SlurmCluster, folder: Path) -> None:
     environment = slurm.environment | ROOT_MAY_RUN
-    bench = Bench(launcher, slurm.nodes[:2], environment, within=["salloc", "-Q", "-N2", "--exclusive"])
+    within = ["salloc", "-Q", "-N2", "--exclusive"]
+    bench = Bench(OpenMpi("mpirun.openmpi"), slurm.nodes[:2], environment, within=within)
     words = ["sh", "-c", MEETING, "meeting", str(folder), "8"]
     launch = Launch(words, [Host(name) for name in bench.hosts], ranks_per_node=2)
-    done = bench.run(*[launcher.command(launch)] * 2)
+    done = bench.run(*[bench.launcher.command(launch)] * 2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(folder.iterdir())) == 8
 
