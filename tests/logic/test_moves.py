@@ -67,12 +67,34 @@ def test_a_killed_run_fails_without_its_hook() -> None:
     assert [step.state for step in steps] == [J.run_error, J.failed]
 
 
+@pytest.mark.parametrize("situation", [PLAIN, ALL_HOOKS, OLD_CLIENT])
+def test_a_killed_job_ends_where_it_would_wait_for_somebody(situation: Situation) -> None:
+    killed = replace(situation, killed_by="ann")
+    for state in (J.run_error, J.run_timeout):
+        assert states(state, killed) == [state, J.failed]
+    assert states(J.restart_ready, killed) == [J.restart_ready, J.failed]
+    assert states(J.staged_in, killed)[-1] is J.failed
+    assert walk(J.run_timeout, {}, killed)[-1].data == {"message": "killed by ann", "killed": True}
+    assert states(J.running, killed) == [J.running]
+
+
+def test_a_run_that_was_done_before_its_kill_came_is_finished_unless_it_would_wait() -> None:
+    assert states(J.run_done, replace(PLAIN, killed_by="ann")) == [J.run_done, J.job_finished]
+    assert states(J.run_done, replace(ALL_HOOKS, killed_by="ann")) == [J.run_done, J.failed]
+
+
+def test_the_end_of_a_killed_run_keeps_its_code() -> None:
+    steps = walk(J.run_error, {"killed": True, "by": "ann", "returncode": -15}, ALL_HOOKS)
+    assert steps[-1].data == {"returncode": -15, "message": "killed by ann", "killed": True}
+
+
 situations = st.builds(
     Situation,
     hooks=st.none()
     | st.frozensets(st.sampled_from(["preprocess", "postprocess", "handle_error", "handle_timeout"])),
     stages_in=st.booleans(),
     stages_out=st.booleans(),
+    killed_by=st.none() | st.just("ann"),
     num_runs=st.integers(0, 3),
     max_restarts=st.integers(0, 3),
 )

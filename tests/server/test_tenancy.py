@@ -76,6 +76,12 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("PUT", "/jobs/{job_id}"): Guard.CALLER,
     ("DELETE", "/jobs/{job_id}"): Guard.CALLER,
     ("GET", "/jobs/{job_id}/why"): Guard.CALLER,
+    ("POST", "/jobs/kill"): Guard.CALLER,
+    ("POST", "/jobs/{job_id}/kill"): Guard.CALLER,
+    ("GET", "/jobs/{job_id}/tail"): Guard.CALLER,
+    ("POST", "/batch-jobs/{batch_job_id}/drain"): Guard.CALLER,
+    ("GET", "/sessions/{session_id}/messages"): Guard.CALLER,
+    ("PUT", "/sessions/{session_id}/messages/{message_id}"): Guard.CALLER,
     ("GET", "/batch-jobs/"): Guard.CALLER,
     ("POST", "/batch-jobs/"): Guard.CALLER,
     ("PATCH", "/batch-jobs/"): Guard.CALLER,
@@ -226,6 +232,18 @@ TRIES: list[Try] = [
     Try("PUT", "/jobs/{job_id}", body=lambda theirs, own: {"workdir": "stolen"}),
     Try("DELETE", "/jobs/{job_id}"),
     Try("GET", "/jobs/{job_id}/why"),
+    *(Try("POST", "/jobs/kill", f"{name}={{{of}}}") for name, of in map(_named, JOB_FILTERS)),
+    Try("POST", "/jobs/kill", VICTIMS_TAG),
+    Try("POST", "/jobs/kill", "workdir__contains=victim"),
+    Try("POST", "/jobs/{job_id}/kill"),
+    Try("GET", "/jobs/{job_id}/tail"),
+    Try("GET", "/jobs/{job_id}/tail", "after=0&follow=true"),
+    Try("POST", "/batch-jobs/{batch_job_id}/drain"),
+    Try("GET", "/sessions/{session_id}/messages"),
+    Try("PUT", "/sessions/{session_id}/messages/{message_id}", body=lambda t, o: {"answer": {"text": "x"}}),
+    Try(
+        "PUT", "/sessions/{own_session_id}/messages/{message_id}", body=lambda t, o: {"answer": {"text": "x"}}
+    ),
     *_filters(
         "/batch-jobs/", ["id@batch_job", "site_id", "scheduler_id@scheduler_id"], "filter_tags=owner:victim"
     ),
@@ -262,7 +280,7 @@ TRIES: list[Try] = [
     *_filters("/analytics/utilization", EVENT_FILTERS, VICTIMS_TAG),
     *_filters("/analytics/available-nodes", ["id@batch_job", "site_id", "scheduler_id@scheduler_id"]),
     *_filters("/analytics/summary", JOB_FILTERS, VICTIMS_TAG),
-    *_filters("/stream", ["site_id", "job_id"]),
+    *_filters("/stream", ["site_id", "job_id", "session_id"]),
 ]
 
 
@@ -286,9 +304,14 @@ class Tenant:
         scheduler_id = 700_000 + batch_job
         self.client.put(f"/batch-jobs/{batch_job}", {"scheduler_id": scheduler_id, "state": "running"})
         session = lab.session(batch_job_id=batch_job)
+        [held] = lab.create(tags=tags, workdir=f"{name}/4")
         lab.acquire(session)
         lab.move([job, done], "RUNNING", session, state_data={"secret": name})
         lab.move([done], "RUN_DONE", session, state_data={"secret": name})
+        # Held and not started, so that its kill waits for the session.
+        killed = self.client.post("/jobs/kill", None, params={"id": held})
+        assert killed["told"] == 1
+        [message] = self.client.get(f"/sessions/{session}/messages")
         token = self.client.post("/auth/site-tokens", {"site_id": lab.site["id"]})
         form = {"username": user.name, "password": user.password, "scope": "offline_access"}
         httpx.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
@@ -299,6 +322,7 @@ class Tenant:
             "job": job,
             "batch_job": batch_job,
             "session": session,
+            "message": message["id"],
             "transfer": self.client.get("/transfers/", {"site_id": lab.site["id"]})["results"][0]["id"],
             "event": lab.events(job)[0]["id"],
             "token": token["id"],
@@ -317,6 +341,7 @@ class Tenant:
         seen = {name: self.client.get(f"/{name}/", here)["results"] for name in names}
         seen["site"] = self.client.get(f"/sites/{self.ids['site']}")
         sessions = self.client.get("/sessions/", {"id": self.ids["session"]})["results"]
+        seen["messages"] = self.client.get(f"/sessions/{self.ids['session']}/messages")
         seen["sessions"] = [{**row, "heartbeat": None} for row in sessions]
         tokens = self.client.get("/auth/site-tokens")
         seen["logins"] = self.client.get("/auth/logins")
@@ -363,7 +388,8 @@ def stranger(password_server: PasswordServer) -> Iterator[Tenant]:
 
 def _spread_ids(db: Database) -> None:
     """Ids that no two kinds of things share, and that are no count or user's id either."""
-    kinds = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "tokens", "logins")
+    things = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "messages")
+    kinds = (*things, "tokens", "logins")
     with db.write() as tx:
         for number, name in enumerate(kinds, start=11):
             ids.allocate(tx.conn, metadata.tables[name], number * 10_000)

@@ -25,5 +25,12 @@ LOGIN_POLL_SEC = 3.0
 IDEMPOTENCY_TTL_SEC = 24 * 3600
 MAX_FUTURE_STAMP_SEC = 300.0
 
+TAIL_SEC = 10.0  # how long somebody waits for a piece of a job's output
+TAIL_HOLD_SEC = 5.0  # how long one who follows it is kept waiting for more
+MAX_TAIL_BYTES = 64 * 1024  # of output in one answer
+MAX_ANSWER_BYTES = 2**20  # of a session to a message
+KILL_SEC = 24 * 3600.0  # how long a launcher is told of a kill; the kill itself lasts until it has its way
+DRAIN_SEC = 7 * 24 * 3600.0  # ... and to drain; longer than an allocation lasts
+
 DEFAULT_MAX_RESTARTS = 50
 ERROR_TAIL_CHARS = 8_000

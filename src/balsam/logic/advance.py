@@ -105,6 +105,7 @@ class _View:
             # Whoever forces a job to run again means it, however often it has run.
             num_runs=0 if forced else num_runs,
             max_restarts=row["max_restarts"],
+            killed_by=row["killed_by"],
         )
 
 
@@ -195,6 +196,8 @@ def _moves(
     columns: dict[str, Any] = {"state": state, "state_since": stamp}
     columns["session_id"] = held if state is J.running else None
     columns["num_runs"] = num_runs
+    if row["killed_by"] is not None and state in DONE_STATES:
+        columns["killed_by"] = None
     if new in RUN_END_STATES and return_code is None and data.get("returncode") is not None:
         columns["return_code"] = data["returncode"]
     return columns

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from balsam.core.states import (
+    DONE_STATES,
     HOOK_OF_STATE,
     STATE_AFTER_DEFAULT_HOOK,
     JobState,
@@ -22,14 +23,17 @@ J = JobState
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What decides a job's moves. `hooks` None: an old client made the app, so every hook may exist."""
+    """What decides a job's moves. `hooks` None: an old client made the app, so every hook may exist.
+
+    `killed_by`: who has killed it, which its holder may not know yet.
+    """
 
     hooks: frozenset[str] | None
     stages_in: bool
     stages_out: bool
     num_runs: int
     max_restarts: int
-    killed: bool = False
+    killed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def walk(
     `old`: where it stands; no event leads from a state to the same.
     """
     s = situation
-    if new in _HAND_DATA_ON or s.killed or s.num_runs > s.max_restarts:
+    if new in _HAND_DATA_ON or s.killed_by or s.num_runs > s.max_restarts:
         return _walk(new, data, s, old)
     return [Step(new, data), *_after(new, s.hooks, s.stages_in, s.stages_out)]
 
@@ -86,6 +90,31 @@ def _walk(
 
 
 def _next(last: Step, s: Situation) -> Step | None:
+    if last.state in _HAS_FAILED_TO_RUN and _is_killed(last, s):
+        return Step(J.failed, {**_reason(last), **_killed(last, s)})
+    following = _unkilled_next(last, s)
+    if following is None and s.killed_by and last.state not in DONE_STATES and last.state is not J.running:
+        return Step(J.failed, _killed(last, s))  # where it would wait for somebody, its road ends
+    return following
+
+
+_HAS_FAILED_TO_RUN = frozenset({J.run_error, J.run_timeout})
+
+
+def _is_killed(last: Step, s: Situation) -> bool:
+    return s.killed_by is not None or (last.state is J.run_error and bool(last.data.get("killed")))
+
+
+def _killed(last: Step, s: Situation) -> dict[str, Any]:
+    return killed_data(s.killed_by or last.data.get("by"))
+
+
+def killed_data(by: object) -> dict[str, Any]:
+    """What the event of a killed job's end holds."""
+    return {"message": f"killed by {by}" if by else "killed", "killed": True}
+
+
+def _unkilled_next(last: Step, s: Situation) -> Step | None:
     if last.state is J.ready and not s.stages_in:
         return Step(J.staged_in, {"message": "Skipped stage in"})
     if last.state is J.restart_ready and s.num_runs > s.max_restarts:
@@ -101,8 +130,6 @@ def _default_hook(last: Step, s: Situation) -> Step | None:
     hook = HOOK_OF_STATE.get(last.state)
     if hook is None:
         return None
-    if last.state is J.run_error and last.data.get("killed"):
-        return Step(J.failed, {**_reason(last), "message": "killed"})
     if s.hooks is None or hook in s.hooks:
         return None
     data = _reason(last) if last.state is J.run_error else {}

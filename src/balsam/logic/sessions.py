@@ -11,9 +11,10 @@ from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
 from balsam.core.resources import node_weight
 from balsam.core.states import JobState
-from balsam.logic import advance
+from balsam.logic import advance, messages
+from balsam.logic.moves import killed_data
 from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionTick
-from balsam.store import apps, batch_jobs, jobs, sessions, sites
+from balsam.store import apps, batch_jobs, jobs, kills, sessions, sites
 from balsam.store.database import Database, Tx
 from balsam.store.jobs import Acquisition
 from balsam.store.owner import Owner
@@ -45,7 +46,9 @@ def open_session(tx: Tx, owner: Owner, want: SessionCreate) -> dict[str, Any]:
     now = now_us()
     values = want.model_dump(exclude={"started"})
     values |= {"heartbeat": now, "started": min(now, to_us(want.started)) if want.started else now}
-    return sessions.create(tx.conn, owner, values)
+    session = sessions.create(tx.conn, owner, values)
+    messages.drain_with_its_allocation(tx, owner, session)
+    return session
 
 
 def renew(tx: Tx, owner: Owner, session_id: int) -> dict[str, Any]:
@@ -158,6 +161,10 @@ def _let_go(
 ) -> None:
     running = [job_id for job_id in ids if held[job_id] is JobState.running]
     advance.move(tx, owner, running, JobState.run_timeout, {"message": message}, at)
+    # Those of the killed that ran have failed by now and are nobody's any more.
+    for job_id, by in kills.held(tx.conn, owner, session_id).items():
+        if job_id in ids:
+            advance.move(tx, owner, [job_id], JobState.failed, killed_data(by), at)
     jobs.free(tx.conn, owner, session_id, ids)
     session = sessions.get(tx.conn, owner, session_id)
     if session is not None and ids:

@@ -21,6 +21,7 @@ from balsam.core.states import (
     TransferItemState,
 )
 from balsam.logic import submission
+from balsam.logic.messages import silence
 from balsam.store import apps, batch_jobs, events, jobs, sessions, sites, transfers
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
@@ -79,7 +80,7 @@ def _explain(facts: _Facts, job: dict[str, Any]) -> Why:
         states = jobs.parent_states(facts.conn, facts.owner, parents)
         return parents_reason(parents, states, job["parents_must"])
     if job["session_id"] is not None:
-        return _held(job)
+        return _held(facts, job)
     if state is J.running:
         return Why("running_unheld", "It was forced to RUNNING, and no session runs it.")
     if state is J.created:
@@ -113,11 +114,22 @@ def _transfer(facts: _Facts, job: dict[str, Any]) -> Why:
     return Why("transfer", f"It is {job['state']}: it waits for its files to be transferred.")
 
 
-def _held(job: dict[str, Any]) -> Why:
+def _held(facts: _Facts, job: dict[str, Any]) -> Why:
+    if job["killed_by"] is not None:
+        return _killed(facts, job)
     since = from_us(job["state_since"]).strftime("%Y-%m-%d %H:%M:%S UTC")
     if job["state"] == J.running:
         return Why("running", f"It has been running since {since}.")
     return Why("held", f"Session {job['session_id']} holds it and has not yet moved it on.")
+
+
+def _killed(facts: _Facts, job: dict[str, Any]) -> Why:
+    session = sessions.get(facts.conn, facts.owner, job["session_id"])
+    told = session is not None and session["fenced"]
+    whom = silence(session) if session is not None and told else f"session {job['session_id']} can't be told"
+    return Why(
+        "killed", f"It was killed by {job['killed_by']}, and {whom}: it fails when that lets go of it."
+    )
 
 
 def parents_reason(parents: list[int], states: dict[int, JobState], must: str) -> Why:

@@ -199,3 +199,7 @@ def streamed_event(row: Row) -> Row:
         "batch_job_id": row["batch_job_id"],
         "data": row["data"],
     }
+
+
+def message(row: Row) -> Row:
+    return {name: row[name] for name in ("id", "kind", "job_id", "body")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import orjson
@@ -16,6 +16,7 @@ from balsam.logic import users
 from balsam.schemas.types import Id, Text, Wire
 from balsam.server import answers
 from balsam.server.context import Caller, Server, Srv, bearer
+from balsam.server.messages import open_for
 from balsam.server.watchers import Watcher
 from balsam.store import events
 from balsam.store.events import EventFilter, Position
@@ -35,6 +36,7 @@ class StreamQuery(Wire):
     site_id: list[Id] | None = None
     job_id: list[Id] | None = None
     to_state: list[Text] | None = None
+    session_id: Id | None = None
     cursor: Text | None = None
 
 
@@ -54,9 +56,19 @@ class _Stream:
     filter: EventFilter
     token: str
     position: Position
+    session_id: int | None = None
+    messages_sent: set[int] = field(default_factory=set)
 
     def cursor(self) -> str:
         return f"{self.server.epoch}:{self.position}"
+
+    def fetch_messages(self) -> bytes:
+        """What the session is asked and was not sent on this stream."""
+        assert self.session_id is not None, "nobody looks for messages to nobody"
+        opened = open_for(self.server, self.owner)(self.session_id)
+        fresh = [one for one in opened if one["id"] not in self.messages_sent]
+        self.messages_sent = {one["id"] for one in opened}
+        return _message("messages", fresh) if fresh else b""
 
     def fetch(self) -> _Batch:
         """The next chosen events; moves the cursor behind all that was looked at, chosen or not."""
@@ -80,12 +92,14 @@ async def stream(
     """Events of jobs and changes of BatchJobs, sites and apps as they are committed.
 
     `cursor` is opaque: the last one received, or nothing to begin now. A cursor of another database
-    answers `reset`: poll everything once, then go on.
+    answers `reset`: poll everything once, then go on. `session_id`: brings what this session is asked, too
+    (`messages`), until it has answered.
     """
     chosen = EventFilter(job_id=query.job_id, to_state=query.to_state, site_id=query.site_id)
     newest = await run_in_threadpool(_newest, server)
     known = _position(query.cursor, server.epoch, newest)
-    state = _Stream(server, caller, chosen, bearer(request), newest if known is None else known)
+    position = newest if known is None else known
+    state = _Stream(server, caller, chosen, bearer(request), position, query.session_id)
     greeting = "reset" if query.cursor is not None and known is None else "hello"
     return StreamingResponse(
         _messages(state, greeting),
@@ -112,9 +126,12 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
     watchers.add(state.owner.user_id, watcher)
     try:
         yield _message(greeting, {"cursor": state.cursor()})
-        changes = {Change(state.owner.user_id, "events", ANY_SITE)}  # what came between cursor and now
+        # What came between cursor and now, and what waits for the session.
+        changes = {Change(state.owner.user_id, kind, ANY_SITE) for kind in ("events", "messages")}
         patience = Patience()
         while not watchers.closing:
+            if _is_to_look_for_messages(state, changes):
+                yield await run_in_threadpool(state.fetch_messages)
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
                 yield message
@@ -129,6 +146,12 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
             changes = wake.changes
     finally:
         watchers.remove(state.owner.user_id, watcher)
+
+
+def _is_to_look_for_messages(state: _Stream, changes: set[Change]) -> bool:
+    return state.session_id is not None and any(
+        change.kind == "messages" for change in _visible(state, changes)
+    )
 
 
 class Patience:

@@ -14,7 +14,7 @@ from balsam.core.clock import now_us
 from balsam.core.limits import IDEMPOTENCY_TTL_SEC
 from balsam.logic.sessions import Lease, expire, overdue
 from balsam.server.context import Server
-from balsam.store import idempotency, login_attempts, login_requests, logins, users
+from balsam.store import idempotency, login_attempts, login_requests, logins, messages, users
 
 log = logging.getLogger(__name__)
 FORGET_EVERY_SEC = 600.0
@@ -77,3 +77,4 @@ class Sweeper:
                 logins.drop_expired(tx.conn, now_us())
                 login_requests.drop_expired(tx.conn, now_us() - FORGET_LATER_US)
                 login_attempts.drop_empty(tx.conn, now_us())
+                messages.forget(tx.conn, now_us() - FORGET_LATER_US)

@@ -79,13 +79,13 @@ def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _chosen(conn: Connection, owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
+def chosen(conn: Connection, owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     """`where`, in the order in which it is answered fastest."""
     return where(owner, replace(f, tags=rarest_first(conn, owner, f.tags)))
 
 
 def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str, Any]]:
-    conditions = _chosen(conn, owner, f)
+    conditions = chosen(conn, owner, f)
     if f.site_id is None or p.column != "id":
         return dicts(conn.execute(paged(select(jobs).where(*conditions), p, jobs.c[p.column], jobs.c.id)))
     # PostgreSQL takes a site's jobs to lie evenly among all, and would look for the newest of a site that has
@@ -98,19 +98,19 @@ def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str
 def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
     if f.tags and owner.site_id is None and f == JobFilter(tags=f.tags):
         return count_of_all(conn, owner, f.tags)
-    return conn.execute(select(func.count()).select_from(jobs).where(*_chosen(conn, owner, f))).scalar_one()
+    return conn.execute(select(func.count()).select_from(jobs).where(*chosen(conn, owner, f))).scalar_one()
 
 
 def lock_matching(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:
     """The ids of the chosen; until the transaction ends they stay as they were chosen."""
     stmt = (
-        select(jobs.c.id).where(*_chosen(conn, owner, f)).order_by(jobs.c.id).with_for_update(key_share=True)
+        select(jobs.c.id).where(*chosen(conn, owner, f)).order_by(jobs.c.id).with_for_update(key_share=True)
     )
     return list(conn.execute(stmt).scalars())
 
 
 def count_by_state(conn: Connection, owner: Owner, f: JobFilter) -> dict[str, int]:
-    stmt = select(jobs.c.state, func.count()).where(*_chosen(conn, owner, f)).group_by(jobs.c.state)
+    stmt = select(jobs.c.state, func.count()).where(*chosen(conn, owner, f)).group_by(jobs.c.state)
     return dict(conn.execute(stmt).all())
 
 
@@ -140,6 +140,7 @@ _VIEW: list[Column[Any]] = [
     jobs.c.num_nodes,
     jobs.c.node_packing_count,
     jobs.c.parents_must,
+    jobs.c.killed_by,
 ]
 
 

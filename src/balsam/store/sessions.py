@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from balsam.core.states import BatchJobState
 from balsam.store.owner import Owner, mine
@@ -125,6 +125,24 @@ def launcher_spans(
     return [
         (start, stop, float(nodes)) for stmt in (ours, theirs) for start, stop, nodes in conn.execute(stmt)
     ]
+
+
+def live_at(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:
+    """A session of ours at the site, which hears messages: its agent's if there is one, else the newest."""
+    stmt = select(sessions).where(
+        *mine(sessions, owner),
+        sessions.c.site_id == site_id,
+        sessions.c.fenced.is_(True),
+        sessions.c.ended.is_(None),
+    )
+    agents_first = case((sessions.c.num_nodes == 0, 0), else_=1)
+    row = conn.execute(stmt.order_by(agents_first, sessions.c.id.desc()).limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+def get_many(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
+    stmt = select(sessions).where(*mine(sessions, owner), sessions.c.id.in_(list(wanted)))
+    return [dict(row) for row in conn.execute(stmt.order_by(sessions.c.id)).mappings()]
 
 
 def agent_seen(conn: Connection, owner: Owner, site_id: int) -> tuple[bool, int | None]:

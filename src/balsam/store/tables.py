@@ -248,6 +248,7 @@ jobs = Table(
     Column("parents_must", Text, nullable=False),
     Column("max_restarts", Integer, nullable=False),
     Column("pending_file_cleanup", Boolean, nullable=False),
+    Column("killed_by", Text),  # who killed it, until its holder has ended it
     Index("ix_jobs_owner_id_id", "owner_id", "id"),
     Index("ix_jobs_owner_id_state", "owner_id", "state", "id"),
     Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),
@@ -431,6 +432,28 @@ runs = Table(
     Index("ix_runs_owner_id_start", "owner_id", "start"),
     Index("ix_runs_batch_job_id_attempt", "batch_job_id", "attempt"),
     Index("ix_runs_start_event_id", "start_event_id"),
+    sqlite_autoincrement=True,
+)
+
+# What a session is asked to do, and what it answered; swept an hour after the deadline.
+messages = Table(
+    "messages",
+    metadata,
+    _id(),
+    _owner(),
+    _site(),
+    Column("session_id", BigInteger, nullable=False),
+    Column("job_id", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("body", Json, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("answered", BigInteger),
+    Column("answer", Json),
+    CheckConstraint("kind IN ('kill', 'tail', 'drain')", name="ck_messages_kind"),
+    Index("ix_messages_owner_id", "owner_id"),
+    Index("ix_messages_session_id", "session_id"),
+    Index("ix_messages_deadline", "deadline"),
     sqlite_autoincrement=True,
 )
 
