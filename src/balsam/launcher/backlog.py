@@ -39,6 +39,9 @@ class Backlog:
         self._groups.setdefault(waiting.need, deque()).append(waiting)
         self._count += 1
 
+    def job_ids(self) -> set[int]:
+        return {waiting.job["id"] for group in self._groups.values() for waiting in group}
+
     def take_next(self, room: NodeRoom, now: float) -> Waiting | None:
         """Takes out the first job that fits; after OVERTAKE_SEC nobody passes the one that waits longest."""
         if not self._groups:

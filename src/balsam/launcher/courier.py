@@ -56,6 +56,7 @@ class _Shared:
     answers_seen: int = 0
     apps_changed: bool = False
     in_doubt: bool = False
+    given_back: set[int] = field(default_factory=set)
     finish_by: float | None = None
 
 
@@ -140,6 +141,13 @@ class Courier:
             self._shared.in_doubt = True
             self._bell.notify()
 
+    def give_back(self, job_ids: frozenset[int]) -> None:
+        """These will not be started here: the next heartbeat, at once, does not name them."""
+        with self._bell:
+            self._shared.given_back |= job_ids
+            self._shared.in_doubt = True
+            self._bell.notify()
+
     def finish(self, within_sec: float) -> bool:
         """Sends what is left, ends the session and the thread; False if the time was too short for that."""
         with self._bell:
@@ -201,6 +209,8 @@ class Courier:
         shared = self._shared
         while shared.updates:
             self._queue.add(shared.updates.popleft())
+        self._held -= shared.given_back
+        shared.given_back.clear()
         if shared.apps_changed:
             shared.apps_changed = False
             self._known_apps.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting
 from balsam.launcher.command import Command
 from balsam.launcher.executor import Executor, NotStartable
-from balsam.launcher.news import Acquired, Cut, Lost, Mailbox, News, Opened, Rejected
+from balsam.launcher.news import Acquired, Cut, Drain, Kill, Lost, Mailbox, News, Opened, Rejected
 from balsam.launcher.placement import Need, NodeRoom, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
@@ -40,6 +40,7 @@ class Reporting(Protocol):
     def ask(self, count: int, answers_seen: int) -> None: ...
     def acknowledge(self) -> None: ...
     def doubt(self) -> None: ...
+    def give_back(self, job_ids: frozenset[int]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class _Running:
     workdir: str
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
+    killed_by: str | None = None  # who wanted it ended
     disowned: bool = False  # somebody else's by now: not reported
 
 
@@ -109,6 +111,8 @@ class Loop:
         self._next_beat = 0.0
         self._stopping: str | None = None
         self._kill_at: float | None = None
+        self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
+        self._draining = False
 
     # ---- called from outside ----
 
@@ -123,6 +127,28 @@ class Loop:
             self._stopping = reason
             self._cut_all(reason, kill=False)
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
+
+    def kill(self, job_id: int, by: str) -> str:
+        """Ends a run as `stop` does, for good, or gives up a job that has not started; what it does."""
+        run = self._running.get(job_id)
+        if run is not None and run.killed_by is None:
+            log.info("job %d is killed by %s", job_id, by)
+            run.killed_by = by
+            self._executor.end(job_id, kill=False)
+            self._grace_over[job_id] = time.monotonic() + TERM_GRACE_SEC
+        if run is not None:
+            return "ending"
+        if not self._forget({job_id}):
+            return "not here"
+        self._updates.append(reports.killed(job_id, now_us(), by, None))
+        return "given up"
+
+    def drain(self) -> None:
+        """Starts nothing more, gives back what has not started, and ends when the last run has."""
+        if not self._draining:
+            log.info("draining: %d runs go on, nothing more is started", len(self._running))
+            self._draining = True
+            self._give_back_unstarted()
 
     def run(self, courier: Reporting) -> None:
         """Until there is nothing left to wait for; every run has ended and is reported by then."""
@@ -153,6 +179,7 @@ class Loop:
     def _timeout(self) -> float:
         now = time.monotonic()
         due = [self._next_beat, self._limits.end_at if self._stopping is None else self._kill_at or now]
+        due += self._grace_over.values()
         if self._is_idle():
             due.append(self._busy_at + self._limits.idle_ttl_sec)
         return max(0.0, min(due) - now)
@@ -171,12 +198,17 @@ class Loop:
             self._send().doubt()
 
     def _watch_clock(self, now: float) -> None:
+        for job_id in [i for i, due in self._grace_over.items() if now >= due]:
+            del self._grace_over[job_id]
+            self._executor.end(job_id, kill=True)
         if self._stopping is not None:
             if self._kill_at is not None and now >= self._kill_at:
                 self._executor.end_all(kill=True)
                 self._kill_at = now + 1.0
         elif now >= self._limits.end_at:
             self.stop("the wall time is over")
+        elif self._draining and self._is_idle():
+            self.stop("drained: the last run has ended")
         elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
             self.stop(f"nothing to do for {self._limits.idle_ttl_sec:g} s")
 
@@ -188,7 +220,7 @@ class Loop:
             self._start(chosen)
 
     def _ask(self, now: float) -> None:
-        if self._session_id is None:
+        if self._session_id is None or self._draining:
             return
         view = appetite.View(
             running=len(self._running),
@@ -229,6 +261,11 @@ class Loop:
             case Cut(seconds):
                 if self._limits.stop_on_cut:
                     self._cut_all(f"the server could not be reached for {seconds:.0f} s", kill=True)
+            case Kill(killed, by, tell):
+                tell({"jobs": {str(job_id): self.kill(job_id, by) for job_id in killed}})
+            case Drain(tell):
+                self.drain()
+                tell({})
 
     def _acquired(self, news: Acquired) -> None:
         self._answers += 1
@@ -243,6 +280,21 @@ class Loop:
                 self._hopeless(job, reason)
             else:
                 self._preparation.add(job)
+        if self._draining:
+            self._give_back_unstarted()
+
+    def _give_back_unstarted(self) -> None:
+        unstarted = frozenset(self._preparing) | self._waiting.job_ids()
+        if self._forget(unstarted):
+            self._send().give_back(unstarted)
+
+    def _forget(self, job_ids: Collection[int]) -> bool:
+        """Drops jobs that have not started; whether there were any."""
+        found = self._waiting.job_ids() & set(job_ids) | self._preparing.keys() & set(job_ids)
+        self._waiting.drop(found)
+        for job_id in self._preparing.keys() & found:
+            del self._preparing[job_id]
+        return bool(found)
 
     def _lose(self, job_ids: frozenset[int] | None, reason: str) -> None:
         """Kills what is not ours any more, and only then lets the courier go on."""
@@ -322,6 +374,7 @@ class Loop:
 
     def _ended(self, job_id: int, ending: Ending) -> None:
         run = self._running.pop(job_id)
+        self._grace_over.pop(job_id, None)
         self._around.room.give_back(run.need, run.share)
         self._busy_at = time.monotonic()
         self._pace.add(self._busy_at)
@@ -330,6 +383,8 @@ class Loop:
             self._updates.extend(self._report_of(job_id, run, ending))
 
     def _report_of(self, job_id: int, run: _Running, ending: Ending) -> list[Update]:
+        if run.killed_by is not None:
+            return [reports.killed(job_id, ending.ended_us, run.killed_by, ending if run.started else None)]
         if not run.started and run.cut is not None:
             return []  # never handed to a worker: the end of the session frees it
         if not run.started:

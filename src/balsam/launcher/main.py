@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -21,11 +22,13 @@ from balsam.client.transport import Client
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.loop import Limits, Loop, Surroundings
-from balsam.launcher.news import Mailbox, Opened, Rejected
+from balsam.launcher.messages import Messages, Overhearing
+from balsam.launcher.news import Mailbox, News, Opened, Rejected
 from balsam.launcher.placement import NodeRoom
 from balsam.platform.nodes import Node, detect_local
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
+from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 
@@ -122,7 +125,11 @@ class Launcher:
         self._end_at = stop_at(time.monotonic(), orders.wall_time_min)
         self._nodes = detect_local(os.environ)
         self._mailbox = Mailbox()
-        self._courier = Courier(self._client, self._terms(), self._mailbox.post)
+        self._postman = Postman(self._client, site.data_path)
+        self._courier = Courier(self._client, self._terms(), self._post)
+        self._overhearing = Overhearing(self._courier, self._postman)
+        self._messages = Messages(self._postman, self._mailbox.post, self._overhearing.runs)
+        self._unfollow = threading.Event()
 
     def run(self) -> int:
         """The exit code."""
@@ -142,9 +149,9 @@ class Launcher:
         guard = GuardLink(lease_sec)
         loop = Loop(self._surroundings(), self._limits(), guard, self._mailbox)
         on_signals(loop)
-        self._follow_stream()
+        self._postman.start()
         try:
-            loop.run(self._courier)
+            loop.run(self._overhearing)
             told = self._courier.finish(FLUSH_SEC)
         finally:
             guard.end()
@@ -199,20 +206,43 @@ class Launcher:
             stop_on_cut=settings.on_cut == "stop",
         )
 
-    def _follow_stream(self) -> None:
-        """Wakes the courier when there is something to acquire; without it, it polls."""
-        threading.Thread(target=self._watch, name="stream", daemon=True).start()
+    def _post(self, news: News) -> None:
+        if isinstance(news, Opened):
+            self._follow_stream(news.session_id)
+        self._mailbox.post(news)
 
-    def _watch(self) -> None:
-        wanted = {"site_id": self._site.site_id, "to_state": sorted(RUNNABLE_STATES)}
-        while True:
+    def _follow_stream(self, session_id: int) -> None:
+        """Wakes the courier when there is something to acquire, and brings messages; without it, it polls."""
+        self._unfollow.set()  # the stream of an earlier session ends with its next word
+        self._unfollow = threading.Event()
+        args = (session_id, self._unfollow)
+        threading.Thread(target=self._watch, args=args, name="stream", daemon=True).start()
+
+    def _watch(self, session_id: int, stop: threading.Event) -> None:
+        client = self._client()
+        wanted = {
+            "site_id": self._site.site_id,
+            "to_state": sorted(RUNNABLE_STATES),
+            "session_id": session_id,
+        }
+        while not stop.is_set():
             try:
-                for message in follow(self._client(), "/stream", wanted):
+                for message in follow(client, "/stream", wanted, stop):
+                    if message.name == "messages":
+                        self._messages.take(session_id, message.data)
+                    elif message.name == "cut":
+                        self._look_for_messages(client, session_id)
                     self._tell(message.name)
             except ClientError as exc:
                 log.warning("the stream is refused: %s", exc)
                 self._courier.set_sighted(False)
-                time.sleep(30)
+                stop.wait(30)
+                client = self._client()
+
+    def _look_for_messages(self, client: Client, session_id: int) -> None:
+        """Where something on the way keeps streams back, answers still come through."""
+        with contextlib.suppress(ClientError):
+            self._messages.take(session_id, client.get(f"/sessions/{session_id}/messages"))
 
     def _tell(self, name: str) -> None:
         if name == "cut":

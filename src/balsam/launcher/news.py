@@ -1,11 +1,11 @@
-"""What the courier tells the launcher's loop."""
+"""What the courier and the stream tell the launcher's loop."""
 
 from __future__ import annotations
 
 import os
 import select
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,23 @@ class Rejected:
     sentence: str
 
 
-News = Opened | Acquired | Lost | Cut | Rejected
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A user kills these jobs; `tell` gets what became of each."""
+
+    job_ids: tuple[int, ...]
+    by: str
+    tell: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A user wants no more runs started; `tell` is called when that holds."""
+
+    tell: Callable[[dict[str, Any]], None]
+
+
+News = Opened | Acquired | Lost | Cut | Rejected | Kill | Drain
 
 
 class Mailbox:

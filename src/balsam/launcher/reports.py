@@ -10,9 +10,9 @@ from typing import Any
 from balsam.core.limits import ERROR_TAIL_CHARS
 from balsam.core.states import JobState
 from balsam.launcher.placement import Need, Share
+from balsam.runtime.job_output import JOB_OUTPUT as JOB_OUTPUT
 from balsam.runtime.updates import Update
 
-JOB_OUTPUT = "job.out"
 _TAIL_BYTES = 64_000
 
 
@@ -50,6 +50,15 @@ def cut_short(job_id: int, stamp_us: int, reason: str) -> Update:
 
 def not_startable(job_id: int, stamp_us: int, sentence: str) -> Update:
     return Update(job_id, JobState.failed, stamp_us, {"error": clean(sentence)})
+
+
+def killed(job_id: int, stamp_us: int, by: str, ending: Ending | None) -> Update:
+    """The end of a job that a user killed; `ending`: of its run, None where none had started."""
+    data: dict[str, Any] = {"killed": True, "by": by}
+    if ending is None:
+        return Update(job_id, JobState.failed, stamp_us, {**data, "message": f"killed by {by}"})
+    fields = {"return_code": ending.returncode}
+    return Update(job_id, JobState.run_error, stamp_us, {**data, "returncode": ending.returncode}, fields)
 
 
 def tail(path: Path, lines: int) -> str:

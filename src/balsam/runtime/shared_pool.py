@@ -23,6 +23,7 @@ class SharedWorkerPool:
         self._pool = WorkerPool(size, setting, guard)
         self._wake_in, self._wake_out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._inbox: deque[Callable[[], object]] = deque()
+        self._tickets: dict[Future[Reply], Ticket] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._serve, name="worker-pool", daemon=True)
 
@@ -54,21 +55,32 @@ class SharedWorkerPool:
         self._post(lambda: self._begin(request, future))
         return future
 
+    def kill(self, future: Future[Reply]) -> None:
+        """From any thread: ends what `submit` began; its reply comes as crashed."""
+        self._post(lambda: self._kill(future))
+
+    def _kill(self, future: Future[Reply]) -> None:
+        ticket = self._tickets.get(future)
+        if ticket is not None:
+            self._pool.kill(ticket)
+
     def call(self, request: Request, timeout: float | None = None) -> Reply:
         """The reply; after `timeout` seconds the worker is killed and the reply says so."""
-        future: Future[Reply] = Future()
-        tickets: list[Ticket] = []
-        self._post(lambda: tickets.append(self._begin(request, future)))
+        future = self.submit(request)
         try:
             return future.result(timeout)
         except TimeoutError:
-            self._post(lambda: self._pool.kill(tickets[0]))
+            self.kill(future)
             reply = future.result()
             sentence = f"took longer than {timeout:g} s and was killed"
             return Reply(request, ok=False, error=sentence, crashed=True) if reply.crashed else reply
 
-    def _begin(self, request: Request, future: Future[Reply]) -> Ticket:
-        return self._pool.submit(request, future.set_result)
+    def _begin(self, request: Request, future: Future[Reply]) -> None:
+        def done(reply: Reply) -> None:
+            self._tickets.pop(future, None)
+            future.set_result(reply)
+
+        self._tickets[future] = self._pool.submit(request, done)
 
     def _post(self, action: Callable[[], object]) -> None:
         self._inbox.append(action)

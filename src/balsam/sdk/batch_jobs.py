@@ -10,6 +10,7 @@ from balsam.core import allocations
 from balsam.core.clock import UtcDatetime
 from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
+from balsam.schemas.messages import DrainOut
 from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
@@ -126,6 +127,15 @@ class BatchJob(Model):
         )
         if sentence:
             raise ValueError(sentence)
+
+    def drain(self) -> DrainOut:
+        """Lets its launchers end after the runs that go on: they start nothing more and give back the rest.
+
+        Waits up to 10 s for their answers; `silent` has a sentence for each that gave none (it is told as
+        soon as it is back). Raises ServerRefused where the allocation has no launcher.
+        """
+        self._must_be_saved("drain")
+        return DrainOut(**self.client().post(f"{self.ROUTE}{self.id}/drain", None))
 
     def partitions_to_cli_args(self) -> str:
         """The partitions as options of the launcher: `--part mode:nodes[:key=value...]` for each."""

@@ -16,6 +16,7 @@ from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import DONE_STATES, JobState, ParentsMust
 from balsam.schemas import JobOrdering, JobTransferItem, SerializerInfo
 from balsam.schemas.jobs import WhyOut
+from balsam.schemas.messages import KillsOut
 from balsam.sdk import job_creation, parameters, results, waiting
 from balsam.sdk.apps import App
 from balsam.sdk.fields import (
@@ -33,8 +34,9 @@ from balsam.sdk.fields import (
     enum,
     schema,
 )
-from balsam.sdk.model import DoesNotExist, Model
+from balsam.sdk.model import DoesNotExist
 from balsam.sdk.query import Manager, Query, cut
+from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching
 from balsam.sdk.sites import Site
 from balsam.sdk.spelling import reject_unknown
 
@@ -103,7 +105,7 @@ class JobFilters(TypedDict, total=False):
     pending_file_cleanup: bool | None
 
 
-class Job(Model):
+class Job(RemoteJob):
     """One run of an app in `workdir` (relative to the site's data folder), from CREATED to its end.
 
     `app_id`: an id, a name (with `site_name` where several sites have it) or an ApplicationDefinition.
@@ -311,6 +313,13 @@ class JobQuery(Query[Job]):
         """Why these jobs do not progress; at most `limit` of them."""
         rows = self.client().get("/jobs/why", {**self.filters, "limit": limit})
         return [WhyOut(**row) for row in rows]
+
+    def kill(self, timeout: float = KILL_SEC) -> KillsOut:
+        """Ends all matches of the filters for good; how many had which outcome.
+
+        Waits up to `timeout` seconds for those that run; `pending` names those that had not ended by then.
+        """
+        return kill_matching(self, [] if self.matches_nothing else self._requests_of_slice(), timeout)
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, type) and hasattr(value, "registered_id"):

@@ -58,6 +58,10 @@ class Query(Generic[M]):
         copy._start, copy._stop = self._start, self._stop
         return copy
 
+    def unfiltered(self) -> Self:
+        """All objects, through the same client."""
+        return type(self)(self._model, self._client)
+
     def narrowed(self, filters: Mapping[str, Any]) -> Self:
         """The matches that also match `filters`; TypeError for a name that is no filter."""
         self._must_be_whole("filter")

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from balsam.client.errors import ClientError
@@ -25,12 +26,14 @@ from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
 from balsam.site.listener import ListenerService
+from balsam.site.messages import SiteMessages
 from balsam.site.presence import PresenceService
 from balsam.site.processing import AppCache, ProcessingService
 from balsam.site.results import ResultService
@@ -75,10 +78,13 @@ class HookDesk:
             stop.bell(),
             self.results.put,
         )
+        self._postman = Postman(partial(site.client, retry_sec=CLIENT_RETRY_SEC), site.data_path)
+        self.messages = SiteMessages(self.session, self._postman, self.processing.kill)
 
     def start(self) -> list[Service]:
         """Starts the workers' thread; the services that are to be supervised."""
         self._pool.start()
+        self._postman.start()
         return [self.processing, self.results, self]
 
     def run(self, stop: Stop) -> None:
@@ -129,7 +135,8 @@ class Agent:
         if settings.processing is not None:
             desk = HookDesk(site, client, settings.processing, stop)
             on_message |= {"events": desk.processing.bell.ring, "apps": desk.apps_changed}
-        services.append(ListenerService(client, site.site_id, on_message))
+        asked = desk.messages if desk else None
+        services.append(ListenerService(client, site.site_id, on_message, asked))
         return cls(site, stop, presence, desk, services)
 
     def start(self) -> list[threading.Thread]:

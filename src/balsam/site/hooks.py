@@ -71,6 +71,11 @@ def failure(job: Record, message: str, error: str, at_us: int) -> dict[str, Any]
     return _update(job, JobState.failed, data, at_us)
 
 
+def killed(job: Record, by: str, at_us: int) -> dict[str, Any]:
+    """The update of a job that a user killed while its hook ran."""
+    return _update(job, JobState.failed, {"message": f"killed by {by}", "killed": True}, at_us)
+
+
 def reason_of_failure(update: Record) -> str | None:
     """One line on why an update fails its job; None if it does not, or if the hook chose so itself."""
     data = update["state_data"]

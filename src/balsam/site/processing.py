@@ -95,6 +95,8 @@ class ProcessingService:
         self.bell = bell
         self._report = report
         self._in_hand: dict[int, Record] = {}
+        self._hooks: dict[int, Future[Reply]] = {}
+        self._killed: dict[int, str] = {}
         self._more = True
         self._fruitless = 0
         self._next_acquire = 0.0
@@ -121,11 +123,23 @@ class ProcessingService:
         self._next_tick = 0.0
         self.bell.ring()
 
+    def kill(self, job_id: int, by: str) -> str:
+        """From any thread: ends the job's hook, and with it the job; what it does."""
+        if job_id not in self._in_hand:
+            return "not here"
+        self._killed[job_id] = by
+        hook = self._hooks.get(job_id)
+        if hook is not None:
+            self._pool.kill(hook)
+        return "ending"
+
     def settled(self, job_ids: Iterable[int]) -> None:
         """From any thread: the server has the results of these jobs."""
         before = room_for(self._prefetch_depth, len(self._in_hand))
         for job_id in job_ids:
             self._in_hand.pop(job_id, None)
+            self._hooks.pop(job_id, None)
+            self._killed.pop(job_id, None)
         if not before and self._more:
             self.bell.ring()
 
@@ -181,11 +195,18 @@ class ProcessingService:
             self._run_hook(job, hooks.request_for(job, app, self._data_path, self._session.id), 1)
 
     def _run_hook(self, job: Record, request: Request, attempt: int) -> None:
-        self._pool.submit(request).add_done_callback(partial(self._ended, job, attempt))
+        hook = self._pool.submit(request)
+        self._hooks[job["id"]] = hook
+        hook.add_done_callback(partial(self._ended, job, attempt))
+        if job["id"] in self._killed:
+            self._pool.kill(hook)
 
     def _ended(self, job: Record, attempt: int, future: Future[Reply]) -> None:
         """In the pool's thread."""
         reply = future.result()
+        if (by := self._killed.get(job["id"])) is not None:
+            self._report(hooks.killed(job, by, now_us()))
+            return
         if reply.crashed and attempt < ATTEMPTS:
             # Somebody killed the worker, or the hook did: the second time it is the hook's own doing.
             self._note(job, f"{reply.error}; it runs again")

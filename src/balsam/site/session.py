@@ -33,6 +33,7 @@ class AgentSession:
         self._held: set[int] = set()
         self._asked: tuple[str, dict[str, Any]] | None = None
         self.id: int | None = None
+        self.opened = threading.Event()  # there has been a session
         self.acquired_as: int | None = None  # the session of the latest answer to `acquire`
 
     @property
@@ -50,6 +51,7 @@ class AgentSession:
         self._asked = None
         with self._lock:
             self._held.clear()
+        self.opened.set()
         log.info("session %d is open", self.id)
 
     def end(self, client: Client) -> None:
