@@ -11,7 +11,7 @@ from balsam.cli.connection import connect
 from balsam.cli.options import counted, pairs, site_option, tags_text
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render, render_record
-from balsam.client.errors import ServerRefused
+from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 
 NOTE_CHARS = 100
@@ -118,6 +118,22 @@ def term(scheduler_id: int | None, batch_job_id: int | None, site_selector: str)
         listed = ", ".join(f"{one.id} at site {one.site_id}" for one in found)
         raise click.ClickException(f"scheduler id {scheduler_id} is that of BatchJobs {listed}: give --id")
     click.echo(_end(found[0]))
+
+
+@queue.command()
+@click.argument("batch_job_id", type=int, metavar="ID")
+def drain(batch_job_id: int) -> None:
+    """Let an allocation end after the jobs that run: its launchers start nothing more."""
+    try:
+        told = BatchJob.objects.get(id=batch_job_id).drain()
+    except (BatchJob.DoesNotExist, NotFoundError) as exc:
+        raise click.ClickException(f"no BatchJob {batch_job_id} (see `balsam queue ls`)") from exc
+    answered = told.launchers - len(told.silent)
+    click.echo(
+        f"BatchJob {batch_job_id}: {counted(answered, 'launcher')} will end after the runs that go on."
+    )
+    for sentence in told.silent:
+        click.echo(f"Not yet: {sentence}.")
 
 
 def _end(one: BatchJob) -> str:

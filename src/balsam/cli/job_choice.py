@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from balsam.api import Job, JobState
+from balsam.cli.app_choice import app_ids_of
 from balsam.cli.options import member, pairs
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import DONE_STATES
@@ -16,6 +17,8 @@ def job_filters(
     state: str | None,
     exclude_state: str | None,
     site_selector: str,
+    workdir: str | None = None,
+    app_str: str | None = None,
 ) -> dict[str, Any]:
     """Filters of `Job.objects.filter`; jobs that are named by id are found wherever they are."""
     filters: dict[str, Any] = {}
@@ -30,6 +33,10 @@ def job_filters(
     sites = selected_sites(site_selector) if site_selector or not ids else None
     if sites is not None:
         filters["site_id"] = sites
+    if workdir:
+        filters["workdir__contains"] = workdir
+    if app_str:
+        filters["app_id"] = app_ids_of(app_str, site_selector)
     return filters
 
 

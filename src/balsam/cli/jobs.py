@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from balsam.api import EventLog, Job, JobState, Site
-from balsam.cli.app_choice import app_ids_of, one_app
+from balsam.cli.app_choice import one_app
 from balsam.cli.app_parameters import parameter_values
 from balsam.cli.connection import connect
 from balsam.cli.events import render_events
 from balsam.cli.job_choice import delete_jobs, job_filters, waiting_children
+from balsam.cli.job_control import kill, tail
 from balsam.cli.options import confirm, counted, id_option, member, pairs, site_option, tags_text
 from balsam.cli.table import render, render_record
 from balsam.client.errors import NotFoundError
@@ -119,11 +120,7 @@ def ls(
     if history is not None:
         _show_history(history)
         return
-    filters = job_filters(job_ids, tags, state, exclude_state, site_selector)
-    if workdir:
-        filters["workdir__contains"] = workdir
-    if app_str:
-        filters["app_id"] = app_ids_of(app_str, site_selector)
+    filters = job_filters(job_ids, tags, state, exclude_state, site_selector, workdir, app_str)
     if by_state:
         _show_states(filters)
         return
@@ -190,6 +187,10 @@ def why(job_id: int) -> None:
         click.echo(Job.objects.get(id=job_id).why().sentence)
     except (Job.DoesNotExist, NotFoundError) as exc:
         raise _no_jobs([job_id]) from exc
+
+
+job.add_command(kill)
+job.add_command(tail)
 
 
 def removal_question(jobs: list[Job], children: list[Job]) -> str:

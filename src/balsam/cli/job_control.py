@@ -1,0 +1,109 @@
+"""`balsam job kill` and `balsam job tail`: what is done to jobs that may be running elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from balsam.api import Job
+from balsam.cli.job_choice import job_filters
+from balsam.cli.options import confirm, counted, id_option, ids_of, site_option
+from balsam.cli.printable import printable
+from balsam.core.states import DONE_STATES, JobState
+from balsam.schemas.messages import KillsOut
+from balsam.sdk.remote import KILL_SEC
+
+NOT_ENDED = [state for state in JobState if state not in DONE_STATES]
+SHOWN = 10  # reasons
+
+
+@click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
+@click.option("-s", "--state", help="Only jobs in this state.")
+@click.option("-ns", "--exclude-state", help="Only jobs not in this state.")
+@id_option("-i", "--id", help="These jobs.")
+@click.option("-w", "--workdir", help="Only jobs whose workdir contains this.")
+@click.option("-a", "--app", "app_str", help="Only jobs of this app (name or id).")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=KILL_SEC,
+    show_default=True,
+    help="Seconds to wait for the ends of those that run.",
+)
+@site_option()
+def kill(
+    ids: tuple[str, ...],
+    tags: tuple[str, ...],
+    state: str | None,
+    exclude_state: str | None,
+    job_ids: list[int],
+    workdir: str | None,
+    app_str: str | None,
+    yes: bool,
+    timeout: float,
+    site_selector: str,
+) -> None:
+    """End jobs for good, wherever they wait or run: they are FAILED then and not run again."""
+    chosen = [*ids_of(ids, "ID"), *job_ids]
+    if not (chosen or tags or state or exclude_state or workdir or app_str):
+        raise click.UsageError("Which jobs? Give ids, --tag, --state, --exclude-state, --workdir or --app.")
+    filters = job_filters(chosen, tags, state, exclude_state, site_selector, workdir, app_str)
+    query = Job.objects.filter(**filters)
+    count = query.count()
+    _refuse_unknown(chosen, count)
+    going = query.count() if state else Job.objects.filter(**{**filters, "state": NOT_ENDED}).count()
+    if going:
+        confirm(_question(going, chosen), yes)
+    for line in outcome_lines(query.kill(timeout)):
+        click.echo(line)
+
+
+def _question(count: int, ids: list[int]) -> str:
+    return f"Kill job {ids[0]}?" if len(ids) == count == 1 else f"Kill {counted(count, 'job')}?"
+
+
+def _refuse_unknown(ids: list[int], count: int) -> None:
+    if ids and count == 0:
+        raise click.ClickException(f"no job {', '.join(map(str, ids))} (see `balsam job ls`)")
+
+
+def outcome_lines(killed: KillsOut) -> list[str]:
+    """What became of the jobs: counts, then why some are not yet ended."""
+    late = len(killed.pending)
+    lines = [f"{counted(killed.killed + killed.told + killed.noted - late, 'job')} killed."]
+    if killed.ended:
+        lines.append(f"{counted(killed.ended, 'job')} had ended before.")
+    if late:
+        lines.append(
+            f"{counted(late, 'job')} not yet ended; they fail as soon as their launchers answer or are lost:"
+        )
+        whys = Job.objects.filter(id=killed.pending[:SHOWN]).why(limit=SHOWN)
+        lines += [printable(f"  job {one.job_id}: {one.sentence}") for one in whys]
+    return lines
+
+
+@click.command()
+@click.argument("job_id", type=int)
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--raw", is_flag=True, help="Control characters as they are, also on a terminal.")
+def tail(job_id: int, lines: int, follow: bool, raw: bool) -> None:
+    """Show the end of a job's output, wherever it runs or ran.
+
+    On a terminal, control characters other than ends of lines and tabs show as \\x1b, unless --raw is given;
+    files and pipes get them as they are.
+    """
+    try:
+        job = Job.objects.get(id=job_id)
+    except Job.DoesNotExist:
+        _refuse_unknown([job_id], 0)
+        raise
+    pieces: Any = job.tail(lines, follow=True) if follow else [job.tail(lines)]
+    for piece in pieces:
+        safe = piece if raw or not sys.stdout.isatty() else printable(piece, keep_returns=True)
+        click.echo(safe, nl=False, color=True)  # else click takes escapes out on its own
