@@ -53,6 +53,27 @@ def test_a_change_through_one_process_reaches_a_stream_of_another(second: Passwo
     assert sorted(delays)[5] < 0.1
 
 
+def test_a_question_through_one_process_is_answered_through_another(
+    second: PasswordServer, user: User
+) -> None:
+    lab = Lab(user.client, hooks=[])
+    session = lab.session()
+    [job] = lab.create()
+    lab.acquire(session)
+    path = f"/sessions/{session}/messages"
+    with Listener(second, user, session_id=session) as listener, ThreadPoolExecutor(1) as pool:
+        delays = []
+        for _ in range(5):
+            asked = time.monotonic()
+            answer = pool.submit(user.client.get, f"/jobs/{job}/tail")
+            [message] = listener.get("messages").data
+            with Client(second.url, user.token) as other:
+                other.put(f"{path}/{message['id']}", {"answer": {"text": "from there"}})
+            assert answer.result(10)["text"] == "from there"
+            delays.append(time.monotonic() - asked)
+    assert sorted(delays)[2] < 2.0
+
+
 def test_the_connection_for_notices_notices_a_peer_that_vanished(database: str) -> None:
     db = Database(database)
     with notices.connect(db.writers) as conn:

@@ -17,6 +17,7 @@ from balsam.cli.events import render_events
 from balsam.cli.job_choice import delete_jobs, job_filters, waiting_children
 from balsam.cli.job_control import kill, tail
 from balsam.cli.options import confirm, counted, id_option, member, pairs, site_option, tags_text
+from balsam.cli.printable import printable
 from balsam.cli.table import render, render_record
 from balsam.client.errors import NotFoundError
 from balsam.core.states import DONE_STATES
@@ -184,7 +185,7 @@ def rm(
 def why(job_id: int) -> None:
     """Say in one line why a job does not go on."""
     try:
-        click.echo(Job.objects.get(id=job_id).why().sentence)
+        click.echo(printable(Job.objects.get(id=job_id).why().sentence))
     except (Job.DoesNotExist, NotFoundError) as exc:
         raise _no_jobs([job_id]) from exc
 
@@ -198,7 +199,7 @@ def removal_question(jobs: list[Job], children: list[Job]) -> str:
     question = f"Remove {len(jobs)} jobs?" if len(jobs) > 1 else f"Remove job {jobs[0].id}?"
     if not children:
         return question
-    named = ", ".join(f"{one.id} ({one.workdir})" for one in children[:5])
+    named = ", ".join(printable(f"{one.id} ({one.workdir})") for one in children[:5])
     more = f" and {len(children) - 5} more" if len(children) > 5 else ""
     return f"Jobs {named}{more} wait for jobs that are to be removed and could never run. {question}"
 

@@ -55,10 +55,11 @@ def run(arguments: list[str], show_traceback: bool) -> int:
         return 0
     except Exception as exc:
         from balsam.cli.errors import sentence_of  # what it maps must not be imported for --help
+        from balsam.cli.printable import printable
 
         if show_traceback:
             traceback.print_exc()
-        click.echo(f"Error: {sentence_of(exc)}", err=True)
+        click.echo(printable(f"Error: {sentence_of(exc)}"), err=True)
         return 1
 
 

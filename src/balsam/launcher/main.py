@@ -228,6 +228,8 @@ class Launcher:
         while not stop.is_set():
             try:
                 for message in follow(client, "/stream", wanted, stop):
+                    if stop.is_set():
+                        return  # or its end would look like a cut of the one after it
                     if message.name == "messages":
                         self._messages.take(session_id, message.data)
                     elif message.name == "cut":
