@@ -132,7 +132,15 @@ def test_reused_pid_is_not_killed() -> None:
     guard.kill({child.pid: "1"})  # the start time of another process
     assert child.poll() is None
     guard.kill({child.pid: guard.start_time(child.pid)})
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(5) == -signal.SIGTERM
+
+
+def test_group_that_ignores_sigterm_is_killed_all_the_same() -> None:
+    line = ["sh", "-c", "trap '' TERM; echo ready; sleep 600 & wait"]
+    with subprocess.Popen(line, start_new_session=True, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        guard.kill({child.pid: guard.start_time(child.pid)})
+        assert child.wait(5) == -signal.SIGKILL
 
 
 def test_guard_outlives_the_signals_that_end_its_owner_from_its_first_moment() -> None:

@@ -5,7 +5,7 @@ Run as a file: `python -I -S guard.py LIMIT_SEC MARK`, with a pipe from the owne
 or after LIMIT_SEC without a line, it kills the groups that are left, and every process that has
 BALSAM_GUARD=MARK in its environment, then ends.
 """
-# ruff: noqa: PTH123, PTH208, SIM105 - pathlib and contextlib would double the time to start
+# ruff: noqa: PTH123, PTH208 - pathlib and contextlib would double the time to start
 
 import os
 import select
@@ -14,6 +14,7 @@ import sys
 import time
 
 GATHER_SEC = 0.05  # owners may start and end hundreds of groups a second: read them in bunches
+TERM_SEC = 0.5  # between SIGTERM and SIGKILL
 MARK_VARIABLE = "BALSAM_GUARD"
 OUTLIVED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # what ends an owner and all around it
 Groups = dict[int, str | None]  # process group -> start time of its leader, in the kernel's ticks
@@ -60,14 +61,37 @@ def start_time(pid: int) -> str | None:
 
 
 def kill(groups: Groups) -> None:
-    """Kills each group, unless its number now belongs to somebody else."""
+    """Ends each group, unless its number now belongs to somebody else.
+
+    SIGTERM comes first: an MPI launcher takes its ranks on other nodes with it then, and some can't else.
+    """
+    if not groups:
+        return
+    send(groups, signal.SIGTERM, signal.SIGCONT)
+    deadline = time.monotonic() + TERM_SEC
+    while time.monotonic() < deadline and any(is_alive(pgid) for pgid in groups):
+        time.sleep(0.02)
+    send(groups, signal.SIGKILL)
+
+
+def send(groups: Groups, *numbers: int) -> None:
     for pgid, started in groups.items():
         now = start_time(pgid)
         if now is None or now == started:
             try:
-                os.killpg(pgid, signal.SIGKILL)
+                for number in numbers:
+                    os.killpg(pgid, number)
             except (ProcessLookupError, PermissionError):
                 pass
+
+
+def is_alive(pgid: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(pgid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def kill_marked(mark: str) -> int:

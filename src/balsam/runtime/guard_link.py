@@ -70,6 +70,8 @@ class GuardLink:
 
     def _start(self) -> None:
         self._unsent = b""
+        # Where this process itself dies with another, its guard must not: it has runs to kill.
+        environment = {name: text for name, text in os.environ.items() if name != guard.MARK_VARIABLE}
         with _signals_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, str(self.limit_sec), self._mark],
@@ -77,6 +79,7 @@ class GuardLink:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env=environment,
             )
         assert self._process.stdin is not None
         self._fd = self._process.stdin.fileno()
