@@ -45,8 +45,20 @@ class Pilot:
         mode: str = "serial",
         minutes: float = 10,
         environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "balsam.launcher.main", "-j", mode, "-t", str(minutes), *options]
+        """`within` begins the command that gives it nodes."""
+        command = [
+            *within,
+            sys.executable,
+            "-m",
+            "balsam.launcher.main",
+            "-j",
+            mode,
+            "-t",
+            str(minutes),
+            *options,
+        ]
         with (self.site.log_path / "launcher.out").open("ab") as output:
             process = subprocess.Popen(
                 command,
@@ -130,7 +142,9 @@ class Pilot:
 
     def told(self, ids: Sequence[int]) -> str:
         logs = [f"{path.name}:\n{path.read_text()}" for path in sorted(self.site.log_path.iterdir())]
-        states = [(row["id"], row["state"]) for row in self.rows(ids)][:20]
+        states = [
+            (row["id"], row["state"], self.events(row["id"])[-1]["data"]) for row in self.rows(ids[:20])
+        ]
         return "\n".join([str(states), *logs])[-6000:]
 
 

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam.core.states import JobMode
-from balsam.launcher import appetite
+from balsam.launcher import appetite, partitions
 from balsam.launcher.command import Command, CommandError, argument_list
 from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.main import UsageError, parse_orders, stop_at
+from balsam.launcher.main import stop_at
+from balsam.launcher.orders import Orders, UsageError, parse_orders
 from balsam.launcher.reports import Ending, clean, ended
+from balsam.platform.nodes import Node
 
 PATH = {"PATH": "/usr/bin:/bin"}
 CALM = Situation(
@@ -36,16 +38,35 @@ class TestAppetite:
     IDLE = appetite.View(running=0, waiting=0, room=2, rate=0.0, trip_sec=0.01, max_ahead_per_slot=64)
 
     def test_idle_launcher_asks_for_what_it_can_start(self) -> None:
-        assert appetite.wanted(self.IDLE) == 2
+        assert appetite.wanted(self.IDLE).jobs == 2
 
     def test_long_runs_are_not_held_ahead(self) -> None:
         busy = replace(self.IDLE, running=2, room=0, rate=0.1)
-        assert appetite.wanted(busy) == 0
+        assert appetite.wanted(busy).jobs == 0
 
     def test_short_runs_are_held_ahead_up_to_the_setting(self) -> None:
         busy = replace(self.IDLE, running=2, room=0, rate=50.0)
-        assert appetite.wanted(busy) == 50
-        assert appetite.wanted(replace(busy, rate=1e6)) == 128
+        assert appetite.wanted(busy).jobs == 50
+        assert appetite.wanted(replace(busy, rate=1e6)) == appetite.Wanted(128, 64)
+
+    def test_launcher_of_several_nodes_takes_no_more_work_than_they_hold(self) -> None:
+        several = replace(self.IDLE, room=400, nodes=8, free_nodes=8.0)
+        assert appetite.wanted(several) == appetite.Wanted(400, 8)
+
+    def test_smaller_jobs_are_asked_for_beside_one_that_waits_for_its_nodes(self) -> None:
+        stuck = replace(self.IDLE, waiting=1, blocked=1, room=2, running=6, nodes=8, free_nodes=2.0)
+        assert appetite.wanted(stuck) == appetite.Wanted(2, 2.0)
+        assert appetite.wanted(replace(stuck, waiting=3)) == appetite.NOTHING
+
+    def test_answer_that_used_up_the_nodes_does_not_say_that_there_is_no_more(self) -> None:
+        whole, half = (
+            {"num_nodes": 1, "node_packing_count": 1},
+            {"num_nodes": 1, "node_packing_count": 2},
+        )
+        assert not appetite.is_dry([whole], 2, 1.0)
+        assert appetite.is_dry([half], 2, 1.0)
+        assert not appetite.is_dry([half, half], 2, 8.0)
+        assert appetite.is_dry([], 2, 8.0)
 
     @given(
         st.builds(
@@ -59,7 +80,7 @@ class TestAppetite:
         )
     )
     def test_free_room_is_asked_for_and_no_more_than_a_request_may_carry(self, view: appetite.View) -> None:
-        count = appetite.wanted(view)
+        count = appetite.wanted(view).jobs
         assert 0 <= count <= 2048
         if view.room > view.waiting:
             assert count >= min(view.room - view.waiting, 2048)
@@ -186,9 +207,25 @@ class TestOrders:
         orders = parse_orders(["-j", "serial", "-t", "10", "--batch-job", "7", "-p", "JobMode.mpi:1:a=1:b=2"])
         assert (orders.mode, orders.tags, orders.batch_job_id) == (JobMode.mpi, {"a": "1", "b": "2"}, 7)
 
-    def test_several_partitions_are_refused(self) -> None:
-        with pytest.raises(UsageError, match="partitions"):
-            parse_orders(["-j", "mpi", "-t", "1", "-p", "mpi:1", "-p", "serial:1"])
+    def test_several_partitions_have_their_own_nodes_mode_and_tags(self) -> None:
+        orders = parse_orders(["-j", "mpi", "-t", "1", "-b", "7", "-p", "mpi:1:a=b c", "-p", "serial:2"])
+        nodes = [Node(f"n{number}", (0,), (), 1) for number in range(4)]
+        shares = partitions.split(nodes, orders.parts)
+        assert [[node.name for node in share] for share in shares] == [["n0"], ["n1", "n2"]]
+        words = partitions.command_of(0, orders.parts[0], shares[0], orders)
+        again = parse_orders(words[3:])
+        assert again == Orders(JobMode.mpi, 1.0, 7, {"a": "b c"}, 0, ["n0"], [])
+        assert parse_orders(partitions.command_of(1, orders.parts[1], shares[1], orders)[3:]).partition == 1
+
+    def test_partitions_that_ask_for_more_than_there_is_are_refused(self) -> None:
+        parts = parse_orders(["-j", "mpi", "-t", "1", "-p", "mpi:1", "-p", "serial:2"]).parts
+        with pytest.raises(UsageError, match="ask for 3 nodes, and this allocation has 1"):
+            partitions.split([Node("n", (0,), (), 1)], parts)
+
+    @pytest.mark.parametrize("text", ["mpi", "mpi:0", "mpi:x:a=b"])
+    def test_part_without_a_number_of_nodes_is_refused(self, text: str) -> None:
+        with pytest.raises(UsageError, match="number of nodes"):
+            parse_orders(["-j", "mpi", "-t", "1", "-p", text])
 
     def test_short_allocation_keeps_most_of_its_time(self) -> None:
         assert stop_at(100.0, 1) == pytest.approx(154.0)

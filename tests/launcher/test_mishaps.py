@@ -91,10 +91,29 @@ def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signa
 def test_run_that_ignores_sigterm_is_killed_at_the_wall_time(pilot: Pilot) -> None:
     app = pilot.command("trap '' TERM; while true; do sleep 0.1; done")
     [job] = pilot.submit(app)
-    launcher = pilot.launch(minutes=0.05)
+    launcher = pilot.launch(minutes=0.15)
     assert launcher.wait(20) == 0
     assert pilot.walk(job)[2:] == ["RUNNING", "RUN_TIMEOUT", "RESTART_READY"]
     assert "wall time" in pilot.events(job)[-2]["data"]["message"]
+
+
+def test_run_that_floods_its_output_is_ended_and_the_others_go_on(pilot: Pilot) -> None:
+    pilot.set("launcher", max_output_mb=1)
+    flood = pilot.submit(pilot.command("yes"), max_restarts=0, node_packing_count=2)
+    other = pilot.submit(pilot.command(long_sleep()), node_packing_count=2)
+    pilot.launch()
+    (row,) = pilot.wait_done(flood, 30)
+    assert row["state"] == "FAILED"
+    assert "job.out grew beyond 1 MB" in pilot.events(flood[0])[-2]["data"]["error"]
+    assert pilot.states(other) == ["RUNNING"]
+
+
+def test_runs_are_warned_before_the_wall_time_is_over(pilot: Pilot) -> None:
+    pilot.set("launcher", warning_signal="SIGUSR1", warning_sec=2)
+    ids = pilot.submit(pilot.command("trap 'echo saved; exit 0' USR1; while true; do sleep 0.1; done"))
+    pilot.launch(minutes=0.1)
+    assert [row["state"] for row in pilot.wait_done(ids)] == ["JOB_FINISHED"]
+    assert pilot.output(ids[0]).endswith("saved\n")
 
 
 def test_jobs_end_once_while_the_server_is_away(own_pilot: Pilot, own_server: EmbeddedServer) -> None:

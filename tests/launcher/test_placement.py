@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balsam.launcher.placement import WHOLE_GPU, Need, NodeRoom, Share, next_to_start
+from balsam.launcher.placement import WHOLE_GPU, Need, NodeRoom, Seat
 from balsam.platform.nodes import Node
 
 nodes = st.builds(
@@ -28,16 +29,19 @@ needs = st.builds(
 class Books:
     """What runs now, kept apart from the code under test."""
 
-    runs: list[tuple[Need, Share]] = field(default_factory=list)
+    runs: list[tuple[Need, Seat]] = field(default_factory=list)
 
     def check(self, node: Node) -> None:
         assert sum(1 / need.packing for need, _ in self.runs) <= 1 + 1e-6
         assert sum(need.mem_mb for need, _ in self.runs) <= node.mem_mb
         used = dict.fromkeys(node.gpus, 0)
-        for need, share in self.runs:
-            assert len(share.gpus) * WHOLE_GPU >= need.gpu_share
-            assert len(set(share.gpus)) == len(share.gpus)
-            for gpu in share.gpus:
+        cpus = [cpu for _, seat in self.runs for cpu in seat.cpus]
+        assert len(set(cpus)) == len(cpus)
+        for need, seat in self.runs:
+            assert len(seat.gpus) * WHOLE_GPU >= need.gpu_share
+            assert len(set(seat.gpus)) == len(seat.gpus)
+            assert not seat.cpus or len(seat.cpus) >= need.cores
+            for gpu in seat.gpus:
                 used[gpu] += min(need.gpu_share, WHOLE_GPU)
         assert all(amount <= WHOLE_GPU for amount in used.values())
 
@@ -47,12 +51,12 @@ def test_nothing_is_ever_given_twice(node: Node, steps: list[tuple[bool, Need, i
     room, books = NodeRoom(node), Books()
     for leaves, need, which in steps:
         if leaves and books.runs:
-            room.give_back(*books.runs.pop(which % len(books.runs)))
+            room.give_back(*books.runs.pop(which % len(books.runs)), math.inf)
         elif room.fits(need):
-            books.runs.append((need, room.take(need)))
+            books.runs.append((need, room.take(need, math.inf)))
         books.check(node)
     while books.runs:
-        room.give_back(*books.runs.pop())
+        room.give_back(*books.runs.pop(), math.inf)
     assert room.occupancy == 0
     assert all(room.fits(need) for _, need, _ in steps if room.never_fits(need) is None)
 
@@ -63,7 +67,7 @@ def test_as_many_fit_as_the_packing_says_whatever_the_cores(node: Node, packing:
     started = 0
     while room.fits(need):
         assert room.count_of(need) == packing - started
-        room.take(need)
+        room.take(need, math.inf)
         started += 1
     assert started == packing
     assert room.count_of(need) == 0
@@ -72,24 +76,24 @@ def test_as_many_fit_as_the_packing_says_whatever_the_cores(node: Node, packing:
 def test_run_that_asks_for_more_than_its_share_waits_for_free_cores() -> None:
     room = NodeRoom(Node("n", (0, 1, 2, 3), (), 1000))
     wide = Need(packing=4, cores=3)
-    share = room.take(wide)
+    seat = room.take(wide, math.inf)
     assert not room.fits(wide)
     assert room.fits(Need(packing=4, cores=1))
-    room.give_back(wide, share)
+    room.give_back(wide, seat, math.inf)
     assert room.fits(wide)
 
 
 def test_run_that_asks_for_more_cores_than_there_are_runs_alone() -> None:
     room = NodeRoom(Node("n", (0, 1), (), 1000))
     assert room.fits(Need(packing=2, cores=64))
-    room.take(Need(packing=2, cores=64))
+    room.take(Need(packing=2, cores=64), math.inf)
     assert not room.fits(Need(packing=2, cores=2))
 
 
 def test_parts_of_a_gpu_fill_one_before_the_next() -> None:
     room = NodeRoom(Node("n", tuple(range(8)), ("a", "b"), 1000))
     half = Need(packing=8, gpu_share=500)
-    assert [room.take(half).gpus for _ in range(3)] == [("a",), ("a",), ("b",)]
+    assert [room.take(half, math.inf).gpus for _ in range(3)] == [("a",), ("a",), ("b",)]
     assert not room.fits(Need(packing=8, gpu_share=1000))
 
 
@@ -102,6 +106,7 @@ def test_what_never_fits_is_told_in_numbers() -> None:
 
 def test_need_is_read_from_a_job_record() -> None:
     job = {
+        "num_nodes": 1,
         "node_packing_count": 3,
         "ranks_per_node": 4,
         "threads_per_rank": 3,
@@ -110,11 +115,6 @@ def test_need_is_read_from_a_job_record() -> None:
         "mem_mb_per_rank": 10,
     }
     assert Need.of_job(job) == Need(packing=3, cores=6, gpu_share=1200, mem_mb=40)
-
-
-def test_smaller_run_overtakes_only_while_it_may() -> None:
-    room = NodeRoom(Node("n", (0, 1), (), 1000))
-    room.take(Need(packing=2))
-    waiting = [Need(packing=1), Need(packing=2)]
-    assert next_to_start(waiting, room, may_overtake=True) == 1
-    assert next_to_start(waiting, room, may_overtake=False) is None
+    assert Need.of_job(job, may_share_nodes=False).packing == 1
+    several = Need.of_job({**job, "num_nodes": 5})
+    assert (several.nodes, several.packing, several.weight) == (5, 1, 5.0)

@@ -150,12 +150,13 @@ def test_packed_jobs_run_side_by_side(running: Pilot) -> None:
     assert {row["state"] for row in running.wait_done(ids)} == {"JOB_FINISHED"}
 
 
-def test_job_of_several_ranks_fails_with_a_sentence_in_mpi_mode(pilot: Pilot) -> None:
+def test_job_of_several_ranks_fails_with_a_sentence_where_there_is_no_mpi(pilot: Pilot) -> None:
     app = pilot.command("echo single")
     ids = pilot.submit(app, ranks_per_node=4) + pilot.submit(app)
+    pilot.set("launcher", mpi_app_launcher="local")
     pilot.launch(mode="mpi")
     assert [row["state"] for row in pilot.wait_done(ids)] == ["FAILED", "JOB_FINISHED"]
-    assert "not available" in pilot.events(ids[0])[-1]["data"]["error"]
+    assert "set launcher.mpi_app_launcher" in pilot.events(ids[0])[-1]["data"]["error"]
 
 
 def test_launcher_acquires_only_jobs_with_its_tags(pilot: Pilot) -> None:

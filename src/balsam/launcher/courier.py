@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ from balsam.core import digest
 from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC, MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
+from balsam.launcher.appetite import NOTHING, Wanted, is_dry
 from balsam.launcher.lease_steps import Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected
 from balsam.runtime.updates import Update, UpdateQueue
@@ -49,7 +50,7 @@ class _Shared:
     """What the loop's thread writes and the courier's thread reads; under one lock."""
 
     updates: deque[Update] = field(default_factory=deque)
-    asked: int = 0
+    asked: Wanted = NOTHING
     hinted: bool = True
     sighted: bool = False  # the stream is up
     acknowledged: bool = True
@@ -103,15 +104,22 @@ class Courier:
             self._shared.updates.extend(updates)
             self._bell.notify()
 
-    def ask(self, count: int, answers_seen: int) -> None:
+    def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
 
         `answers_seen`: how many `Acquired` the asker had taken in when it decided.
         """
         with self._bell:
-            if (count, answers_seen) != (self._shared.asked, self._shared.answers_seen):
-                self._shared.asked, self._shared.answers_seen = count, answers_seen
+            if (wanted, answers_seen) != (self._shared.asked, self._shared.answers_seen):
+                self._shared.asked, self._shared.answers_seen = wanted, answers_seen
                 self._bell.notify()
+
+    def give_back(self, job_ids: Collection[int]) -> None:
+        """These will not be started here: the next heartbeat, at once, does not name them."""
+        with self._bell:
+            self._shared.given_back.update(job_ids)
+            self._shared.in_doubt = True
+            self._bell.notify()
 
     def hint(self) -> None:
         """There may be jobs to be had."""
@@ -138,13 +146,6 @@ class Courier:
     def doubt(self) -> None:
         """Makes sure of the lease before anything else is sent."""
         with self._bell:
-            self._shared.in_doubt = True
-            self._bell.notify()
-
-    def give_back(self, job_ids: frozenset[int]) -> None:
-        """These will not be started here: the next heartbeat, at once, does not name them."""
-        with self._bell:
-            self._shared.given_back |= job_ids
             self._shared.in_doubt = True
             self._bell.notify()
 
@@ -220,7 +221,7 @@ class Courier:
         silent_sec = now - self._last_answer
         if self._session_id is not None and silent_sec > self._lease_sec / 2:
             shared.in_doubt = True
-        may_ask = shared.asked > 0 and shared.answers_seen == self._answers and self._terms.may_poll
+        may_ask = shared.asked.jobs > 0 and shared.answers_seen == self._answers and self._terms.may_poll
         return Situation(
             has_session=self._session_id is not None,
             acknowledged=shared.acknowledged,
@@ -334,14 +335,17 @@ class Courier:
             self._acquire_key = str(uuid4())
             self._acquire_body = {
                 **self._terms.acquire,
-                "max_num_jobs": asked,
+                "max_num_jobs": asked.jobs,
+                "max_aggregate_nodes": asked.nodes,
                 "max_wall_time_min": max(0.0, self._terms.minutes_left()),
             }
         self._acquire_sent = time.monotonic()
         path = f"/sessions/{self._session_id}"
         jobs = self._client.post(path, self._acquire_body, key=self._acquire_key)
         self._held.update(job["id"] for job in jobs)
-        self._dry = len(jobs) < self._acquire_body["max_num_jobs"]
+        self._dry = is_dry(
+            jobs, self._acquire_body["max_num_jobs"], self._acquire_body["max_aggregate_nodes"]
+        )
         with self._bell:
             sighted = self._shared.sighted
         self._next_poll = time.monotonic() + (POLL_SEC if sighted else BLIND_POLL_SEC)
@@ -364,7 +368,7 @@ class Courier:
         jobs, self._fresh_jobs = self._fresh_jobs, None
         with self._bell:
             self._answers += 1
-            self._shared.asked = 0
+            self._shared.asked = NOTHING
         self._post(Acquired(jobs, apps, trip_sec))
 
     def _close(self) -> None:

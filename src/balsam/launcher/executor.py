@@ -1,26 +1,105 @@
-"""Starts runs on this node and tells how they end."""
+"""Starts runs and tells how they end: what every executor offers, and the one of this node."""
 
 from __future__ import annotations
 
 import errno
 import os
 import selectors
-import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
+from signal import Signals
+from typing import Any, Protocol
 
 from balsam.core.clock import now_us
 from balsam.launcher.command import Command, CommandError, argument_list, shell
+from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
+from balsam.platform.nodes import Node
 from balsam.runtime.children import signal_group
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool
+from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
+
+MAX_WORKERS = 4096
+LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
 
 
 class NotStartable(Exception):
     """A run that can't be started for a reason of its own; the sentence says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is to be started: a command, or the `run()` that a request names.
+
+    `job`: its JSON record. `workdir`: absolute. `environment`: the run's own variables, beside those of
+    every run. `seats`: where.
+    """
+
+    job: Mapping[str, Any] = field(repr=False)
+    workdir: str
+    environment: Mapping[str, str]
+    seats: tuple[Seat, ...]
+    command: Command | None = None
+    request: Request | None = field(default=None, repr=False)
+
+    @property
+    def job_id(self) -> int:
+        number: int = self.job["id"]
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What an executor tells its loop, from within that loop's selector.
+
+    `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run; `on_join(node)` when there is one node
+    more to run on, `on_lost(node name, reason)` when it is gone with all its runs, whose ends are not told.
+    """
+
+    on_start: Callable[[int, int], None]
+    on_end: Callable[[int, Ending], None]
+    on_join: Callable[[Node], None]
+    on_lost: Callable[[str, str], None]
+
+
+class Executor(Protocol):
+    """Starts runs on the nodes of a launcher and signals them."""
+
+    def __len__(self) -> int:
+        """Runs that have not ended."""
+        ...
+
+    def start(self, what: Start) -> None:
+        """Raises NotStartable."""
+        ...
+
+    def signal(self, job_id: int, number: Signals) -> None:
+        """To a run's whole process group. A run that is ended so tells its ending as any other."""
+        ...
+
+    def resume(self) -> None:
+        """The guard was renewed: what waited for that goes on."""
+        ...
+
+    def flush(self) -> None:
+        """Called after each turn of the loop: what was started or signalled meanwhile goes out."""
+        ...
+
+    def beat(self) -> None:
+        """Called several times within a guard's limit."""
+        ...
+
+    @property
+    def expects_nodes(self) -> bool:
+        """Whether nodes may still join."""
+        ...
+
+    def close(self) -> None:
+        """Kills what is left; nothing more is told."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -30,27 +109,35 @@ class _Process:
     job_id: int
     popen: subprocess.Popen[bytes]
     pidfd: int
+    output: str
+    refine: Callable[[Ending], Ending]
 
 
-class Executor:
-    """Runs commands as process groups, and `run()` methods in the workers of `pool`.
+class LocalExecutor:
+    """Runs commands as process groups of this node, and `run()` methods in warm workers.
 
-    `on_start(job_id, us)` and `on_end(job_id, ending)` are called from `selector`'s loop.
+    `setting`: of the workers; its environment is that of every run. A run whose output outgrows
+    `max_output_bytes` is killed.
     """
 
     def __init__(
         self,
         selector: selectors.BaseSelector,
-        pool: WorkerPool,
+        setting: WorkerSetting,
         guard: GuardLink,
-        on_start: Callable[[int, int], None],
-        on_end: Callable[[int, Ending], None],
+        callbacks: Callbacks,
+        max_output_bytes: int,
     ) -> None:
         self._selector = selector
-        self._pool = pool
         self._guard = guard
-        self._on_start = on_start
-        self._on_end = on_end
+        self._max_output_bytes = max_output_bytes
+        self._floods: set[int] = set()
+        self._look_at = time.monotonic() + LOOK_SEC
+        self._environment = setting.environment or {}
+        self._on_start = callbacks.on_start
+        self._on_end = callbacks.on_end
+        self._pool = WorkerPool(MAX_WORKERS, setting, guard)
+        self._selector.register(self._pool, selectors.EVENT_READ, self._pool.dispatch)
         self._processes: dict[int, _Process] = {}
         self._tickets: dict[int, Ticket] = {}
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -58,31 +145,48 @@ class Executor:
     def __len__(self) -> int:
         return len(self._processes) + len(self._tickets)
 
-    def start_command(self, job_id: int, command: Command, workdir: str, environment: dict[str, str]) -> None:
-        """Starts a command in its workdir, output to job.out; raises NotStartable.
-
-        `environment`: all of it, the command's own variables included.
-        """
+    def start(self, what: Start) -> None:
+        """Output goes to job.out in the workdir, which is made if it is missing."""
+        if what.request is not None:
+            self._start_function(what.job_id, what.request)
+            return
+        assert what.command is not None, "one of the two"
+        environment = {**self._environment, **what.environment, **what.command.environment}
         try:
-            words = argument_list(command, environment)
-            output = open_output(workdir)
+            words = argument_list(what.command, environment)
         except CommandError as exc:
             raise NotStartable(str(exc)) from exc
+        self.start_words(what.job_id, words, what.command.text, what.workdir, environment)
+
+    def start_words(
+        self,
+        job_id: int,
+        words: list[str],
+        text: str,
+        workdir: str,
+        environment: Mapping[str, str],
+        refine: Callable[[Ending], Ending] = lambda ending: ending,
+    ) -> None:
+        """Starts a program; `environment`: all of it. `text`: what a shell gets where the program is none.
+
+        `refine` adds to its ending what the program itself left behind of it.
+        """
+        output = open_output(workdir)
         try:
             stamp = now_us()
-            popen = self._spawn(words, command, workdir, environment, output)
+            popen = self._spawn(words, text, workdir, environment, output)
         except OSError as exc:
             raise NotStartable(f"can't start {words[0]!r}: {exc.strerror}") from exc
         finally:
             os.close(output)
         self._guard.add(popen.pid)
-        process = _Process(job_id, popen, os.pidfd_open(popen.pid))
+        process = _Process(job_id, popen, os.pidfd_open(popen.pid), f"{workdir}/{JOB_OUTPUT}", refine)
         self._processes[job_id] = process
         self._selector.register(process.pidfd, selectors.EVENT_READ, partial(self._reap, process))
         self._on_start(job_id, stamp)
 
     def _spawn(
-        self, words: list[str], command: Command, workdir: str, environment: Mapping[str, str], output: int
+        self, words: list[str], text: str, workdir: str, environment: Mapping[str, str], output: int
     ) -> subprocess.Popen[bytes]:
         try:
             return self._popen(words, workdir, environment, output)
@@ -90,7 +194,7 @@ class Executor:
             if exc.errno != errno.ENOEXEC:
                 raise
             # A script without a `#!` line: shells run it themselves.
-            return self._popen(shell(command.text), workdir, environment, output)
+            return self._popen(shell(text), workdir, environment, output)
 
     def _popen(
         self, words: list[str], workdir: str, environment: Mapping[str, str], output: int
@@ -106,49 +210,81 @@ class Executor:
             start_new_session=True,
         )
 
-    def start_function(self, job_id: int, request: Request) -> None:
-        """Hands a run() to a worker, as soon as one is ready; raises NotStartable."""
+    def _start_function(self, job_id: int, request: Request) -> None:
+        """Hands a run() to a worker, as soon as one is ready."""
         make_workdir(request.workdir)
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)
         )
 
-    def end(self, job_id: int, *, kill: bool) -> None:
-        """Ends a run's whole process group; its ending is told as any other."""
+    def signal(self, job_id: int, number: Signals) -> None:
         process = self._processes.get(job_id)
         ticket = self._tickets.get(job_id)
         if process is not None:
-            signal_group(process.popen.pid, kill=kill)
-        elif ticket is not None and kill:
-            self._pool.kill(ticket)
+            signal_group(process.popen.pid, number)
         elif ticket is not None:
-            self._pool.terminate(ticket)
+            self._pool.signal(ticket, number)
 
-    def end_all(self, *, kill: bool) -> None:
-        for job_id in [*self._processes, *self._tickets]:
-            self.end(job_id, kill=kill)
+    def resume(self) -> None:
+        self._pool.dispatch()
+
+    def flush(self) -> None:
+        """It starts at once."""
+
+    def beat(self) -> None:
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SEC
+            self._end_floods()
+
+    def _end_floods(self) -> None:
+        outputs = {job_id: process.output for job_id, process in self._processes.items()}
+        for job_id, ticket in self._tickets.items():
+            outputs[job_id] = f"{ticket.request.workdir}/{JOB_OUTPUT}"
+        for job_id, path in outputs.items():
+            if job_id not in self._floods and _size(path) > self._max_output_bytes:
+                self._floods.add(job_id)
+                self.signal(job_id, Signals.SIGKILL)
+
+    def _tell_end(self, job_id: int, ending: Ending) -> None:
+        if job_id in self._floods:
+            self._floods.discard(job_id)
+            limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"
+            ending = replace(ending, error=f"job.out grew beyond {limit}, and the run was ended")
+        self._on_end(job_id, ending)
+
+    @property
+    def expects_nodes(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        for process in self._processes.values():
+            signal_group(process.popen.pid, Signals.SIGKILL)
+            self._guard.remove(process.popen.pid)
+        self._pool.close()
 
     def _reap(self, process: _Process) -> None:
         ended_us = now_us()
         pid = process.popen.pid
         # While its leader is not yet waited for, the group's number belongs to nobody else.
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        signal_group(pid, kill=True)
+        signal_group(pid, Signals.SIGKILL)
         returncode = process.popen.wait()
         self._selector.unregister(process.pidfd)
         os.close(process.pidfd)
         self._guard.remove(pid)
         del self._processes[process.job_id]
-        self._on_end(process.job_id, Ending(returncode, ended_us, _signal_sentence(returncode)))
+        ending = Ending(returncode, ended_us, _signal_sentence(returncode))
+        self._tell_end(process.job_id, process.refine(ending))
 
     def _replied(self, job_id: int, reply: Reply) -> None:
         del self._tickets[job_id]
         if reply.ok:
             payload = {"serialized_return_value": reply.serialized_return_value}
-            self._on_end(job_id, Ending(0, reply.ended_us, payload=payload))
+            self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
-        self._on_end(job_id, Ending(1, reply.ended_us or now_us(), reply.error, payload))
+        self._tell_end(job_id, Ending(1, reply.ended_us or now_us(), reply.error, payload))
 
 
 def make_workdir(workdir: str) -> None:
@@ -173,11 +309,18 @@ def open_output(workdir: str) -> int:
         raise NotStartable(f"can't write job.out in {workdir}: {exc.strerror}") from exc
 
 
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - as above
+    except OSError:
+        return 0  # not there yet
+
+
 def _signal_sentence(returncode: int) -> str:
     if returncode >= 0:
         return ""
     try:
-        name = signal.Signals(-returncode).name
+        name = Signals(-returncode).name
     except ValueError:
         name = str(-returncode)
     return f"ended by signal {name}"

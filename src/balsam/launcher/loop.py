@@ -8,21 +8,26 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Any, Protocol
 
 from balsam.core.clock import now_us
 from balsam.launcher import appetite, reports
+from balsam.launcher.appetite import Wanted
 from balsam.launcher.apps import AppPlan
-from balsam.launcher.backlog import Backlog, Waiting
+from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Executor, NotStartable
+from balsam.launcher.executor import Callbacks, Executor, NotStartable, Start
 from balsam.launcher.news import Acquired, Cut, Drain, Kill, Lost, Mailbox, News, Opened, Rejected
-from balsam.launcher.placement import Need, NodeRoom, Share
+from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
+from balsam.launcher.room import Room
+from balsam.platform.mpi.gpus import VARIABLE_OF
+from balsam.platform.nodes import Node
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.updates import Update
 from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
@@ -30,39 +35,50 @@ from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
 log = logging.getLogger(__name__)
 
 TERM_GRACE_SEC = 5.0  # between SIGTERM and SIGKILL
-MAX_WORKERS = 4096
 
 
 class Reporting(Protocol):
     """The courier, as the loop sees it."""
 
     def report(self, *updates: Update) -> None: ...
-    def ask(self, count: int, answers_seen: int) -> None: ...
+    def ask(self, wanted: Wanted, answers_seen: int) -> None: ...
     def acknowledge(self) -> None: ...
     def doubt(self) -> None: ...
-    def give_back(self, job_ids: frozenset[int]) -> None: ...
+    def give_back(self, job_ids: Collection[int]) -> None: ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Times are of `time.monotonic()`."""
+    """Times are of `time.monotonic()`.
+
+    `max_runs`: at a time. `warn_at`: when runs get the signal `warning`, before they are ended at `end_at`.
+    `long_first`: the order that the site's `sort_by` asks for.
+    """
 
     end_at: float
     idle_ttl_sec: float
     prefetch_per_slot: int
     error_tail_lines: int
     stop_on_cut: bool
+    max_runs: int | None = None
+    warn_at: float | None = None
+    warning: Signals = Signals.SIGUSR1
+    long_first: bool = False
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where runs happen: the site, this launcher's node, and what every run finds in its environment."""
+    """Where runs happen: the site, the nodes, and what every run finds in its environment.
+
+    `nodes`: those that are there from the beginning.
+    """
 
     site_path: Path
     data_path: Path
-    room: NodeRoom
+    nodes: Sequence[Node]
     environment: Mapping[str, str]
-    refuse: Callable[[Mapping[str, Any]], str | None]  # why a job can't run in this launcher, or None
+    make_executor: Callable[[selectors.BaseSelector, WorkerSetting, GuardLink, Callbacks], Executor]
+    may_share_nodes: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -89,12 +105,11 @@ class Loop:
         self._selector.register(mailbox, selectors.EVENT_READ, self._hear)
         base = {**around.environment, **guard.environment}
         setting = WorkerSetting(str(around.site_path), base)
-        self._environment = base
-        self._runners = WorkerPool(MAX_WORKERS, setting, guard)
         self._preparers = WorkerPool(1, setting, guard)
-        for pool in (self._runners, self._preparers):
-            self._selector.register(pool, selectors.EVENT_READ, pool.dispatch)
-        self._executor = Executor(self._selector, self._runners, guard, self._started, self._ended)
+        self._selector.register(self._preparers, selectors.EVENT_READ, self._preparers.dispatch)
+        self._room = Room(around.nodes)
+        callbacks = Callbacks(self._started, self._ended, self._joined, self._node_lost)
+        self._executor = around.make_executor(self._selector, setting, guard, callbacks)
         self._preparation = Preparation(self._preparers, around.data_path, self._prepared, self._hopeless)
         self._courier: Reporting | None = None
         self._session_id: int | None = None
@@ -103,7 +118,7 @@ class Loop:
         self._running: dict[int, _Running] = {}
         self._updates: list[Update] = []
         self._pace = appetite.Pace()
-        self._like = Need(packing=max(1, len(around.room.node.cpus)))
+        self._like: Need | None = None  # of the job that was acquired last
         self._trip_sec = 0.0
         self._answers = 0
         self._count = 0
@@ -111,6 +126,7 @@ class Loop:
         self._next_beat = 0.0
         self._stopping: str | None = None
         self._kill_at: float | None = None
+        self._warned = False
         self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
         self._draining = False
 
@@ -125,7 +141,7 @@ class Loop:
         if self._stopping is None:
             log.info("stopping: %s; %d runs are ended", reason, len(self._executor))
             self._stopping = reason
-            self._cut_all(reason, kill=False)
+            self._cut_all(reason, Signals.SIGTERM)
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
 
     def kill(self, job_id: int, by: str) -> str:
@@ -134,7 +150,7 @@ class Loop:
         if run is not None and run.killed_by is None:
             log.info("job %d is killed by %s", job_id, by)
             run.killed_by = by
-            self._executor.end(job_id, kill=False)
+            self._executor.signal(job_id, Signals.SIGTERM)
             self._grace_over[job_id] = time.monotonic() + TERM_GRACE_SEC
         if run is not None:
             return "ending"
@@ -160,8 +176,7 @@ class Loop:
                 self._turn()
             self._flush()
         finally:
-            self._executor.end_all(kill=True)
-            self._runners.close()
+            self._executor.close()
             self._preparers.close()
             log.info("%d runs ended", self._count)
 
@@ -182,6 +197,8 @@ class Loop:
         due += self._grace_over.values()
         if self._is_idle():
             due.append(self._busy_at + self._limits.idle_ttl_sec)
+        if self._limits.warn_at is not None and not self._warned:
+            due.append(self._limits.warn_at)
         return max(0.0, min(due) - now)
 
     def _keep_guard(self, now: float) -> None:
@@ -191,52 +208,83 @@ class Loop:
         self._preparation.stop_overdue()
         if not self._guard.beat():
             log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
-            self._cut_all("the launcher's process was frozen, or its guard was killed", kill=True)
+            self._cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
             self._guard.renew()
-            self._runners.dispatch()
+            self._executor.resume()
             self._preparers.dispatch()
             self._send().doubt()
+        else:
+            self._executor.beat()
 
     def _watch_clock(self, now: float) -> None:
         for job_id in [i for i, due in self._grace_over.items() if now >= due]:
             del self._grace_over[job_id]
-            self._executor.end(job_id, kill=True)
+            self._executor.signal(job_id, Signals.SIGKILL)
         if self._stopping is not None:
             if self._kill_at is not None and now >= self._kill_at:
-                self._executor.end_all(kill=True)
+                self._signal_all(Signals.SIGKILL)
                 self._kill_at = now + 1.0
         elif now >= self._limits.end_at:
             self.stop("the wall time is over")
+        elif self._limits.warn_at is not None and not self._warned and now >= self._limits.warn_at:
+            self._warned = True
+            log.info("%d runs get %s", len(self._running), self._limits.warning.name)
+            self._signal_all(self._limits.warning)
         elif self._draining and self._is_idle():
             self.stop("drained: the last run has ended")
         elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
             self.stop(f"nothing to do for {self._limits.idle_ttl_sec:g} s")
 
     def _is_idle(self) -> bool:
-        return not (self._running or self._waiting or self._preparing)
+        # Who has no node yet waits for its workers.
+        return not (self._running or self._waiting or self._preparing) and len(self._room) > 0
 
     def _start_what_fits(self, now: float) -> None:
-        while (chosen := self._waiting.take_next(self._around.room, now)) is not None:
-            self._start(chosen)
+        late: list[int] = []
+        while self._limits.max_runs is None or len(self._running) < self._limits.max_runs:
+            chosen = self._waiting.take_next(self._room, now)
+            if chosen is None:
+                break
+            waiting, share = chosen
+            if waiting.until(now) > self._limits.end_at and waiting.job["wall_time_min"]:
+                self._room.give_back(waiting.need, share)
+                late.append(waiting.job["id"])
+            else:
+                self._start(waiting, share)
+        if late:
+            log.info("%d jobs are given back: their wall time does not fit any more", len(late))
+            self._send().give_back(late)
 
     def _ask(self, now: float) -> None:
-        if self._session_id is None or self._draining:
+        if self._session_id is None or self._draining or not len(self._room):
             return
+        free_nodes = self._room.free_nodes(self._waiting.kept)
         view = appetite.View(
             running=len(self._running),
             waiting=len(self._waiting) + len(self._preparing),
-            room=self._around.room.count_of(self._like),
+            blocked=self._waiting.count_heavier(free_nodes) if free_nodes > SLACK else 0,
+            room=self._room_for_more(),
             rate=self._pace.rate(now),
             trip_sec=self._trip_sec,
             max_ahead_per_slot=self._limits.prefetch_per_slot,
+            nodes=len(self._room),
+            free_nodes=free_nodes,
         )
         self._send().ask(appetite.wanted(view), self._answers)
+
+    def _room_for_more(self) -> int:
+        """Runs like the last one that could start; where that takes several nodes, smaller ones."""
+        if self._like is None:
+            return self._room.cores
+        count = self._room.count_of(self._like)
+        return count if count or self._like.nodes == 1 else self._room.idle_nodes
 
     def _send(self) -> Reporting:
         assert self._courier is not None, "run() sets it"
         return self._courier
 
     def _flush(self) -> None:
+        self._executor.flush()
         if self._updates:
             self._send().report(*self._updates)
             self._updates.clear()
@@ -260,7 +308,7 @@ class Loop:
                 self.stop(sentence)
             case Cut(seconds):
                 if self._limits.stop_on_cut:
-                    self._cut_all(f"the server could not be reached for {seconds:.0f} s", kill=True)
+                    self._cut_all(f"the server could not be reached for {seconds:.0f} s", Signals.SIGKILL)
             case Kill(killed, by, tell):
                 tell({"jobs": {str(job_id): self.kill(job_id, by) for job_id in killed}})
             case Drain(tell):
@@ -274,7 +322,7 @@ class Loop:
         if news.jobs:
             self._busy_at = time.monotonic()
         for job in news.jobs:
-            reason = self._around.refuse(job) or self._around.room.never_fits(Need.of_job(job))
+            reason = self._room.never_fits(self._need_of(job)) if len(self._room) else None
             self._preparing[job["id"]] = job
             if reason is not None:
                 self._hopeless(job, reason)
@@ -307,46 +355,67 @@ class Loop:
         for job_id, run in self._running.items():
             if job_ids is None or job_id in job_ids:
                 run.disowned = True
-                self._executor.end(job_id, kill=True)
+                self._executor.signal(job_id, Signals.SIGKILL)
         self._waiting.drop(job_ids)
         for job_id in [i for i in self._preparing if job_ids is None or i in job_ids]:
             del self._preparing[job_id]
         self._send().acknowledge()
 
-    def _cut_all(self, reason: str, *, kill: bool) -> None:
-        for job_id, run in self._running.items():
+    def _cut_all(self, reason: str, number: Signals) -> None:
+        for run in self._running.values():
             run.cut = run.cut or reason
-            self._executor.end(job_id, kill=kill)
+        self._signal_all(number)
+
+    def _signal_all(self, number: Signals) -> None:
+        for job_id in list(self._running):
+            self._executor.signal(job_id, number)
+
+    # ---- nodes ----
+
+    def _joined(self, node: Node) -> None:
+        self._room.add(node)
+        self._busy_at = time.monotonic()
+
+    def _node_lost(self, name: str, reason: str) -> None:
+        """Its runs are over; the others go on."""
+        log.error("node %s is lost: %s", name, reason)
+        self._room.lose(name)
+        now = now_us()
+        for job_id, run in list(self._running.items()):
+            if name in run.share.nodes:
+                run.cut = run.cut or f"node {name} was lost: {reason}"
+                self._ended(job_id, Ending(-9, now))
+        if not len(self._room) and not self._executor.expects_nodes:
+            self.stop("no node is left to run on")
 
     # ---- jobs ----
 
     def _prepared(self, job: dict[str, Any], plan: AppPlan, command: Command | None) -> None:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
-        self._like = Need.of_job(job)
-        self._waiting.add(Waiting(job, plan, command, self._like, time.monotonic()))
+        need = self._like = self._need_of(job)
+        key = order_key(job, long_first=self._limits.long_first)
+        self._waiting.add(Waiting(job, plan, command, need, key))
+
+    def _need_of(self, job: Mapping[str, Any]) -> Need:
+        return Need.of_job(job, may_share_nodes=self._around.may_share_nodes)
 
     def _hopeless(self, job: dict[str, Any], sentence: str) -> None:
         if self._preparing.pop(job["id"], None) is job:
             log.info("job %d can't be started: %s", job["id"], sentence)
             self._updates.append(reports.not_startable(job["id"], now_us(), sentence))
 
-    def _start(self, waiting: Waiting) -> None:
+    def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
-        room = self._around.room
-        share = room.take(waiting.need)
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
         self._running[job_id] = _Running(waiting.job, waiting.need, share, workdir)
         own = self._variables(waiting.job, share)
+        request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:
-            if waiting.command is not None:
-                environment = {**self._environment, **own, **waiting.command.environment}
-                self._executor.start_command(job_id, waiting.command, workdir, environment)
-            else:
-                self._executor.start_function(job_id, self._request(waiting, workdir, own))
+            self._executor.start(Start(waiting.job, workdir, own, share.seats, waiting.command, request))
         except NotStartable as exc:
             del self._running[job_id]
-            room.give_back(waiting.need, share)
+            self._room.give_back(waiting.need, share)
             self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
 
     def _request(self, waiting: Waiting, workdir: str, environment: Mapping[str, str]) -> Request:
@@ -363,8 +432,9 @@ class Loop:
 
     def _variables(self, job: Mapping[str, Any], share: Share) -> dict[str, str]:
         own = {"BALSAM_JOB_ID": str(job["id"]), "OMP_NUM_THREADS": str(job["threads_per_rank"])}
-        if self._around.room.node.gpus:
-            own["CUDA_VISIBLE_DEVICES"] = ",".join(share.gpus)
+        maker = self._room.gpu_maker
+        if maker is not None:
+            own[VARIABLE_OF[maker]] = ",".join(share.seats[0].gpus)
         return own
 
     def _started(self, job_id: int, stamp_us: int) -> None:
@@ -375,7 +445,7 @@ class Loop:
     def _ended(self, job_id: int, ending: Ending) -> None:
         run = self._running.pop(job_id)
         self._grace_over.pop(job_id, None)
-        self._around.room.give_back(run.need, run.share)
+        self._room.give_back(run.need, run.share)
         self._busy_at = time.monotonic()
         self._pace.add(self._busy_at)
         self._count += 1

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import os
+import selectors
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.client.transport import Client
 from balsam.core.states import RUNNABLE_STATES, JobMode
+from balsam.launcher import partitions
 from balsam.launcher.courier import Courier, Terms
+from balsam.launcher.crew import Crew
+from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
 from balsam.launcher.loop import Limits, Loop, Surroundings
 from balsam.launcher.messages import Messages, Overhearing
+from balsam.launcher.mpi_executor import MpiExecutor
 from balsam.launcher.news import Mailbox, News, Opened, Rejected
-from balsam.launcher.placement import NodeRoom
-from balsam.platform.nodes import Node, detect_local
+from balsam.launcher.orders import Orders, UsageError, parse_orders
+from balsam.platform import mpi
+from balsam.platform.machine import detect_nodes
+from balsam.platform.nodes import Node, UnknownNodes
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.worker_pool import WorkerSetting
 
 log = logging.getLogger(__name__)
 
@@ -39,65 +45,6 @@ FLUSH_SEC = 20.0  # for the last reports, after the last run has ended
 MARGIN_SEC = 15.0  # before the allocation ends: for ending the runs and for the last reports
 MARGIN_SHARE = 0.1  # ... of a short one
 SWITCH_SEC = 0.0005  # the loop starts runs while the courier encodes: neither may keep the other waiting
-
-
-class UsageError(Exception):
-    """A command line that this launcher can't follow; one sentence."""
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What the command line says."""
-
-    mode: JobMode
-    wall_time_min: float
-    batch_job_id: int | None
-    tags: Mapping[str, str]
-
-
-def parse_orders(arguments: Sequence[str]) -> Orders:
-    """From the command line; raises UsageError, or SystemExit with a usage text."""
-    parser = argparse.ArgumentParser(prog="balsam.launcher", description=__doc__)
-    parser.add_argument("-j", "--job-mode", required=True, type=parse_mode)
-    parser.add_argument("-t", "--wall-time-min", required=True, type=float)
-    parser.add_argument("-b", "--batch-job", type=int)
-    parser.add_argument("-tag", "--tag", action="append", default=[], type=parse_tag, metavar="KEY=VALUE")
-    parser.add_argument("-p", "--part", action="append", default=[], metavar="MODE:NODES[:KEY=VALUE...]")
-    given = parser.parse_args(arguments)
-    mode, tags = given.job_mode, dict(given.tag)
-    if len(given.part) > 1:
-        raise UsageError("this launcher has one node, which can't be split into several partitions")
-    if given.part:
-        mode, tags = parse_part(given.part[0])
-    return Orders(mode, given.wall_time_min, given.batch_job, tags)
-
-
-def parse_mode(text: str) -> JobMode:
-    return JobMode(text.removeprefix("JobMode."))
-
-
-def parse_tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"{text!r} is no tag: write KEY=VALUE")
-    return key, value
-
-
-def parse_part(text: str) -> tuple[JobMode, dict[str, str]]:
-    mode, _, *tags = text.split(":")
-    return parse_mode(mode), dict(map(parse_tag, tags))
-
-
-def refusal(mode: JobMode) -> Callable[[Mapping[str, Any]], str | None]:
-    """Tells why a job can't run in a launcher of this mode on one node; None if it can."""
-
-    def refuse(job: Mapping[str, Any]) -> str | None:
-        if job["num_nodes"] <= 1 and job["ranks_per_node"] == 1:
-            return None
-        asked = f"{job['num_nodes']} nodes with {job['ranks_per_node']} ranks each"
-        return f"it asks for {asked}; launching several ranks is not available on this platform yet"
-
-    return refuse
 
 
 def stop_at(started: float, wall_time_min: float) -> float:
@@ -116,14 +63,24 @@ def run_environment(orders: Orders, site: SiteFolder, nodes: Sequence[Node]) -> 
     }
 
 
+def chosen(nodes: Sequence[Node], names: Sequence[str]) -> list[Node]:
+    """The nodes with these names, all without any; raises UsageError for one that is not there."""
+    by_name = {node.name: node for node in nodes}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise UsageError(f"this allocation has no node {missing[0]}; it has {', '.join(by_name)}")
+    return [by_name[name] for name in names] if names else list(nodes)
+
+
 class Launcher:
     """Builds the parts, runs them in order, ends them in reverse."""
 
-    def __init__(self, orders: Orders, site: SiteFolder) -> None:
+    def __init__(self, orders: Orders, site: SiteFolder, nodes: Sequence[Node], log_path: Path) -> None:
         self._orders = orders
         self._site = site
+        self._nodes = nodes
+        self._log_path = log_path
         self._end_at = stop_at(time.monotonic(), orders.wall_time_min)
-        self._nodes = detect_local(os.environ)
         self._mailbox = Mailbox()
         self._postman = Postman(self._client, site.data_path)
         self._courier = Courier(self._client, self._terms(), self._post)
@@ -147,7 +104,7 @@ class Launcher:
 
     def _run(self, lease_sec: float) -> int:
         guard = GuardLink(lease_sec)
-        loop = Loop(self._surroundings(), self._limits(), guard, self._mailbox)
+        loop = Loop(self._surroundings(lease_sec), self._limits(), guard, self._mailbox)
         on_signals(loop)
         self._postman.start()
         try:
@@ -172,7 +129,7 @@ class Launcher:
                 "site_id": self._site.site_id,
                 "batch_job_id": orders.batch_job_id,
                 "fenced": True,
-                "partition": 0,
+                "partition": orders.partition,
                 "num_nodes": len(self._nodes),
             },
             acquire={
@@ -187,14 +144,46 @@ class Launcher:
             minutes_left=lambda: (self._end_at - time.monotonic()) / 60,
         )
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, lease_sec: float) -> Surroundings:
+        is_mpi = self._orders.mode is JobMode.mpi
+        joins = not is_mpi and len(self._nodes) > 1
         return Surroundings(
             site_path=self._site.path,
             data_path=self._site.data_path,
-            room=NodeRoom(self._nodes[0]),
+            nodes=[] if joins else self._nodes,
             environment=run_environment(self._orders, self._site, self._nodes),
-            refuse=refusal(self._orders.mode),
+            make_executor=partial(self._executor, lease_sec),
+            may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
         )
+
+    def _executor(
+        self,
+        lease_sec: float,
+        selector: selectors.BaseSelector,
+        setting: WorkerSetting,
+        guard: GuardLink,
+        callbacks: Callbacks,
+    ) -> Executor:
+        settings = self._site.settings.launcher
+        launcher = mpi.find(settings.mpi_app_launcher)
+        if self._orders.mode is JobMode.serial and len(self._nodes) > 1:
+            return Crew(
+                selector,
+                setting,
+                guard,
+                callbacks,
+                self._nodes,
+                launcher,
+                self._site.job_path,
+                [sys.executable, "-m", "balsam.launcher.worker"],
+                self._log_path.with_suffix(".workers"),
+                lease_sec,
+                settings.max_output_mb << 20,
+            )
+        local = LocalExecutor(selector, setting, guard, callbacks, settings.max_output_mb << 20)
+        if self._orders.mode is JobMode.serial:
+            return local
+        return MpiExecutor(local, launcher, self._site.path, setting.environment or {}, self._nodes)
 
     def _limits(self) -> Limits:
         settings = self._site.settings.launcher
@@ -204,6 +193,10 @@ class Launcher:
             prefetch_per_slot=settings.serial_mode_prefetch_per_rank,
             error_tail_lines=settings.error_tail_num_lines,
             stop_on_cut=settings.on_cut == "stop",
+            max_runs=settings.max_concurrent_mpiruns if self._orders.mode is JobMode.mpi else None,
+            long_first=settings.sort_by == "long_large_first",
+            warn_at=self._end_at - settings.warning_sec if settings.warning_signal else None,
+            warning=signal.Signals[settings.warning_signal or "SIGUSR1"],
         )
 
     def _post(self, news: News) -> None:
@@ -293,14 +286,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         site = SiteFolder.find()
         if site is None:
             raise UsageError("no site: set BALSAM_SITE_PATH to the site's folder")
-        log_to(log_path(site, orders.mode), site.settings.logging, [site.token or ""])
-    except (UsageError, SiteFolderError, InvalidSettings, ClientError) as exc:
+        nodes = chosen(detect_nodes(site.settings.launcher.node, os.environ), orders.nodes)
+        path = log_path(site, orders.mode)
+        log_to(path, site.settings.logging, [site.token or ""])
+        if orders.parts:
+            return partitions.run(orders, nodes)
+    except (UsageError, UnknownNodes, SiteFolderError, InvalidSettings, ClientError) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SEC)
     log.info("launcher of batch job %s on %s", orders.batch_job_id, socket.gethostname())
     try:
-        return Launcher(orders, site).run()
+        return Launcher(orders, site, nodes, path).run()
     except Exception:
         log.exception("the launcher has failed")
         raise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 from balsam.core.states import RUN_END_STATES, JobState
+from balsam.launcher.appetite import Wanted
 from balsam.launcher.loop import Reporting
 from balsam.launcher.news import Drain, Kill, News
 from balsam.runtime.postman import Postman, tail_of
@@ -38,8 +39,8 @@ class Overhearing:
                 self._postman.ended(update.job_id)
         self._courier.report(*updates)
 
-    def ask(self, count: int, answers_seen: int) -> None:
-        self._courier.ask(count, answers_seen)
+    def ask(self, wanted: Wanted, answers_seen: int) -> None:
+        self._courier.ask(wanted, answers_seen)
 
     def acknowledge(self) -> None:
         self._courier.acknowledge()
@@ -47,7 +48,7 @@ class Overhearing:
     def doubt(self) -> None:
         self._courier.doubt()
 
-    def give_back(self, job_ids: frozenset[int]) -> None:
+    def give_back(self, job_ids: Collection[int]) -> None:
         self._courier.give_back(job_ids)
 
 

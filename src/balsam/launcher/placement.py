@@ -12,12 +12,12 @@ from balsam.core.resources import node_weight
 from balsam.platform.nodes import Node
 
 WHOLE_GPU = 1000  # GPUs are shared by thousandths
-_SLACK = 1e-9
+SLACK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a run takes of one node.
+    """What a run takes of each of its nodes; of several nodes it takes the whole.
 
     `packing`: so many such runs share a node. `cores`: physical ones. `gpu_share`: thousandths of a GPU.
     """
@@ -26,30 +26,49 @@ class Need:
     cores: int = 1
     gpu_share: int = 0
     mem_mb: int = 0
+    nodes: int = 1
 
     @classmethod
-    def of_job(cls, job: Mapping[str, Any]) -> Need:
+    def of_job(cls, job: Mapping[str, Any], *, may_share_nodes: bool = True) -> Need:
         """From a job's JSON record."""
-        ranks = job["ranks_per_node"]
+        ranks, nodes = job["ranks_per_node"], max(1, job["num_nodes"])
         return cls(
-            packing=max(1, job["node_packing_count"]),
+            packing=max(1, job["node_packing_count"]) if may_share_nodes and nodes == 1 else 1,
             cores=max(1, math.ceil(ranks * job["threads_per_rank"] / max(1, job["threads_per_core"]))),
-            gpu_share=math.ceil(ranks * job["gpus_per_rank"] * WHOLE_GPU - _SLACK),
+            gpu_share=math.ceil(ranks * job["gpus_per_rank"] * WHOLE_GPU - SLACK),
             mem_mb=ranks * job["mem_mb_per_rank"],
+            nodes=nodes,
         )
 
     @property
     def weight(self) -> float:
-        """The share of a node that the run keeps busy."""
-        return node_weight(1, self.packing)
+        """The nodes that the run keeps busy."""
+        return node_weight(self.nodes, self.packing)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What a run was given of one node; no CPUs where it has to share them with others."""
+
+    node: str
+    cpus: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a run was given: the node's name and the names of its GPUs."""
+    """What a run was given, and when (of `time.monotonic()`) its own wall time says that it will be over."""
 
-    node: str
-    gpus: tuple[str, ...] = ()
+    seats: tuple[Seat, ...]
+    until: float = math.inf
+
+    @property
+    def nodes(self) -> list[str]:
+        return [seat.node for seat in self.seats]
+
+    @property
+    def gpus(self) -> int:
+        return sum(len(seat.gpus) for seat in self.seats)
 
 
 class NodeRoom:
@@ -62,14 +81,21 @@ class NodeRoom:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.occupancy = 0.0
         self._packings: Counter[int] = Counter()
         self._cores = 0
         self._mem_mb = 0
         self._gpus = dict.fromkeys(node.gpus, 0)
+        self._free_cpus = list(node.cpus)
+        self._ends: Counter[float] = Counter()
 
     @property
-    def occupancy(self) -> float:
-        return sum(count / packing for packing, count in self._packings.items())
+    def is_idle(self) -> bool:
+        return not self._packings
+
+    def free_at(self) -> float:
+        """When the last of its runs should be over; infinite where one of them does not say."""
+        return max(self._ends, default=0.0)
 
     def never_fits(self, need: Need) -> str | None:
         """Why a run does not fit on this node even when it is empty, or None."""
@@ -82,7 +108,7 @@ class NodeRoom:
 
     def fits(self, need: Need) -> bool:
         return (
-            self.occupancy + 1 / need.packing <= 1 + _SLACK
+            self.occupancy + 1 / need.packing <= 1 + SLACK
             and self._cores_allow(need)
             and self._mem_mb + need.mem_mb <= self.node.mem_mb
             and self._choose_gpus(need) is not None
@@ -90,26 +116,35 @@ class NodeRoom:
 
     def count_of(self, need: Need) -> int:
         """How many more of such runs fit, as far as occupancy and cores go."""
-        by_occupancy = math.floor((1 - self.occupancy + _SLACK) * need.packing)
+        by_occupancy = math.floor((1 - self.occupancy + SLACK) * need.packing)
         if self._within_share(need):
             return by_occupancy
         asked = min(need.cores, len(self.node.cpus))
         return max(0, min(by_occupancy, (len(self.node.cpus) - self._cores) // asked))
 
-    def take(self, need: Need) -> Share:
+    def take(self, need: Need, until: float) -> Seat:
         """Books a run that fits."""
         gpus = self._choose_gpus(need)
         assert gpus is not None, "take() follows fits()"
+        cpus = self._choose_cpus(need)
+        del self._free_cpus[: len(cpus)]
         self._book(need, gpus, 1)
-        return Share(self.node.name, gpus)
+        self._ends[until] += 1
+        return Seat(self.node.name, cpus, gpus)
 
-    def give_back(self, need: Need, share: Share) -> None:
-        self._book(need, share.gpus, -1)
+    def give_back(self, need: Need, seat: Seat, until: float) -> None:
+        self._free_cpus = sorted([*self._free_cpus, *seat.cpus]) if seat.cpus else self._free_cpus
+        self._book(need, seat.gpus, -1)
+        self._ends[until] -= 1
+        if not self._ends[until]:
+            del self._ends[until]
 
     def _book(self, need: Need, gpus: Sequence[str], sign: int) -> None:
         self._packings[need.packing] += sign
         if not self._packings[need.packing]:
             del self._packings[need.packing]
+        # Summed anew: what is added and subtracted again and again drifts.
+        self.occupancy = sum(count / packing for packing, count in self._packings.items())
         self._cores += sign * min(need.cores, len(self.node.cpus))
         self._mem_mb += sign * need.mem_mb
         for gpu in gpus:
@@ -123,6 +158,13 @@ class NodeRoom:
         cores = len(self.node.cpus)
         return self._within_share(need) or min(need.cores, cores) <= cores - self._cores
 
+    def _choose_cpus(self, need: Need) -> tuple[int, ...]:
+        """Its share of the node's cores, or what it asks for; none where so many are not free."""
+        for count in (max(need.cores, len(self.node.cpus) // need.packing), need.cores):
+            if count <= len(self._free_cpus):
+                return tuple(self._free_cpus[:count])
+        return ()
+
     def _choose_gpus(self, need: Need) -> tuple[str, ...] | None:
         """Whole GPUs that nobody uses, or for a part of one the fullest with room; None if there are none."""
         if need.gpu_share == 0:
@@ -133,14 +175,3 @@ class NodeRoom:
         count = math.ceil(need.gpu_share / WHOLE_GPU)
         free = [gpu for gpu, used in self._gpus.items() if used == 0]
         return tuple(free[:count]) if len(free) >= count else None
-
-
-def next_to_start(needs: Sequence[Need], room: NodeRoom, *, may_overtake: bool) -> int | None:
-    """The index of the first run that fits; only the first of all may be chosen unless others may overtake.
-
-    Whoever decides that lets a run overtake a larger one for a while only, or the larger never starts.
-    """
-    for index, need in enumerate(needs if may_overtake else needs[:1]):
-        if room.fits(need):
-            return index
-    return None

@@ -27,7 +27,8 @@ class Ending:
 
 
 def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:
-    data = {"num_nodes": need.weight, "nodes": [share.node], "cpus": need.cores, "gpus": len(share.gpus)}
+    cpus = need.cores * need.nodes
+    data = {"num_nodes": need.weight, "nodes": share.nodes, "cpus": cpus, "gpus": share.gpus}
     return Update(job_id, JobState.running, stamp_us, data)
 
 

@@ -7,8 +7,8 @@ import os
 import signal
 
 
-def signal_group(pgid: int, *, kill: bool) -> None:
-    """SIGTERM, or SIGKILL, to all of a group; a group that is gone is no error."""
+def signal_group(pgid: int, number: signal.Signals) -> None:
+    """To all of a group; a group that is gone is no error."""
     # EPERM: all of it are zombies, or it has just started and is not a group yet
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pgid, signal.SIGKILL if kill else signal.SIGTERM)
+        os.killpg(pgid, number)

@@ -35,38 +35,39 @@ ERROR_LINES = 15
 
 AppClass = type[ApplicationDefinition]
 Answer = dict[str, Any]
+Steps = Mapping[str, Callable[[str, ApplicationDefinition], Answer]]
 
 
 class Worker:
-    """Serves requests; keeps the app classes that it has loaded."""
+    """Carries out requests; keeps the app classes that it has loaded."""
 
-    def __init__(self, link: socket.socket, site_path: Path) -> None:
-        self._link = link
+    def __init__(self, site_path: Path) -> None:
         self._home = str(site_path)
         self._classes: dict[tuple[int, str], AppClass | Exception] = {}
         self._client = lazy_client(site_path)
         use_client(self._client)
 
-    def serve(self) -> None:
+    def serve(self, link: socket.socket) -> None:
         """Greets, then answers each request, until the other end closes."""
-        self._link.sendall(frame(b"{}"))
-        while (body := receive(self._link)) is not None:
-            self._link.sendall(frame(_encode(self._answer(orjson.loads(body)))))
+        link.sendall(frame(b"{}"))
+        while (body := receive(link)) is not None:
+            link.sendall(frame(encode(self.answer(orjson.loads(body)))))
 
-    def _answer(self, request: dict[str, Any]) -> Answer:
+    def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
+        """What came of it. `steps`: others than STEPS for the kinds that they name."""
         started = now_us()
         try:
-            answer = self._step(request)
+            answer = self._step(request, {**STEPS, **(steps or {})})
         except BaseException as exc:  # user code may raise anything, sys.exit() included
             answer = failure(exc)
         return {**answer, "started_us": started, "ended_us": now_us()}
 
-    def _step(self, request: dict[str, Any]) -> Answer:
+    def _step(self, request: dict[str, Any], steps: Steps) -> Answer:
         app_class = self._app_class(request["app"])
         if request["job"] is None:
             return {"ok": True, "result": describe(app_class)}
         job = self._job(request)
-        step = STEPS.get(request["kind"], hook)
+        step = steps.get(request["kind"], hook)
         with _in_workdir(request, self._home), _environment(request["environment"]):
             return step(request["kind"], app_class(job))
 
@@ -119,14 +120,19 @@ def command(kind: str, app: ApplicationDefinition) -> Answer:
 
 def run(kind: str, app: ApplicationDefinition) -> Answer:
     with output_to(JOB_OUTPUT):
-        try:
-            os.environ.update({name: str(value) for name, value in app.get_environ_vars().items()})
-            value = app.run(**app.job.get_parameters())
-            return {"ok": True, "serialized_return_value": _payload_of(value)}
-        except BaseException as exc:  # its traceback belongs into job.out
-            raised = _early_exit(exc) or exc
-            sys.stderr.write(_user_traceback(raised))
-            return failure(raised)
+        return run_app(app)
+
+
+def run_app(app: ApplicationDefinition) -> Answer:
+    """Calls `run()`; what it raises is written to stderr, too."""
+    try:
+        os.environ.update({name: str(value) for name, value in app.get_environ_vars().items()})
+        value = app.run(**app.job.get_parameters())
+        return {"ok": True, "serialized_return_value": _payload_of(value)}
+    except BaseException as exc:
+        raised = _early_exit(exc) or exc
+        sys.stderr.write(_user_traceback(raised))
+        return failure(raised)
 
 
 def _early_exit(exc: BaseException) -> RuntimeError | None:
@@ -149,7 +155,7 @@ def hook(kind: str, app: ApplicationDefinition) -> Answer:
             return failure(exc)
 
 
-STEPS: Mapping[str, Callable[[str, ApplicationDefinition], Answer]] = {"command": command, "run": run}
+STEPS: Steps = {"command": command, "run": run}
 
 
 def failure(exc: BaseException) -> Answer:
@@ -207,7 +213,7 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
             os.environ.update({name: text for name, text in before.items() if now.get(name) != text})
 
 
-def _encode(answer: Answer) -> bytes:
+def encode(answer: Answer) -> bytes:
     try:
         return orjson.dumps(answer)
     except TypeError as exc:  # a hook put into job.data what JSON does not know
@@ -223,7 +229,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.chdir(site_path)
     with socket.socket(fileno=fd) as link, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        Worker(link, site_path).serve()
+        Worker(site_path).serve(link)
     sys.stdout.flush()
     os._exit(0)  # threads that user code left behind would keep the process
 

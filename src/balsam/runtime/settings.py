@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from signal import Signals
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -44,6 +45,12 @@ def _known_scheduler(path: str) -> str:
 
 def _known_nodes(name: str) -> str:
     nodes_name(name)
+    return name
+
+
+def _known_signal(name: str) -> str:
+    if name not in Signals.__members__:
+        raise ValueError(f"there is no signal {name!r}; write for example SIGUSR1")
     return name
 
 
@@ -86,6 +93,9 @@ class LauncherSettings(Section):
     serial_mode_startup_params: Params = Field(default_factory=dict)
     sort_by: Literal["long_large_first"] | None = None
     on_cut: Literal["finish", "stop"] = "finish"
+    warning_signal: Annotated[str, AfterValidator(_known_signal)] | None = None
+    warning_sec: Positive = 120
+    max_output_mb: Positive = 1024
 
     @property
     def node(self) -> str:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from signal import Signals
 from typing import Any, Protocol
 
 import orjson
@@ -29,6 +30,7 @@ from balsam.core.digest import of_bytes
 from balsam.runtime.children import signal_group
 from balsam.runtime.frames import FrameReader, frame
 
+ENDING = (Signals.SIGTERM, Signals.SIGKILL)
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
 
 
@@ -240,18 +242,15 @@ class WorkerPool:
 
     def kill(self, ticket: Ticket) -> None:
         """Ends a request with its worker's whole process group; its reply comes as `crashed`."""
+        self.signal(ticket, Signals.SIGKILL)
+
+    def signal(self, ticket: Ticket, number: Signals) -> None:
+        """To the worker's process group. A request that still waits is ended by what asks for its end."""
         if ticket.worker is not None:
-            signal_group(ticket.worker.process.pid, kill=True)
-        elif ticket in self._waiting:
+            signal_group(ticket.worker.process.pid, number)
+        elif number in ENDING and ticket in self._waiting:
             self._waiting.remove(ticket)
             self._fail(ticket, "killed before it started")
-
-    def terminate(self, ticket: Ticket) -> None:
-        """Like `kill`, but asks first (SIGTERM)."""
-        if ticket.worker is not None:
-            signal_group(ticket.worker.process.pid, kill=False)
-        else:
-            self.kill(ticket)
 
     def close(self) -> None:
         """Kills all workers; open requests are answered as crashed."""
@@ -349,7 +348,7 @@ class WorkerPool:
         ticket.worker = worker
         if ticket.on_start is not None:
             ticket.on_start(now_us())
-        worker.outgoing += frame(_encode(ticket.request, worker.known_apps))
+        worker.outgoing += frame(encode_request(ticket.request, worker.known_apps))
         self._flush(worker)
 
     def _flush(self, worker: _Worker) -> None:
@@ -403,7 +402,7 @@ class WorkerPool:
         worker.link.close()
         os.close(worker.pidfd)
         # Idle workers end at the end of their stream, but what user code left behind in the group may not.
-        signal_group(worker.process.pid, kill=True)
+        signal_group(worker.process.pid, Signals.SIGKILL)
         self._guard.remove(worker.process.pid)
         epitaph = self._reap(worker.process)
         if worker.ticket is not None:
@@ -432,8 +431,8 @@ def _fits(worker: _Worker, request: Request) -> bool:
     return worker.interpreter == request.interpreter and worker.fresh == request.fresh
 
 
-def _encode(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
-    """The request as the worker reads it; the class travels once per worker."""
+def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
+    """The request as a worker reads it; the class travels once to each."""
     key = (request.app.app_id, request.app.digest)
     app: dict[str, Any] = {"id": key[0], "digest": key[1], "name": request.app.name}
     if key not in known_apps:
@@ -448,4 +447,24 @@ def _encode(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
             "environment": request.environment,
             "session_id": request.session_id,
         }
+    )
+
+
+def decode_request(
+    said: Mapping[str, Any], codes: dict[tuple[int, str], AppCode], interpreter: str, fresh: bool
+) -> Request:
+    """What `encode_request` made; `codes` keeps the classes that have come once."""
+    app = said["app"]
+    key = (app["id"], app["digest"])
+    if "serialized_class" in app:
+        codes[key] = AppCode(app["id"], app["name"], app["serialized_class"])
+    return Request(
+        Kind(said["kind"]),
+        codes[key],
+        said["job"],
+        said["workdir"],
+        said["environment"],
+        said["session_id"],
+        interpreter,
+        fresh,
     )

@@ -1,0 +1,160 @@
+"""Runs of `mpi` mode: each by the platform's MPI launcher, started from this node."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir
+from balsam.launcher.placement import Seat
+from balsam.launcher.reports import Ending
+from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
+from balsam.platform.nodes import Node
+from balsam.runtime import python_rank
+from balsam.runtime.worker_pool import Request, encode_request
+
+ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
+NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
+Environment = Mapping[str, str]
+
+
+def launch_of(
+    job: Mapping[str, Any], seats: Sequence[Seat], environment: Mapping[str, str], nodes: Mapping[str, Node]
+) -> Launch:
+    """A run's launch, but for its words. A single rank on a node may use all of it as it likes."""
+    alone = job["ranks_per_node"] == 1
+    per_core = job["threads_per_core"]
+    return Launch(
+        words=(),
+        hosts=[
+            Host(s.node, () if alone else nodes[s.node].hardware_threads(s.cpus, per_core), s.gpus)
+            for s in seats
+        ],
+        ranks_per_node=job["ranks_per_node"],
+        threads_per_rank=job["threads_per_rank"],
+        threads_per_core=per_core,
+        gpus_per_rank=job["gpus_per_rank"],
+        environment=environment,
+        params=job["launch_params"],
+    )
+
+
+def needed_line(line: list[str], launch: Launch, path: str | None) -> list[str]:
+    """The launcher's words; none for a single rank on a machine that has no such launcher."""
+    alone = launch.ranks == 1 and not launch.params
+    return [] if alone and line and shutil.which(line[0], path=path) is None else line
+
+
+def under_mpi(line: list[str], command: Command) -> Command:
+    """The command that starts all ranks. Preamble and shell are there once, around the MPI launcher:
+
+    so `module load` works as in a job script, and a redirection takes the output of all ranks.
+    """
+    return Command(f"{shlex.join(line)} {command.text}".lstrip(), command.preamble, command.environment)
+
+
+class MpiExecutor:
+    """An executor that puts the MPI launcher's line before each command, and runs `run()` on every rank."""
+
+    def __init__(
+        self,
+        local: LocalExecutor,
+        mpi: MpiLauncher,
+        site_path: Path,
+        environment: Environment,
+        nodes: Sequence[Node],
+    ) -> None:
+        self._local = local
+        self._mpi = mpi
+        self._site_path = site_path
+        self._environment = environment
+        self._kill_at: dict[int, float] = {}
+        self._nodes = {node.name: node for node in nodes}
+
+    def __len__(self) -> int:
+        return len(self._local)
+
+    def start(self, what: Start) -> None:
+        try:
+            self._start(what)
+        except (LaunchError, CommandError) as exc:
+            raise NotStartable(str(exc)) from exc
+
+    def _start(self, what: Start) -> None:
+        own = {**what.environment, **(what.command.environment if what.command else {})}
+        environment = {**self._environment, **own}
+        line = self._line(what, own, environment)
+        if what.command is not None:
+            command = under_mpi(line, what.command)
+            words = argument_list(command, environment)
+            self._local.start_words(what.job_id, words, command.text, what.workdir, environment)
+        elif what.request is not None:
+            self._start_function(what, what.request, line, environment)
+
+    def _line(self, what: Start, own: Environment, environment: Environment) -> list[str]:
+        launch = launch_of(what.job, what.seats, own, self._nodes)
+        return needed_line(self._mpi.command(launch), launch, environment.get("PATH"))
+
+    def _start_function(
+        self, what: Start, request: Request, line: list[str], environment: Environment
+    ) -> None:
+        make_workdir(what.workdir)
+        files = python_rank.Files.of(what.workdir, what.job_id)
+        try:
+            files.ask(encode_request(request, set()))
+        except OSError as exc:
+            raise NotStartable(f"can't write {files.request}: {exc.strerror}") from exc
+        words = [*line, request.interpreter, "-m", python_rank.__name__, str(self._site_path)]
+        words.append(str(files.request))
+        ended = partial(_answered, files)
+        self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)
+
+    def signal(self, job_id: int, number: Signals) -> None:
+        """An MPI launcher that is asked first takes its ranks on other nodes with it; srun can't else."""
+        if number is Signals.SIGKILL and job_id not in self._kill_at:
+            self._local.signal(job_id, Signals.SIGTERM)
+            self._local.signal(job_id, Signals.SIGCONT)
+            self._kill_at[job_id] = time.monotonic() + ASKED_SEC
+        elif number is not Signals.SIGKILL:
+            self._local.signal(job_id, number)
+
+    def resume(self) -> None:
+        self._local.resume()
+
+    def flush(self) -> None:
+        self._local.flush()
+
+    def beat(self) -> None:
+        self._local.beat()
+        now = time.monotonic()
+        for job_id in [job_id for job_id, due in self._kill_at.items() if now >= due]:
+            del self._kill_at[job_id]
+            self._local.signal(job_id, Signals.SIGKILL)
+
+    @property
+    def expects_nodes(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._local.close()
+
+
+def _answered(files: python_rank.Files, ending: Ending) -> Ending:
+    """The ending with what the ranks answered: the value of rank 0, or the first exception."""
+    answer = files.take_answer()
+    if answer is None:
+        return ending if ending.returncode else replace(ending, returncode=1, error=NO_ANSWER)
+    if answer["ok"] and ending.returncode == 0:
+        return replace(ending, payload={"serialized_return_value": answer["serialized_return_value"]})
+    if answer["ok"]:
+        return ending
+    payload = {"serialized_exception": answer["serialized_exception"]}
+    return replace(ending, returncode=ending.returncode or 1, error=answer["error"], payload=payload)

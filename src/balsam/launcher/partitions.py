@@ -1,0 +1,55 @@
+"""Several launchers in one allocation, each with its own nodes, mode and tags."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from balsam.launcher.orders import Orders, Part, UsageError
+from balsam.platform.nodes import Node
+
+log = logging.getLogger(__name__)
+
+
+def split(nodes: Sequence[Node], parts: Sequence[Part]) -> list[list[Node]]:
+    """The nodes of each part, in order; raises UsageError where they are not enough."""
+    asked = sum(part.num_nodes for part in parts)
+    if asked > len(nodes):
+        raise UsageError(f"the partitions ask for {asked} nodes, and this allocation has {len(nodes)}")
+    shares, start = [], 0
+    for part in parts:
+        shares.append(list(nodes[start : start + part.num_nodes]))
+        start += part.num_nodes
+    return shares
+
+
+def command_of(number: int, part: Part, nodes: Sequence[Node], orders: Orders) -> list[str]:
+    """The command line of one part's launcher."""
+    words = [sys.executable, "-m", "balsam.launcher.main", "-j", part.mode, "-t", str(orders.wall_time_min)]
+    if orders.batch_job_id is not None:
+        words += ["--batch-job", str(orders.batch_job_id)]
+    words += ["--partition", str(number), "--nodes", ",".join(node.name for node in nodes)]
+    for key, value in part.tags.items():
+        words += ["--tag", f"{key}={value}"]
+    return words
+
+
+def run(orders: Orders, nodes: Sequence[Node]) -> int:
+    """Starts a launcher for each part, hands signals on to them, and waits for all; the worst exit code."""
+    shares = split(nodes, orders.parts)
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int, _frame: object) -> None:
+        for child in children:
+            child.send_signal(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, hand_on)
+    for place, (part, share) in enumerate(zip(orders.parts, shares, strict=True)):
+        command = command_of(place, part, share, orders)
+        log.info("partition %d: %s", place, " ".join(command))
+        children.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+    return max(abs(child.wait()) for child in children)

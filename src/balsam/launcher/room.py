@@ -1,0 +1,145 @@
+"""What is left of a launcher's nodes, and nodes that are kept for a run that has waited too long.
+
+Values only: no processes; times are of `time.monotonic()`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from balsam.launcher.placement import Need, NodeRoom, Share
+from balsam.platform.nodes import Node
+
+NOBODYS: frozenset[str] = frozenset()
+MAX_NEEDS_KNOWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Nodes that are kept for one run: others start there only if they are over by `at`."""
+
+    nodes: frozenset[str]
+    at: float
+
+
+class Room:
+    """The nodes of one launcher, in their order: runs fill the first ones first, whole nodes come last."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self._rooms: dict[str, NodeRoom] = {}
+        self._order: list[NodeRoom] = []
+        for node in nodes:
+            self.add(node)
+        # For each need, the place of the first node on which it may fit: those before it are full.
+        self._first: dict[Need, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [room.node for room in self._order]
+
+    @property
+    def gpu_maker(self) -> str | None:
+        """Whose GPUs the nodes have; None without any."""
+        return next((room.node.gpu_maker for room in self._order if room.node.gpus), None)
+
+    def add(self, node: Node) -> None:
+        room = self._rooms[node.name] = NodeRoom(node)
+        self._order.append(room)
+
+    def free_nodes(self, kept: Reservation | None = None) -> float:
+        """What nobody uses or has reserved."""
+        avoid = NOBODYS if kept is None else kept.nodes
+        return sum(1.0 - room.occupancy for room in self._order if room.node.name not in avoid)
+
+    @property
+    def idle_nodes(self) -> int:
+        return sum(room.is_idle for room in self._order)
+
+    @property
+    def cores(self) -> int:
+        return sum(len(room.node.cpus) for room in self._order)
+
+    def never_fits(self, need: Need) -> str | None:
+        """Why a run does not fit even when nothing else runs, or None."""
+        reasons = [room.never_fits(need) for room in self._order]
+        able = reasons.count(None)
+        if able >= need.nodes:
+            return None
+        if able == 0 and reasons:
+            return reasons[0]
+        return f"it asks for {need.nodes} nodes, and this launcher has {able}"
+
+    def take(self, need: Need, until: float = math.inf, kept: Reservation | None = None) -> Share | None:
+        """Books a run, if it fits now; `kept`: what somebody else has reserved."""
+        avoid = NOBODYS if kept is None or until <= kept.at else kept.nodes
+        chosen = self._one(need, avoid) if need.nodes == 1 else self._several(need, avoid)
+        if chosen is None:
+            return None
+        return Share(tuple(room.take(need, until) for room in chosen), until)
+
+    def give_back(self, need: Need, share: Share) -> None:
+        """The run is over. Nodes that are lost meanwhile are passed over."""
+        for seat in share.seats:
+            room = self._rooms.get(seat.node)
+            if room is not None:
+                room.give_back(need, seat, share.until)
+                self._freed(room)
+
+    def lose(self, name: str) -> None:
+        """The node is not there any more."""
+        room = self._rooms.pop(name, None)
+        if room is not None:
+            self._order.remove(room)
+            self._first.clear()
+
+    def count_of(self, need: Need) -> int:
+        """How many more of such runs fit, as far as occupancy and cores go."""
+        if need.nodes == 1:
+            return sum(room.count_of(need) for room in self._order)
+        return self.idle_nodes // need.nodes
+
+    def reserve(self, need: Need, now: float) -> Reservation | None:
+        """The nodes that should be free for the run first; None where there are not enough."""
+        able = [room for room in self._order if room.never_fits(need) is None]
+        if len(able) < need.nodes:
+            return None
+        soonest = sorted(able, key=lambda room: (room.free_at(), room.occupancy))[: need.nodes]
+        at = max(now, *(room.free_at() for room in soonest))
+        return Reservation(frozenset(room.node.name for room in soonest), at if at < math.inf else now)
+
+    def _one(self, need: Need, avoid: Collection[str]) -> list[NodeRoom] | None:
+        start = self._first.get(need, 0)
+        full_so_far = True
+        if len(self._first) > MAX_NEEDS_KNOWN:
+            self._first.clear()
+        for place in range(start, len(self._order)):
+            room = self._order[place]
+            fits = room.fits(need)
+            if full_so_far and fits:
+                self._first[need] = place
+                full_so_far = False
+            if fits and room.node.name not in avoid:
+                return [room]
+        if full_so_far:
+            self._first[need] = len(self._order)
+        return None
+
+    def _several(self, need: Need, avoid: Collection[str]) -> list[NodeRoom] | None:
+        chosen = []
+        for room in reversed(self._order):
+            if room.is_idle and room.node.name not in avoid and room.fits(need):
+                chosen.append(room)
+                if len(chosen) == need.nodes:
+                    return chosen[::-1]
+        return None
+
+    def _freed(self, room: NodeRoom) -> None:
+        place = self._order.index(room)
+        for need, first in self._first.items():
+            if place < first:
+                self._first[need] = place

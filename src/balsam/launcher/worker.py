@@ -1,0 +1,174 @@
+"""A worker of `serial` mode: `python -m balsam.launcher.worker FILE`, one on each node of an allocation.
+
+It starts and ends what its leader says, and tells what becomes of it, in lists of messages:
+
+leader: {"do": "start", job_id, workdir, environment, command | request}, {"do": "beat"}, {"do": "end"},
+        {"do": "signal", job_id, number}
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us]
+
+When its leader is gone or silent, it ends its runs and itself: they may run elsewhere by then. A guard does
+the same for a worker that is dead or frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from balsam.core.clock import now_us
+from balsam.launcher.command import Command
+from balsam.launcher.executor import Callbacks, LocalExecutor, NotStartable, Start
+from balsam.launcher.placement import Seat
+from balsam.launcher.rendezvous import NotOurs, Rendezvous, own_node
+from balsam.launcher.reports import Ending
+from balsam.runtime.frames import FrameReader, frame
+from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.worker_pool import AppCode, WorkerSetting, decode_request
+
+log = logging.getLogger("balsam.launcher.worker")
+
+# What an MPI launcher tells the process that it starts: a run that calls MPI_Init would take it for its own.
+LAUNCHERS_OWN = ("PMI_", "PMIX_", "OMPI_", "PALS_", "HYDI_", "MPI_LOCAL", "PRTE_", "SLURM_PMI")
+
+
+class LeaderGone(Exception):
+    """Nobody tells this worker what to do any more; the sentence says why."""
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What runs find in their environment: the worker's own, without its place among the workers."""
+    return {name: text for name, text in environ.items() if not name.startswith(LAUNCHERS_OWN)}
+
+
+class NodeWorker:
+    """Serves its leader until it is told to end."""
+
+    def __init__(self, link: socket.socket, node: str, site_path: Path, meeting: Rendezvous) -> None:
+        self._link = link
+        self._seats = (Seat(node),)
+        self._guard = GuardLink(meeting.lease_sec)
+        self._selector = selectors.DefaultSelector()
+        self._incoming = FrameReader()
+        self._messages: list[list[Any]] = [["joined", node]]
+        self._heard_at = time.monotonic()
+        self._next_beat = 0.0
+        self._is_over = False
+        self._codes: dict[tuple[int, str], AppCode] = {}
+        environment = {**base_environment(os.environ), **self._guard.environment}
+        setting = WorkerSetting(str(site_path), environment)
+        callbacks = Callbacks(self._started, self._ended, lambda node: None, lambda name, reason: None)
+        self._executor = LocalExecutor(
+            self._selector, setting, self._guard, callbacks, meeting.max_output_bytes
+        )
+        self._selector.register(link, selectors.EVENT_READ, self._read)
+
+    def serve(self) -> None:
+        """Until the leader says that it is over; raises LeaderGone when there is no leader any more."""
+        try:
+            while not self._is_over:
+                for key, _ in self._selector.select(max(0.0, self._next_beat - time.monotonic())):
+                    key.data()
+                self._keep_alive()
+                self._send()
+        finally:
+            self._executor.close()
+            self._guard.end()
+
+    def _keep_alive(self) -> None:
+        now = time.monotonic()
+        if now < self._next_beat:
+            return
+        self._next_beat = now + self._guard.beat_sec
+        if not self._guard.beat():
+            raise LeaderGone("this worker was frozen, and its runs were ended")
+        if now - self._heard_at > self._guard.limit_sec:
+            raise LeaderGone(f"the leader has been silent for {now - self._heard_at:.1f} s")
+        self._executor.beat()
+        self._messages.append(["beat", now_us()])
+
+    def _send(self) -> None:
+        if not self._messages:
+            return
+        body, self._messages = frame(orjson.dumps(self._messages)), []
+        try:
+            self._link.sendall(body)
+        except OSError as exc:
+            raise LeaderGone(f"the connection to the leader broke: {exc}") from exc
+
+    def _read(self) -> None:
+        try:
+            data = self._link.recv(1 << 18)
+        except OSError as exc:
+            raise LeaderGone(f"the connection to the leader broke: {exc}") from exc
+        if not data:
+            raise LeaderGone("the leader is gone")
+        self._heard_at = time.monotonic()
+        for body in self._incoming.feed(data):
+            for message in orjson.loads(body):
+                self._obey(message)
+
+    def _obey(self, message: dict[str, Any]) -> None:
+        match message["do"]:
+            case "start":
+                self._start(message)
+            case "signal":
+                self._executor.signal(message["job_id"], signal.Signals(message["number"]))
+            case "end":
+                self._is_over = True
+
+    def _start(self, message: dict[str, Any]) -> None:
+        command = request = None
+        if "command" in message:
+            command = Command(*message["command"])
+        else:
+            request = decode_request(message["request"], self._codes, *message["interpreter"])
+        job_id, workdir = message["job_id"], message["workdir"]
+        what = Start({"id": job_id}, workdir, message["environment"], self._seats, command, request)
+        try:
+            self._executor.start(what)
+        except NotStartable as exc:
+            self._ended(job_id, Ending(1, now_us(), str(exc)))
+
+    def _started(self, job_id: int, stamp_us: int) -> None:
+        self._messages.append(["started", job_id, stamp_us])
+
+    def _ended(self, job_id: int, ending: Ending) -> None:
+        payload = dict(ending.payload) if ending.payload else None
+        self._messages.append(["ended", job_id, ending.returncode, ending.ended_us, ending.error, payload])
+
+
+def main() -> int:
+    meeting = Rendezvous.read(Path(sys.argv[1]))
+    site_path = Path(os.environ["BALSAM_SITE_PATH"])
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {socket.gethostname()} %(levelname)s %(message)s"
+    )
+    # The leader decides when runs end, also when the whole allocation is told to.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    node = own_node(meeting.nodes, os.environ)
+    if node is None:
+        log.error("this host is none of the nodes %s", ", ".join(meeting.nodes))
+        return 1
+    try:
+        with meeting.connect() as link:
+            log.info("worker on node %s, process %d", node, os.getpid())
+            NodeWorker(link, node, site_path, meeting).serve()
+    except (LeaderGone, NotOurs, OSError) as exc:
+        log.error("the worker on node %s ends: %s", node, exc)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""Launchers of several nodes: workers that come and go, launch lines, partitions."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from balsam.sdk.application import ApplicationDefinition
+from tests.launcher.pilot import Pilot, long_sleep, processes_with
+from tests.launcher.virtual_nodes import VirtualNodes
+from tests.services import User
+from tests.waiting import wait_until
+
+NAMES = ["nid0001", "nid0002", "nid0003"]
+
+
+@pytest.fixture
+def several(tmp_path: Path, new_user: Callable[[], User]) -> Iterator[tuple[Pilot, dict[str, str]]]:
+    """A site whose allocations have three nodes, and their environment."""
+    pilot = Pilot(tmp_path / "site", new_user().client)
+    pilot.set("launcher", compute_node="pbs")
+    queue = {"max_nodes": 3, "max_walltime": 60, "max_queued_jobs": 1}
+    pilot.client.put(f"/sites/{pilot.site.site_id}", {"allowed_queues": {"local": queue}})
+    yield pilot, VirtualNodes(tmp_path / "nodes", NAMES).environment
+    pilot.end()
+
+
+def nodes_of(pilot: Pilot, job_id: int) -> list[str]:
+    (started,) = [event for event in pilot.events(job_id) if event["to_state"] == "RUNNING"]
+    return list(started["data"]["nodes"])
+
+
+def workers_of(pilot: Pilot) -> list[int]:
+    """Their process ids."""
+    path = str(pilot.site.job_path / "leader-")
+    return [
+        pid
+        for pid in processes_with("balsam.launcher.worker")
+        if path in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+        and "hydra" not in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
+
+
+def test_jobs_run_on_all_nodes_and_their_events_name_them(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    app = pilot.command("sleep 0.4; echo $PMI_RANK$BALSAM_JOB_ID")
+    ids = pilot.submit(app, 12, node_packing_count=2)
+    pilot.launch(environment=environment)
+    assert {row["state"] for row in pilot.wait_done(ids, 40)} == {"JOB_FINISHED"}
+    counts = Counter(nodes_of(pilot, job_id)[0] for job_id in ids)
+    assert counts.keys() == set(NAMES)
+    assert [pilot.output(job_id) for job_id in ids] == [f"{job_id}\n" for job_id in ids]
+
+
+def test_run_app_of_another_node_returns_its_value_or_its_exception(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    class Divide(ApplicationDefinition):
+        def run(self, by: int) -> float:
+            print("dividing by", by)
+            return 1 / by
+
+    pilot, environment = several
+    app = pilot.app_id(Divide)
+    good, bad = pilot.submit(app, parameters_json={"by": 4}) + pilot.submit(app, parameters_json={"by": 0})
+    pilot.launch(environment=environment)
+    rows = pilot.wait_done([good, bad], 40)
+    assert [row["state"] for row in rows] == ["JOB_FINISHED", "FAILED"]
+    assert pilot.output(good) == "dividing by 4\n"
+    assert rows[0]["serialized_return_value"] and rows[1]["serialized_exception"]
+    assert "ZeroDivisionError" in pilot.output(bad)
+
+
+def test_lost_worker_costs_its_own_runs_only(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    command = long_sleep()
+    ids = pilot.submit(pilot.command(command), 3, max_restarts=0)
+    pilot.launch(environment=environment)
+    pilot.wait_state(ids, "RUNNING", 40)
+    where = {nodes_of(pilot, job_id)[0]: job_id for job_id in ids}
+    lost = where["nid0002"]
+    victim = next(pid for pid in workers_of(pilot) if _environment(pid)["VIRTUAL_NODE"] == "nid0002")
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: "RUN_TIMEOUT" in pilot.walk(lost), 20, lambda: pilot.told(ids))
+    (event,) = [event for event in pilot.events(lost) if event["to_state"] == "RUN_TIMEOUT"]
+    assert "node nid0002 was lost: the connection to its worker ended" in event["data"]["message"]
+    wait_until(lambda: len(processes_with(command)) == 2, 10)
+    others = [job_id for job_id in ids if job_id != lost]
+    assert set(pilot.states(others)) == {"RUNNING"}
+
+
+def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    command = long_sleep()
+    ids = pilot.submit(pilot.command(command), 3)
+    launcher = pilot.launch(environment=environment)
+    pilot.wait_state(ids, "RUNNING", 40)
+    launcher.kill()
+    wait_until(lambda: not processes_with(command) and not workers_of(pilot), 20, lambda: _left(pilot))
+    assert list(pilot.site.job_path.glob("leader-*")), (
+        "only a leader that ends in good order removes its file"
+    )
+
+
+def test_good_end_leaves_neither_workers_nor_their_file(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    pilot.set("launcher", idle_ttl_sec=1)
+    ids = pilot.submit(pilot.command("true"), 3)
+    launcher = pilot.launch(environment=environment)
+    pilot.wait_done(ids, 40)
+    assert launcher.wait(30) == 0
+    assert not workers_of(pilot)
+    assert not list(pilot.site.job_path.glob("leader-*"))
+
+
+def test_secret_of_the_workers_is_readable_by_their_owner_alone(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    pilot, environment = several
+    pilot.launch(environment=environment)
+    wait_until(lambda: bool(list(pilot.site.job_path.glob("leader-*"))), 20)
+    (path,) = pilot.site.job_path.glob("leader-*")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_mpi_mode_starts_all_ranks_on_whole_nodes(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    app = pilot.command("echo $PMI_RANK $VIRTUAL_NODE $OMP_NUM_THREADS >&2")
+    shown = pilot.command("env")
+    large = pilot.submit(shown, num_nodes=2, ranks_per_node=2, threads_per_rank=3)[0]
+    small = pilot.submit(app)[0]
+    pilot.launch(mode="mpi", environment=environment)
+    assert {row["state"] for row in pilot.wait_done([large, small], 40)} == {"JOB_FINISHED"}
+    lines = pilot.output(large).splitlines()
+    assert sorted(line for line in lines if line.startswith("PMI_RANK=")) == [
+        f"PMI_RANK={rank}" for rank in range(4)
+    ]
+    assert len(nodes_of(pilot, large)) == 2
+    assert lines.count("OMP_NUM_THREADS=3") == 4
+
+
+def test_run_app_of_several_ranks_answers_what_rank_0_returns(several: tuple[Pilot, dict[str, str]]) -> None:
+    class Rank(ApplicationDefinition):
+        def run(self, fails: int = -1) -> int:
+            rank = int(os.environ["PMI_RANK"])
+            if rank == fails:
+                raise ValueError(f"rank {rank} does not like it")
+            return 40 + rank
+
+    pilot, environment = several
+    app = pilot.app_id(Rank)
+    wide: dict[str, Any] = {"num_nodes": 2, "ranks_per_node": 1}
+    good = pilot.submit(app, **wide)[0]
+    bad = pilot.submit(app, parameters_json={"fails": 1}, **wide)[0]
+    pilot.launch(mode="mpi", environment=environment)
+    rows = pilot.wait_done([good, bad], 40)
+    assert [row["state"] for row in rows] == ["JOB_FINISHED", "FAILED"]
+    from balsam.schemas import deserialize
+
+    assert deserialize(rows[0]["serialized_return_value"]) == 40
+    assert "rank 1 does not like it" in pilot.events(bad)[-2]["data"]["error"]
+    folder = pilot.site.data_path / rows[0]["workdir"]
+    assert [path.name for path in folder.iterdir()] == ["job.out"]
+
+
+def test_partitions_run_side_by_side_with_their_own_mode_and_tags(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    pilot, environment = several
+    pilot.set("launcher", idle_ttl_sec=2)
+    app = pilot.command("sleep 0.2")
+    serial = pilot.submit(app, 4, tags={"kind": "small"})
+    wide = pilot.submit(app, 2, num_nodes=2, tags={"kind": "wide"})
+    options = ["--part", "mpi:2:kind=wide", "--part", "serial:1:kind=small"]
+    launcher = pilot.launch(*options, environment=environment)
+    assert {row["state"] for row in pilot.wait_done(serial + wide, 40)} == {"JOB_FINISHED"}
+    assert {tuple(nodes_of(pilot, job_id)) for job_id in wide} == {("nid0001", "nid0002")}
+    assert {tuple(nodes_of(pilot, job_id)) for job_id in serial} == {("nid0003",)}
+    assert launcher.wait(30) == 0
+
+
+def test_node_that_is_no_part_of_the_allocation_is_refused(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    assert pilot.launch("--nodes", "nid0009", environment=environment).wait(20) == 2
+    assert (
+        "this allocation has no node nid0009; it has nid0001, nid0002, nid0003"
+        in (pilot.site.log_path / "launcher.out").read_text()
+    )
+
+
+def _environment(pid: int) -> dict[str, str]:
+    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def _left(pilot: Pilot) -> str:
+    return "\n".join(path.read_text() for path in pilot.site.log_path.glob("*.workers"))
