@@ -67,6 +67,24 @@ def patch_jobs(
     return int(answer.body), refusals(answer.headers.get("Balsam-Refused"))
 
 
+def report_jobs(
+    client: Client, lines: Sequence[bytes], session_id: int, key: str | None = None
+) -> list[tuple[int, str]]:
+    """What a session tells of its jobs, each line the JSON of one item; a job may occur several times.
+
+    (place among the lines, reason) of all that were refused.
+    """
+    answer = client.request(
+        "PATCH",
+        "/jobs/",
+        body=[orjson.Fragment(line) for line in lines],
+        params={"session_id": session_id},
+        key=key,
+        prefer="return=representation",
+    )
+    return [(int(place), str(reason)) for place, _, reason in answer.body["refused"]]
+
+
 def refusals(header: str | None) -> Refusals:
     """Pairs of job id and reason."""
     return [(int(number), str(reason)) for number, reason in orjson.loads(header)] if header else []

@@ -250,7 +250,9 @@ def _headers(method: str, has_body: bool, key: str | None, prefer: str | None) -
     headers = {"Content-Type": "application/json"} if has_body else {}
     if method == "POST":
         # What can't work is to be refused, with the reason.
-        headers["Prefer"] = f"handling=strict, {prefer}" if prefer else "handling=strict"
+        prefer = f"handling=strict, {prefer}" if prefer else "handling=strict"
+    if prefer:
+        headers["Prefer"] = prefer
     if key is not None or method in ("POST", "PATCH"):
         headers["Idempotency-Key"] = key or str(uuid4())
     return headers

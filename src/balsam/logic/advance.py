@@ -35,6 +35,15 @@ class Applied:
     refused: list[tuple[int, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The item at `place` of a request's list was refused."""
+
+    place: int
+    job_id: int
+    reason: str
+
+
 @dataclass(slots=True)
 class _Writes:
     """What one transaction gathers before it writes in bulk."""
@@ -75,6 +84,34 @@ def apply(tx: Tx, owner: Owner, updates: Mapping[int, JobUpdate], session_id: in
             refused.append((job_id, reason))
     _write(tx, owner, writes)
     return Applied(len(updates) - len(refused), refused)
+
+
+def apply_in_order(
+    tx: Tx, owner: Owner, updates: Sequence[tuple[int, JobUpdate]], session_id: int
+) -> list[Refusal]:
+    """Applies (job id, update) in their order; a job may occur several times.
+
+    Each is judged by the state that the one before it left, as if it were a request of its own. The refused
+    ones, by place. The order among different jobs has no effect: what a session holds waits for nobody.
+    """
+    refused: list[Refusal] = []
+    for part in turns([job_id for job_id, _ in updates]):
+        applied = apply(tx, owner, {job_id: updates[place][1] for job_id, place in part.items()}, session_id)
+        refused += [Refusal(part[job_id], job_id, reason) for job_id, reason in applied.refused]
+    return sorted(refused, key=lambda one: one.place)
+
+
+def turns(job_ids: Sequence[int]) -> list[dict[int, int]]:
+    """Job ids and their places, parted so that none occurs twice in a part; each job's in their order."""
+    parts: list[dict[int, int]] = []
+    seen: dict[int, int] = {}
+    for place, job_id in enumerate(job_ids):
+        number = seen.get(job_id, 0)
+        seen[job_id] = number + 1
+        if number == len(parts):
+            parts.append({})
+        parts[number][job_id] = place
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,13 @@ class JobOut(Wire):
     num_runs: int  # attempts so far
 
 
+class JobsPatched(Wire):
+    """How many items were applied, and [place in the request, job id, reason] of the others."""
+
+    applied: int
+    refused: list[tuple[int, int, str]]
+
+
 class PaginatedJobsOut(Wire):
     count: int | None
     results: list[JobOut]

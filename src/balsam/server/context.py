@@ -153,3 +153,11 @@ async def _minimal(request: Request) -> bool:
 
 # Whether the client knows what it sent and wants only the rest answered (RFC 7240).
 Minimal = Annotated[bool, Depends(_minimal)]
+
+
+async def _representation(request: Request) -> bool:
+    return _prefers(request, "return=representation")
+
+
+# Whether the client wants all of the answer in its body (RFC 7240); usual are a number and a header.
+Representation = Annotated[bool, Depends(_representation)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -10,15 +11,23 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import WrapValidator
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
-from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID, MAX_UPDATES_OF_ONE_JOB
 from balsam.core.states import JobState
 from balsam.logic import advance, jobs
-from balsam.logic.once import once
+from balsam.logic.once import Key, once
 from balsam.logic.why import why
-from balsam.schemas.jobs import JobBulkUpdate, JobCreate, JobOut, JobUpdate, PaginatedJobsOut, WhyOut
+from balsam.schemas.jobs import (
+    JobBulkUpdate,
+    JobCreate,
+    JobOut,
+    JobsPatched,
+    JobUpdate,
+    PaginatedJobsOut,
+    WhyOut,
+)
 from balsam.server import answers, items
 from balsam.server.bodies import BulkRoute
-from balsam.server.context import Caller, Minimal, OnceKey, Srv, Strict
+from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
 from balsam.server.queries import JobChoice, Jobs
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
@@ -69,15 +78,24 @@ def create_jobs(
 _DEFAULTS = answers.new_job(jobs.row(Owner(0), 0, JobCreate(workdir="-", app_id=0), 0, JobState.created, 0))
 
 
-@router.patch("/", response_model=int)
+@router.patch("/", response_model=int | JobsPatched)
 def change_jobs(
-    server: Srv, caller: Caller, key: OnceKey, body: list[JobItem], session_id: SessionId = None
+    server: Srv,
+    caller: Caller,
+    key: OnceKey,
+    full: Representation,
+    body: list[JobItem],
+    session_id: SessionId = None,
 ) -> Response:
     """Changes item by item; answers how many were applied.
 
-    The header `Balsam-Refused` names the others: a JSON list of [job id, reason].
+    The header `Balsam-Refused` names the others: a JSON list of [job id, reason], as many as a header takes.
+    Where the request names a session, a job may occur several times: its items are applied in their order.
+    With `Prefer: return=representation` the answer to such a request names all refused ones, by their places.
     """
     _check_size(body, "update")
+    if session_id is not None:
+        return _change_in_order(server, caller, key, body, session_id, full)
     if len({item.id for item in body}) < len(body):
         raise Invalid("Duplicate Job ID keys provided")
     valid, rejected = items.split(body)
@@ -87,6 +105,30 @@ def change_jobs(
             tx, caller, key, lambda: _named(advance.apply(tx, caller, updates, session_id), rejected)
         )
     return _applied(answer)
+
+
+def _change_in_order(
+    server: Server, caller: Owner, key: Key | None, body: Sequence[Any], session_id: int, full: bool
+) -> Response:
+    """As a session reports: a job's states in the order in which it entered them."""
+    job_id, most = max(Counter(item.id for item in body).items(), key=lambda one: one[1], default=(0, 0))
+    if most > MAX_UPDATES_OF_ONE_JOB:
+        raise Invalid(f"job {job_id} occurs {most} times: send at most {MAX_UPDATES_OF_ONE_JOB} at once")
+
+    def act() -> dict[str, Any]:
+        places = [place for place, item in enumerate(body) if not isinstance(item, items.Rejected)]
+        updates = [(body[place].id, body[place]) for place in places]
+        refused = advance.apply_in_order(tx, caller, updates, session_id)
+        told = [[places[one.place], one.job_id, one.reason] for one in refused]
+        told += [[n, one.id, one.reason] for n, one in enumerate(body) if isinstance(one, items.Rejected)]
+        return {"applied": len(body) - len(told), "refused": sorted(told)}
+
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, act)
+    if full:
+        return answers.json_answer(answer)
+    named = items.named([(job_id, reason) for _, job_id, reason in answer["refused"]])
+    return answers.json_answer(answer["applied"], headers=items.header(named))
 
 
 def _named(applied: advance.Applied, rejected: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
