@@ -123,6 +123,15 @@ def test_ls_notes_why_one_failed(site: Site, balsam: Balsam) -> None:
     assert "no such project xxx" in line and line.endswith(" ...")
 
 
+def test_ls_counts_reports_that_were_refused(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [one] = BatchJob.objects.all()
+    one.status_info = {"refused": "3 reports of runs were refused", "spool": "the disk is full"}
+    one.save()
+    assert "the disk is full; 3 reports of runs were refused" in balsam("queue", "ls").out
+    assert "3 reports of runs were refused" in balsam("queue", "ls", "--verbose").out
+
+
 def test_term_of_nothing_is_an_error(site: Site, balsam: Balsam) -> None:
     assert balsam("queue", "term", 12345).status == 1
     assert balsam("queue", "term").status == 2

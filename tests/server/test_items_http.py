@@ -109,3 +109,16 @@ def test_a_code_that_is_no_number_spoils_no_other_report(lab: Lab) -> None:
     ]
     assert patch_jobs(lab.client, items, session) == (2, [])
     assert [lab.job(job)["return_code"] for job in jobs] == [None, 3]
+
+
+def test_notes_of_launchers_and_agent_stand_beside_each_other(lab: Lab) -> None:
+    number = lab.batch_job()["id"]
+    lab.client.put(f"/batch-jobs/{number}", {"status_info": {"error": "early", "submit_time": "now"}})
+    notes = {"spool": "the disk is full", "error": "late"}
+    [changed] = lab.client.patch("/batch-jobs/", [{"id": number, "notes": notes}])
+    assert changed["status_info"] == {"error": "late", "submit_time": "now", "spool": "the disk is full"}
+    changed = lab.client.put(f"/batch-jobs/{number}", {"notes": {"spool": None, "unknown": None}})
+    assert changed["status_info"] == {"error": "late", "submit_time": "now"}
+    [ended] = lab.client.patch("/batch-jobs/", [{"id": number, "state": "finished"}])
+    [later] = lab.client.patch("/batch-jobs/", [{"id": number, "notes": {"refused": "1 report"}}])
+    assert ended["state"] == later["state"] == "finished" and later["status_info"]["refused"] == "1 report"

@@ -202,6 +202,8 @@ def _row(one: BatchJob, sites: dict[int, str]) -> tuple[object, ...]:
 
 
 def _note(one: BatchJob) -> str:
-    """What went wrong or ended it, in one line."""
-    text = " ".join((one.status_info.get("error") or one.cause or "").split())
+    """What went wrong or ended it, in one line; first what its launchers note of their reports."""
+    told = [one.status_info.get("spool"), one.status_info.get("refused")]
+    told.append(one.status_info.get("error") or one.cause)
+    text = " ".join("; ".join(note for note in told if note).split())
     return text if len(text) <= NOTE_CHARS else f"{text[: NOTE_CHARS - 4]} ..."

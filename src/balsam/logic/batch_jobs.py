@@ -59,6 +59,9 @@ def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -
     for name, value in update.model_dump(exclude_unset=True, exclude={"id"}).items():
         if value is not None:
             values[name] = to_us(value) if name in ("start_time", "end_time") else value
+    if "notes" in values:
+        noted = values.get("status_info", row["status_info"]) | values.pop("notes")
+        values["status_info"] = {name: text for name, text in noted.items() if text is not None}
     if row["state"] in ENDED_BATCH_JOB_STATES and values.get("state") not in (None, row["state"]):
         raise Invalid(f"BatchJob {row['id']} is {row['state']}: it can't go to {values['state']}")
     if row["state"] == BatchJobState.pending_deletion and values.get("state") in (

@@ -35,9 +35,12 @@ class BatchJobCreate(Wire):
 
 
 class BatchJobUpdate(Wire):
+    """`notes`: keys of `status_info` to be set, or removed where they are null; the others stay."""
+
     scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
     state: BatchJobState | None = None
     status_info: dict[Text, Report] | None = None
+    notes: dict[Text, Report | None] | None = None
     start_time: UtcTime | None = None
     end_time: UtcTime | None = None
     cause: Text | None = None
