@@ -141,7 +141,8 @@ class Pilot:
         wait_until(lambda: set(self.states(ids)) == {state}, timeout, lambda: self.told(ids))
 
     def told(self, ids: Sequence[int]) -> str:
-        logs = [f"{path.name}:\n{path.read_text()}" for path in sorted(self.site.log_path.iterdir())]
+        files = [path for path in sorted(self.site.log_path.iterdir()) if path.is_file()]
+        logs = [f"{path.name}:\n{path.read_text()}" for path in files]
         states = [
             (row["id"], row["state"], self.events(row["id"])[-1]["data"]) for row in self.rows(ids[:20])
         ]

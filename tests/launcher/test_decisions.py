@@ -21,12 +21,15 @@ from balsam.platform.nodes import Node
 PATH = {"PATH": "/usr/bin:/bin"}
 CALM = Situation(
     has_session=True,
+    left_in_sec=None,
     acknowledged=True,
     in_doubt=False,
     reports_in_sec=None,
     lacks_apps=False,
     acquiring=False,
     wants_jobs=False,
+    may_acquire=True,
+    has_note=False,
     just_acquired=False,
     poll_in_sec=None,
     beat_in_sec=5.0,
@@ -134,6 +137,26 @@ class TestSteps:
         assert next_step(replace(CALM, reports_in_sec=0.01)) == (Step.wait, 0.01)
         assert next_step(replace(CALM, reports_in_sec=0.01, wants_jobs=True))[0] is Step.acquire
         assert next_step(replace(CALM, reports_in_sec=0.01, finish_in_sec=9.0))[0] is Step.report
+
+    def test_what_an_earlier_session_left_is_delivered_before_another_is_opened(self) -> None:
+        begun = replace(CALM, has_session=False, left_in_sec=0.4)
+        assert next_step(begun) == (Step.wait, 0.4)
+        assert next_step(replace(begun, left_in_sec=0.0))[0] is Step.deliver
+        assert next_step(replace(begun, left_in_sec=0.0, finish_in_sec=3.0))[0] is Step.deliver
+        assert next_step(replace(begun, left_in_sec=0.0, acknowledged=False))[0] is Step.wait
+        assert next_step(replace(begun, left_in_sec=None))[0] is Step.open
+
+    def test_nothing_is_acquired_that_could_not_be_reported(self) -> None:
+        full = replace(CALM, wants_jobs=True, may_acquire=False)
+        assert next_step(full) == (Step.wait, 5.0)
+        assert next_step(replace(full, acquiring=True, reports_in_sec=0.0))[0] is Step.report
+
+    def test_notes_wait_for_everything_else_but_the_end(self) -> None:
+        noted = replace(CALM, has_note=True, reports_in_sec=0.0, wants_jobs=True)
+        assert next_step(noted)[0] is Step.acquire
+        assert next_step(replace(noted, wants_jobs=False))[0] is Step.report
+        assert next_step(replace(noted, wants_jobs=False, reports_in_sec=None))[0] is Step.note
+        assert next_step(replace(noted, reports_in_sec=None, finish_in_sec=1.0))[0] is Step.note
 
     def test_single_report_is_followed_at_once_and_a_large_one_after_a_while(self) -> None:
         assert gather_sec(1) < 0.002

@@ -1,4 +1,4 @@
-"""Updates keep each job's order, in requests that name a job once."""
+"""Updates go out in the order in which they came."""
 
 from __future__ import annotations
 
@@ -6,41 +6,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from balsam.core.states import JobState
-from balsam.runtime.updates import MAX_BATCH_CHARS, Update, UpdateQueue
+from balsam.runtime.updates import MAX_BATCH_CHARS, Entry, Update, UpdateQueue
 
 
 @given(st.lists(st.integers(1, 6), max_size=50), st.integers(1, 5))
-def test_every_update_is_sent_once_and_in_its_jobs_order(job_ids: list[int], limit: int) -> None:
+def test_batches_are_the_first_that_came(job_ids: list[int], limit: int) -> None:
     queue = UpdateQueue()
-    for stamp, job_id in enumerate(job_ids):
-        queue.add(Update(job_id, JobState.running, stamp))
-    sent: list[Update] = []
+    entries = [Entry(job_id, JobState.running, b"x", end) for end, job_id in enumerate(job_ids, 1)]
+    for entry in entries:
+        queue.add(entry)
+    sent: list[Entry] = []
     while queue:
         batch = queue.next_batch(limit)
         assert 0 < len(batch) <= limit
-        assert len({update.job_id for update in batch}) == len(batch)
         sent += batch
-    assert len(queue) == 0
-    assert len(sent) == len(job_ids)
-    for job_id in set(job_ids):
-        stamps = [update.stamp_us for update in sent if update.job_id == job_id]
-        assert stamps == sorted(stamps)
+    assert sent == entries and queue.next_batch(limit) == []
 
 
 def test_large_results_are_spread_over_requests() -> None:
     queue = UpdateQueue()
-    payload = "x" * (MAX_BATCH_CHARS // 3)
     for job_id in range(7):
-        queue.add(Update(job_id, JobState.run_done, 0, fields={"serialized_return_value": payload}))
-    assert [len(queue.next_batch(100)) for _ in range(4)] == [2, 2, 2, 1]
-
-
-def test_dropped_jobs_are_not_sent() -> None:
-    queue = UpdateQueue()
-    for job_id in (1, 2, 1, 3):
-        queue.add(Update(job_id, JobState.running, 0))
-    queue.drop({1, 9})
-    assert [update.job_id for update in queue.next_batch(10)] == [2, 3]
+        queue.add(Entry(job_id, JobState.run_done, b"x" * (MAX_BATCH_CHARS // 3), job_id))
+    queue.add(Entry(8, JobState.run_done, b"x" * (MAX_BATCH_CHARS + 1), 8))
+    assert [len(queue.next_batch(100)) for _ in range(4)] == [3, 3, 1, 1]
 
 
 def test_body_carries_the_corrected_time() -> None:

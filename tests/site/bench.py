@@ -96,10 +96,10 @@ class Bench:
         wait_until(there, timeout, lambda: f"{self.batch_job(batch_job_id)}\n{self.log()}")
         return self.batch_job(batch_job_id)
 
-    def app(self, **hooks: Callable[..., None]) -> int:
-        """An app with these methods; its id."""
+    def app(self, template: str = "true", **hooks: Callable[..., None]) -> int:
+        """An app with this command and these methods; its id."""
         name = f"App{next(_numbers)}"
-        body = {"site": self.site.site_id, "command_template": "true", **hooks}
+        body = {"site": self.site.site_id, "command_template": template, **hooks}
         made: type[ApplicationDefinition] = types.new_class(
             name, (ApplicationDefinition,), exec_body=lambda names: names.update(body)
         )

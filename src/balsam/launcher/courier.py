@@ -9,29 +9,32 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+import orjson
+
 from balsam.client.errors import AuthError, ClientError, NotFoundError, ServerRefused
-from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
 from balsam.core import digest
 from balsam.core.clock import now_us
-from balsam.core.limits import LEASE_SEC, MAX_ITEMS_PER_BULK_OP
+from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
 from balsam.launcher.lease_steps import Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected
-from balsam.runtime.updates import Update, UpdateQueue
+from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
+from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
+from balsam.runtime.spool import Batch, SpoolFolder
+from balsam.runtime.updates import Entry, Update
 
 log = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 4
 POLL_SEC = 10.0  # without word from the stream, as a safety net
 BLIND_POLL_SEC = 1.0  # while the stream is cut
+_LAST_STATES = RUN_END_STATES | DONE_STATES  # with which the server releases a job
 OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
 
 
@@ -49,7 +52,6 @@ class Terms:
 class _Shared:
     """What the loop's thread writes and the courier's thread reads; under one lock."""
 
-    updates: deque[Update] = field(default_factory=deque)
     asked: Wanted = NOTHING
     hinted: bool = True
     sighted: bool = False  # the stream is up
@@ -64,7 +66,13 @@ class _Shared:
 class Courier:
     """Start it, give it reports and questions, finish it."""
 
-    def __init__(self, make_client: Callable[[], Client], terms: Terms, post: Callable[[News], None]) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], Client],
+        terms: Terms,
+        post: Callable[[News], None],
+        spools: SpoolFolder,
+    ) -> None:
         self._make_client = make_client
         self._client = make_client()
         self._terms = terms
@@ -75,9 +83,11 @@ class Courier:
         self._session_id: int | None = None
         self._lease_sec = LEASE_SEC
         self._held: set[int] = set()
-        self._queue = UpdateQueue()
-        self._batch: list[Update] = []
-        self._batch_key = ""
+        self._outbox = Outbox(spools, terms.session["batch_job_id"], terms.session["partition"] or 0)
+        self._losing = False
+        self._mending: dict[int, Entry] = {}  # ends of runs that were refused, by job id; in doubt
+        self._mended: set[int] = set()
+        self._trouble: str | None = None
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
@@ -100,8 +110,10 @@ class Courier:
         self._thread.start()
 
     def report(self, *updates: Update) -> None:
+        """Writes them to the spool at once, whatever the courier does at the time."""
+        self._outbox.append([update.body(self._offset_us) for update in updates])
         with self._bell:
-            self._shared.updates.extend(updates)
+            self._tell_trouble()
             self._bell.notify()
 
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
@@ -155,12 +167,15 @@ class Courier:
             self._shared.finish_by = time.monotonic() + within_sec
             self._bell.notify()
         self._thread.join(within_sec + 1.0)
-        return not self._thread.is_alive() and self._session_id is None
+        if self._thread.is_alive() or self._session_id is not None:
+            return False
+        return self._outbox.left_in_sec(0.0) is None
 
     # ---- the thread ----
 
     def _run(self) -> None:
         try:
+            self._outbox.take_left()
             while (step := self._await_step()) is not Step.end:
                 self._attempt(step)
         except Exception:
@@ -183,12 +198,14 @@ class Courier:
 
     def _carry_out(self, step: Step) -> None:
         actions: dict[Step, Callable[[], None]] = {
+            Step.deliver: lambda: self._outbox.deliver(self._client),
             Step.open: self._open,
             Step.resync: self._resync,
             Step.beat: self._beat,
             Step.report: self._report,
             Step.acquire: self._acquire,
             Step.fetch_apps: self._fetch_apps,
+            Step.note: lambda: self._outbox.send_notes(self._client),
             Step.close: self._close,
         }
         actions[step]()
@@ -204,17 +221,31 @@ class Courier:
                 if step is not Step.wait:
                     self._last_step = step
                     return step
+                if self._trouble is not None:
+                    wait_sec = WRITE_AGAIN_SEC if wait_sec is None else min(wait_sec, WRITE_AGAIN_SEC)
                 self._bell.wait(wait_sec)
 
     def _take_in(self) -> None:
         shared = self._shared
-        while shared.updates:
-            self._queue.add(shared.updates.popleft())
         self._held -= shared.given_back
         shared.given_back.clear()
         if shared.apps_changed:
             shared.apps_changed = False
             self._known_apps.clear()
+        if self._losing and shared.acknowledged:
+            self._losing = False
+            self._outbox.settle()
+        self._outbox.try_again(time.monotonic())
+        self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        """When the disk takes no reports, and when it does again. Under the lock."""
+        trouble = self._outbox.trouble
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        self._outbox.note_trouble()
+        self._post(SpoolTrouble(trouble))
 
     def _situation(self, now: float) -> Situation:
         shared = self._shared
@@ -226,10 +257,13 @@ class Courier:
             has_session=self._session_id is not None,
             acknowledged=shared.acknowledged,
             in_doubt=shared.in_doubt,
-            reports_in_sec=self._next_report - now if self._batch or self._queue else None,
+            left_in_sec=self._outbox.left_in_sec(now),
+            reports_in_sec=self._next_report - now if self._outbox.has_more else None,
             lacks_apps=self._fresh_jobs is not None,
             acquiring=self._acquire_body is not None,
             wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
+            may_acquire=self._trouble is None and not self._losing and self._outbox.is_settled,
+            has_note=self._outbox.has_notes,
             just_acquired=self._last_step is Step.acquire,
             poll_in_sec=self._next_poll - now if may_ask else None,
             beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
@@ -247,6 +281,7 @@ class Courier:
         """No answer: sure of nothing until the lease is confirmed, then the same request again."""
         if self._failures == 0:
             log.warning("%s; jobs go on, reports wait", exc)
+        self._outbox.sync()
         self._failures += 1
         silent_sec = time.monotonic() - self._last_answer
         if silent_sec > self._lease_sec and not self._cut_told:
@@ -276,6 +311,7 @@ class Courier:
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
         self._last_beat = time.monotonic()
+        self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
         self._post(Opened(session["id"], self._lease_sec))
 
@@ -290,8 +326,8 @@ class Courier:
             self._shared.in_doubt = False
         lost = self._held - set(answer["job_ids"] or ())
         # What is being reported right now may be released already: that is no loss.
-        unsettled = {update.job_id for update in self._batch}
-        self._lose(lost - unsettled, "the server gave them to nobody or to somebody else")
+        self._lose(lost - self._outbox.under_way, "the server gave them to nobody or to somebody else")
+        self._mend()
 
     def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
         sent = now_us()
@@ -302,30 +338,40 @@ class Courier:
         return answer
 
     def _report(self) -> None:
-        if not self._batch:
-            self._batch = self._queue.next_batch(MAX_ITEMS_PER_BULK_OP)
-            self._batch_key = str(uuid4())
         began = time.monotonic()
-        self._next_report = began + gather_sec(len(self._batch))
-        _, refused = self._send(self._batch, self._batch_key)
-        log.debug("%d updates took %.1f ms", len(self._batch), (time.monotonic() - began) * 1e3)
-        self._settle(self._batch, refused)
-        self._batch = []
+        batch, refused = self._outbox.send(self._client)
+        if batch is None:
+            return
+        self._next_report = began + gather_sec(len(batch.entries))
+        log.debug("%d updates took %.1f ms", len(batch.entries), (time.monotonic() - began) * 1e3)
+        self._settle(batch, refused)
 
-    def _send(self, batch: list[Update], key: str) -> tuple[int, list[tuple[int, str]]]:
-        items = [update.body(self._offset_us) for update in batch]
-        return patch_jobs(self._client, items, self._session_id, key)
+    def _settle(self, batch: Batch, refused: list[tuple[Entry, str]]) -> None:
+        no = {entry.end for entry, _ in refused}
+        self._held -= {e.job_id for e in batch.entries if e.state in _LAST_STATES and e.end not in no}
+        if not refused:
+            return
+        # By the fence, or since the job is deleted: the next answer tells which are still ours.
+        self._mending = {
+            entry.job_id: entry
+            for entry, _ in refused
+            if entry.state in RUN_END_STATES and entry.job_id in self._held - self._mended
+        }
+        lost = {entry.job_id for entry, _ in refused} & self._held
+        self._lose(lost - self._mending.keys(), "the server refused an update of them")
+        self.doubt()
 
-    def _settle(self, batch: list[Update], refused: list[tuple[int, str]]) -> None:
-        for job_id, reason in refused:
-            log.warning("an update of job %d was refused: %s", job_id, reason)
-        no = {job_id for job_id, _ in refused}
-        over = {u.job_id for u in batch if u.state in RUN_END_STATES or u.state in DONE_STATES}
-        self._held -= over - no
-        if no:
-            # Refused by the fence, or deleted: the next answer tells which are still ours.
-            self._lose(no & self._held, "the server refused an update of them")
-            self.doubt()
+    def _mend(self) -> None:
+        """Tells what can be told of runs whose ends the server did not take, though they are ours."""
+        ends = [entry for job_id, entry in self._mending.items() if job_id in self._held]
+        self._mending = {}
+        for entry in ends:
+            log.error("the end of the run of job %d can't be stored as it is", entry.job_id)
+            self._mended.add(entry.job_id)
+            item = orjson.loads(entry.line)
+            told = {name: item[name] for name in ("id", "state_timestamp")}
+            sentence = "the report of this run could not be stored: the launcher's log and its spool tell why"
+            self._outbox.append([{**told, "state": JobState.run_error, "state_data": {"error": sentence}}])
 
     def _acquire(self) -> None:
         if self._acquire_body is None:
@@ -372,9 +418,11 @@ class Courier:
         self._post(Acquired(jobs, apps, trip_sec))
 
     def _close(self) -> None:
-        session_id, self._session_id = self._session_id, None
+        session_id = self._session_id
         self._client.delete(f"/sessions/{session_id}")
+        self._session_id = None
         log.info("session %s is closed", session_id)
+        self._outbox.close()
 
     # ---- losses ----
 
@@ -385,47 +433,18 @@ class Courier:
                 self._shared.finish_by = time.monotonic()
         elif isinstance(exc, NotFoundError):
             self._session_over(str(exc))
-        elif step is Step.report and len(self._batch) > 1:
-            # One item spoils the request: halves find it.
-            middle = len(self._batch) // 2
-            for part in (self._batch[:middle], self._batch[middle:]):
-                self._report_part(part)
-            self._batch = []
-        elif step is Step.report:
-            self._batch = self._without_payload(self._batch[0], exc)
-            self._batch_key = str(uuid4())
+        elif step is Step.note:
+            log.warning("the BatchJob takes no notes: %s", exc)
+            self._outbox.drop_notes()
         else:
             self._failed(exc)
-
-    def _report_part(self, part: list[Update]) -> None:
-        try:
-            _, refused = self._send(part, str(uuid4()))
-            self._settle(part, refused)
-        except ServerRefused as exc:
-            if len(part) == 1:
-                for update in self._without_payload(part[0], exc):
-                    self._queue.add(update)
-                return
-            middle = len(part) // 2
-            self._report_part(part[:middle])
-            self._report_part(part[middle:])
-
-    def _without_payload(self, update: Update, exc: ServerRefused) -> list[Update]:
-        """What can be told of a job whose report the server can't take; nothing if that was it already."""
-        log.error("the report %s of job %d can't be stored: %s", update.state, update.job_id, exc)
-        if not update.fields and set(update.data) <= {"error"}:
-            self._held.discard(update.job_id)
-            return []
-        state = JobState.run_error if update.state in RUN_END_STATES else update.state
-        sentence = f"the report of this run could not be stored: {exc}"[:2000]
-        return [Update(update.job_id, state, update.stamp_us, {"error": sentence})]
 
     def _session_over(self, sentence: str) -> None:
         """The lease has run out: everything that it covered is somebody else's."""
         log.warning("session %s is over (%s)", self._session_id, sentence)
         self._session_id = None
-        self._batch = []
-        self._queue.clear()
+        self._outbox.give_up()
+        self._mending, self._losing = {}, False
         self._acquire_body = None
         self._fresh_jobs = None
         self._held.clear()
@@ -433,7 +452,6 @@ class Courier:
             self._shared.in_doubt = False
             self._shared.hinted = True
             self._shared.acknowledged = self._shared.finish_by is not None
-            self._shared.updates.clear()
         self._post(Lost(None, "the session is over"))
 
     def _lose(self, job_ids: set[int], reason: str) -> None:
@@ -441,7 +459,7 @@ class Courier:
             return
         log.warning("lost %d jobs: %s", len(job_ids), reason)
         self._held -= job_ids
-        self._queue.drop(job_ids)
+        self._losing = True
         with self._bell:
             self._shared.acknowledged = False
         self._post(Lost(frozenset(job_ids), reason))

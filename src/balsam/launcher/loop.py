@@ -21,7 +21,18 @@ from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
 from balsam.launcher.executor import Callbacks, Executor, NotStartable, Start
-from balsam.launcher.news import Acquired, Cut, Drain, Kill, Lost, Mailbox, News, Opened, Rejected
+from balsam.launcher.news import (
+    Acquired,
+    Cut,
+    Drain,
+    Kill,
+    Lost,
+    Mailbox,
+    News,
+    Opened,
+    Rejected,
+    SpoolTrouble,
+)
 from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
@@ -125,6 +136,7 @@ class Loop:
         self._busy_at = time.monotonic()
         self._next_beat = 0.0
         self._stopping: str | None = None
+        self._spool_trouble: str | None = None
         self._kill_at: float | None = None
         self._warned = False
         self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
@@ -239,9 +251,13 @@ class Loop:
         # Who has no node yet waits for its workers.
         return not (self._running or self._waiting or self._preparing) and len(self._room) > 0
 
+    def _may_start(self) -> bool:
+        full = self._limits.max_runs is not None and len(self._running) >= self._limits.max_runs
+        return not full and self._spool_trouble is None
+
     def _start_what_fits(self, now: float) -> None:
         late: list[int] = []
-        while self._limits.max_runs is None or len(self._running) < self._limits.max_runs:
+        while self._may_start():
             chosen = self._waiting.take_next(self._room, now)
             if chosen is None:
                 break
@@ -306,6 +322,8 @@ class Loop:
                 self._lose(job_ids, reason)
             case Rejected(sentence):
                 self.stop(sentence)
+            case SpoolTrouble(told):
+                self._spool_trouble = told
             case Cut(seconds):
                 if self._limits.stop_on_cut:
                     self._cut_all(f"the server could not be reached for {seconds:.0f} s", Signals.SIGKILL)

@@ -36,6 +36,7 @@ from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ class Launcher:
         self._end_at = stop_at(time.monotonic(), orders.wall_time_min)
         self._mailbox = Mailbox()
         self._postman = Postman(self._client, site.data_path)
-        self._courier = Courier(self._client, self._terms(), self._post)
+        self._courier = Courier(self._client, self._terms(), self._post, SpoolFolder(site.spool_path))
         self._overhearing = Overhearing(self._courier, self._postman)
         self._messages = Messages(self._postman, self._mailbox.post, self._overhearing.runs)
         self._unfollow = threading.Event()

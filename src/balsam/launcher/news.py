@@ -46,6 +46,13 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class SpoolTrouble:
+    """Why what runs is not safe on the disk, so that none is to be started; None: it is again."""
+
+    sentence: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The server will not give this launcher a session, now or later; the courier has ended."""
 
@@ -68,7 +75,7 @@ class Drain:
     tell: Callable[[dict[str, Any]], None]
 
 
-News = Opened | Acquired | Lost | Cut | Rejected | Kill | Drain
+News = Opened | Acquired | Lost | Cut | SpoolTrouble | Rejected | Kill | Drain
 
 
 class Mailbox:

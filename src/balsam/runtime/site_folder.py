@@ -97,6 +97,11 @@ class SiteFolder:
         return self.path / "log"
 
     @property
+    def spool_path(self) -> Path:
+        """Holds what launchers have to report."""
+        return self.log_path / "spool"
+
+    @property
     def job_path(self) -> Path:
         """Holds allocations: their scripts, outputs and records."""
         return self.path / "qsubmit"

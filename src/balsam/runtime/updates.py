@@ -1,17 +1,16 @@
-"""Updates of jobs that wait to be sent: each job's in order, in as few requests as that allows."""
+"""Updates of jobs that wait to be sent, in the order in which they came."""
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from balsam.core.clock import from_us
 from balsam.core.states import JobState
 
-MAX_BATCH_CHARS = 8_000_000  # of payloads; the server takes bodies of several times that
+MAX_BATCH_CHARS = 8_000_000  # the server takes bodies of several times that
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,45 +33,43 @@ class Update:
             **self.fields,
         }
 
-    @property
-    def size(self) -> int:
-        """About how many characters it takes on the wire."""
-        return 300 + sum(len(text) for text in self.fields.values() if isinstance(text, str))
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An update as it travels: the JSON of its item, and the offset at which it ends in its spool."""
+
+    job_id: int
+    state: str
+    line: bytes
+    end: int
 
 
 class UpdateQueue:
-    """Updates in the order in which they came, per job."""
+    """First in, first out."""
 
     def __init__(self) -> None:
-        self._of_job: dict[int, deque[Update]] = {}
+        self._entries: deque[Entry] = deque()
 
     def __len__(self) -> int:
-        return sum(map(len, self._of_job.values()))
+        return len(self._entries)
 
-    def __bool__(self) -> bool:
-        return bool(self._of_job)
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
 
-    def add(self, update: Update) -> None:
-        self._of_job.setdefault(update.job_id, deque()).append(update)
-
-    def drop(self, job_ids: Collection[int]) -> None:
-        """Forgets the updates of these jobs."""
-        for job_id in job_ids:
-            self._of_job.pop(job_id, None)
-
-    def clear(self) -> None:
-        self._of_job.clear()
-
-    def next_batch(self, limit: int) -> list[Update]:
-        """Takes out the first update of up to `limit` jobs: a bulk request may name a job only once."""
-        batch: list[Update] = []
+    def next_batch(self, limit: int) -> list[Entry]:
+        """Takes out the first ones: up to `limit`, and MAX_BATCH_CHARS unless a single one has more."""
+        batch: list[Entry] = []
         size = 0
-        for queue in itertools.islice(self._of_job.values(), limit):
-            size += queue[0].size
+        while self._entries and len(batch) < limit:
+            size += len(self._entries[0].line)
             if batch and size > MAX_BATCH_CHARS:
                 break
-            batch.append(queue.popleft())
-        for update in batch:
-            if not self._of_job[update.job_id]:
-                del self._of_job[update.job_id]
+            batch.append(self._entries.popleft())
+        return batch
+
+    def take_until(self, end: int) -> list[Entry]:
+        """Takes out those that end at this offset or before."""
+        batch: list[Entry] = []
+        while self._entries and self._entries[0].end <= end:
+            batch.append(self._entries.popleft())
         return batch

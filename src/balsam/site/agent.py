@@ -30,6 +30,7 @@ from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
 from balsam.site.listener import ListenerService
@@ -40,6 +41,7 @@ from balsam.site.results import ResultService
 from balsam.site.scheduler import SchedulerService
 from balsam.site.services import Service, Stop, supervise
 from balsam.site.session import AgentSession
+from balsam.site.spools import SpoolService
 
 log = logging.getLogger("balsam.site.agent")
 
@@ -125,11 +127,13 @@ class Agent:
             log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client, known_nodes(settings))
-        services: list[Service] = [presence]
+        spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
+        services: list[Service] = [presence, spools]
         on_message: dict[str, Callable[[], None]] = {}
         desk = None
         if settings.scheduler is not None:
-            scheduler = build_scheduler(site, client, settings.scheduler, stop)
+            scheduler = build_scheduler(site, client, settings.scheduler, stop, spools)
+            spools.on_settled = scheduler.bell.ring
             services.append(scheduler)
             on_message["batch-jobs"] = scheduler.bell.ring
         if settings.processing is not None:
@@ -169,11 +173,11 @@ def known_nodes(settings: Settings) -> list[Node] | None:
 
 
 def build_scheduler(
-    site: SiteFolder, client: Client, settings: SchedulerSettings, stop: Stop
+    site: SiteFolder, client: Client, settings: SchedulerSettings, stop: Stop, spools: SpoolService
 ) -> SchedulerService:
     """The service for the scheduler that the settings name."""
     schedulers = {"local": lambda: LocalScheduler(site.job_path / "local")}
-    return SchedulerService(site, client, settings, schedulers[settings.name](), stop.bell())
+    return SchedulerService(site, client, settings, schedulers[settings.name](), stop.bell(), spools.settled)
 
 
 class Starter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -203,18 +203,29 @@ def _stamp() -> str:
 
 
 class SchedulerService:
-    """Looks at the server when it rings and every `sync_period`, at the batch system while it has work."""
+    """Looks at the server when it rings and every `sync_period`, at the batch system while it has work.
+
+    `settled`: whether what an ended allocation's launchers have left is delivered. Before that its end is not
+    reported, for that ends their sessions.
+    """
 
     name = "scheduler"
 
     def __init__(
-        self, site: SiteFolder, client: Client, limits: SchedulerSettings, scheduler: Scheduler, bell: Bell
+        self,
+        site: SiteFolder,
+        client: Client,
+        limits: SchedulerSettings,
+        scheduler: Scheduler,
+        bell: Bell,
+        settled: Callable[[int], bool],
     ) -> None:
         self._site = site
         self._client = client
         self._limits = limits
         self._scheduler = scheduler
         self.bell = bell
+        self._settled = settled
         self._memory = Memory()
         self._batch_jobs: dict[int, BatchJobOut] = {}
         self._next_look = 0.0
@@ -278,8 +289,9 @@ class SchedulerService:
                 self._memory.deleted[batch_job_id] = time.monotonic()
                 self._scheduler.delete(scheduler_id)
                 return None
-            case Report():
-                return self._with_output(action)
+            case Report(batch_job_id, changes):
+                waits = changes.get("state") is BatchJobState.finished and not self._settled(batch_job_id)
+                return None if waits else self._with_output(action)
 
     def _submit(self, batch_job: BatchJobOut) -> Report:
         submission = submission_of(batch_job, self._site)
@@ -304,9 +316,9 @@ class SchedulerService:
             return report
         tail = logs.last_lines(Paths.of(self._site, report.batch_job_id).output, TAIL_LINES)
         log.warning("BatchJob %d ended: %s\n%s", report.batch_job_id, cause, tail)
-        known = report.changes.get("status_info", self._batch_jobs[report.batch_job_id].status_info)
-        info = {**known, "error": storable(tail or cause), "error_time": _stamp()}
-        return Report(report.batch_job_id, {**report.changes, "status_info": info})
+        # Not the whole of status_info: launchers note theirs there, too.
+        notes = {"error": storable(tail or cause), "error_time": _stamp()}
+        return Report(report.batch_job_id, {**report.changes, "notes": notes})
 
     def _send(self, reports: list[Report]) -> None:
         since = time.monotonic() - REPORT_AGAIN_SEC
