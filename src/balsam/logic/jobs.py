@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -37,30 +37,35 @@ def create(
     parent_state = _parents(tx, owner, wanted)
     terms = _terms(tx, owner, app_of)
     job_ids = ids.allocate(tx.conn, tables.jobs, len(wanted))
+    hooks_of = {app_id: _hooks(app) for app_id, app in app_of.items()}
     now = now_us()
-    rows, items, events_ = [], [], []
+    items, events_ = list[dict[str, Any]](), list[tuple[Any, ...]]()
     road = cache(_road)
-    for index, (job_id, want) in enumerate(zip(job_ids, wanted, strict=True)):
-        app = app_of[want.app_id]
-        parents_done = not want.parent_ids or all(
-            _is_done(parent_state[p], want.parents_must) for p in want.parent_ids
-        )
-        try:
-            job_items = _transfer_items(owner, job_id, want, app, terms[want.app_id], parents_done)
-        except Invalid as exc:
-            raise Invalid(_of_item(index, wanted, exc.sentence)) from None
-        directions = frozenset(item["direction"] for item in job_items)
-        moves = road(_hooks(app), directions, parents_done)
-        site_id = app["site_id"]
-        for old, new, data in moves:
-            events_.append((owner.user_id, site_id, job_id, None, now, now, now, old, new, data))
-        job = row(owner, job_id, want, site_id, moves[-1][1], now)
-        sentence = doubt(terms[want.app_id], job, want.transfers) if strict else None
-        if sentence:
-            raise Invalid(_of_item(index, wanted, sentence))
-        rows.append(job)
-        items += job_items
-    jobs.insert_many(tx.conn, rows)
+
+    def new_jobs() -> Iterator[dict[str, Any]]:
+        for index, (job_id, want) in enumerate(zip(job_ids, wanted, strict=True)):
+            app = app_of[want.app_id]
+            parents_done = not want.parent_ids or all(
+                _is_done(parent_state[p], want.parents_must) for p in want.parent_ids
+            )
+            try:
+                job_items = _transfer_items(owner, job_id, want, app, terms[want.app_id], parents_done)
+            except Invalid as exc:
+                raise Invalid(_of_item(index, wanted, exc.sentence)) from None
+            directions = frozenset(item["direction"] for item in job_items)
+            moves = road(hooks_of[want.app_id], directions, parents_done)
+            site_id = app["site_id"]
+            for old, new, data in moves:
+                events_.append((owner.user_id, site_id, job_id, None, now, now, now, old, new, data))
+            job = row(owner, job_id, want, site_id, moves[-1][1], now)
+            sentence = doubt(terms[want.app_id], job, want.transfers) if strict else None
+            if sentence:
+                raise Invalid(_of_item(index, wanted, sentence))
+            items.extend(job_items)
+            yield job
+
+    # One by one: PostgreSQL inserts the first while the next are looked at.
+    rows = jobs.insert_many(tx.conn, new_jobs())
     transfers.insert_many(tx.conn, items)
     events.insert_many(tx.conn, events_, ids.allocate(tx.conn, tables.events, len(events_)))
     for site_id in {row["site_id"] for row in rows}:

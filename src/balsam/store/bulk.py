@@ -7,7 +7,9 @@ value; None is NULL. Names of tables and columns come from `store.tables`, never
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import is_
 from typing import Any, cast
 
 import orjson
@@ -21,31 +23,73 @@ from sqlalchemy.types import TypeDecorator
 
 Columns = Mapping[str, Sequence[Any]]
 _BOOLEAN = Boolean()
+ROWS_PER_BLOCK = 500
+_COPY_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_COPY_ESCAPE_TABLE = str.maketrans(_COPY_ESCAPES)
 
 
 def insert_columns(conn: Connection, table: Table, columns: Columns) -> None:
     """One row for each place in the columns."""
     if not next(iter(columns.values())):
         return
-    names = ", ".join(f'"{name}"' for name in columns)
+    insert_blocks(conn, table, columns.keys(), _blocks(columns))
+
+
+def insert_blocks(conn: Connection, table: Table, names: Collection[str], blocks: Iterable[Columns]) -> None:
+    """The same with some rows at a time, none of which is empty; all blocks have the columns of `names`.
+
+    PostgreSQL inserts one while the next is made.
+    """
+    quoted = ", ".join(f'"{name}"' for name in names)
     if conn.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        conn.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", _rows(table, columns))
+        statement = f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})"
+        for block in blocks:
+            conn.exec_driver_sql(statement, _rows(table, block))
     else:
-        _copy(conn, f"COPY {table.name} ({names}) FROM STDIN", _rows(table, columns))
+        texts = (_copy_text(table, block) for block in blocks)
+        _copy(conn, f"COPY {table.name} ({quoted}) FROM STDIN", texts)
 
 
-def _copy(conn: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+def _blocks(columns: Columns) -> Iterator[Columns]:
+    for start in range(0, len(next(iter(columns.values()))), ROWS_PER_BLOCK):
+        some = slice(start, start + ROWS_PER_BLOCK)
+        yield {name: values[some] for name, values in columns.items()}
+
+
+def _copy(conn: Connection, statement: str, texts: Iterable[str]) -> None:
     """SQLAlchemy knows no COPY; whatever fails is raised as one of its errors all the same."""
     driver: Any = conn.connection
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
+            for part in texts:
+                copy.write(part)
     except psycopg.Error as exc:
         raise DBAPIError.instance(
             statement, None, exc, psycopg.Error, True, driver.dbapi_connection.broken, conn.dialect
         ) from exc
+
+
+def _copy_text(table: Table, columns: Columns) -> str:
+    """Rows in COPY's text format, made column by column: psycopg looks at each value by itself."""
+    fields = [_copy_fields(table, name, values) for name, values in columns.items()]
+    return "\n".join(map("\t".join, zip(*fields, strict=True))) + "\n"
+
+
+def _copy_fields(table: Table, name: str, values: Sequence[Any]) -> Sequence[str]:
+    if all(map(is_, values, repeat(values[0]))):  # one object, not equal ones: 1 is True's equal
+        return _each_copy_field(table, name, values[:1]) * len(values)
+    return _each_copy_field(table, name, values)
+
+
+def _each_copy_field(table: Table, name: str, values: Sequence[Any]) -> list[str]:
+    text_of = json_text if isinstance(table.c[name].type, JSON) else str
+    texts = list(map(text_of, values))
+    together = "".join(texts)
+    if any(char in together for char in _COPY_ESCAPES):
+        texts = [text.translate(_COPY_ESCAPE_TABLE) for text in texts]
+    if None in values:
+        texts = ["\\N" if value is None else text for value, text in zip(values, texts, strict=True)]
+    return texts
 
 
 def update_columns(
@@ -116,15 +160,15 @@ def _rows(table: Table, columns: Columns) -> list[tuple[Any, ...]]:
 def _for_driver(table: Table, name: str, values: Sequence[Any]) -> Sequence[Any]:
     kind = table.c[name].type
     if isinstance(kind, JSON):
-        return [json_text(value) for value in values]
+        return [None if value is None else json_text(value) for value in values]
     if isinstance(kind, Text):  # members of enums are texts of their own kind, which drivers take slowly
         return [value if type(value) is str or value is None else str(value) for value in values]
     return values
 
 
-def json_text(value: Any) -> str | None:
-    """A JSON column's text."""
-    return None if value is None else orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+def json_text(value: Any) -> str:
+    """A JSON column's text; SQL's NULL is no JSON."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 _SQL_TYPES = {"BIGINT": "bigint", "INTEGER": "integer", "TEXT": "text", "BOOLEAN": "boolean", "JSON": "jsonb"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +23,17 @@ from sqlalchemy import (
 )
 
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferItemState
-from balsam.store.bulk import among, columns_of, condition, dicts, insert_columns, update_columns
+from balsam.store.bulk import (
+    ROWS_PER_BLOCK,
+    Columns,
+    among,
+    columns_of,
+    condition,
+    dicts,
+    insert_blocks,
+    insert_columns,
+    update_columns,
+)
 from balsam.store.owner import Owner, checked, mine, owned
 from balsam.store.paging import Page, paged
 from balsam.store.tables import ACQUIRABLE, apps, events, job_parents, job_tags, jobs, runs, transfers
@@ -164,9 +175,13 @@ def _hooks(conn: Connection, owner: Owner, app_ids: Collection[int]) -> dict[int
     return {app_id: None if hooks is None else frozenset(hooks) for app_id, hooks in conn.execute(stmt).all()}
 
 
-def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Jobs with their tags and parents; the rows carry ids and the owner, and all have the same fields."""
-    insert_columns(conn, jobs, columns_of(rows, rows[0]))
+def insert_many(conn: Connection, new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Jobs with their tags and parents; the rows carry ids and the owner, and have all other fields.
+
+    Takes the rows as they come, and returns them.
+    """
+    rows: list[dict[str, Any]] = []
+    insert_blocks(conn, jobs, jobs.columns.keys(), _blocks(new, rows))
     tags = [(row["owner_id"], key, value, row["id"]) for row in rows for key, value in row["tags"].items()]
     _insert_tags(conn, tags)
     parents = [(parent, row["id"]) for row in rows for parent in row["parent_ids"]]
@@ -174,6 +189,14 @@ def insert_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         insert_columns(
             conn, job_parents, dict(zip(("parent_id", "job_id"), zip(*parents, strict=True), strict=True))
         )
+    return rows
+
+
+def _blocks(new: Iterable[dict[str, Any]], taken: list[dict[str, Any]]) -> Iterator[Columns]:
+    rest = iter(new)
+    while some := list(islice(rest, ROWS_PER_BLOCK)):
+        taken += some
+        yield columns_of(some, jobs.columns.keys())
 
 
 def _insert_tags(conn: Connection, tags: Sequence[tuple[Any, ...]]) -> None:
