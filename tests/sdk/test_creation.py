@@ -16,6 +16,8 @@ ODD: list[dict[str, Any]] = [
     {"workdir": "./a//b/"},
     {"tags": {"n": 1, 2: True}, "launch_params": {"x": 1.5}},
     {"num_nodes": "2", "wall_time_min": 3.0, "gpus_per_rank": 1, "priority": True},
+    {"num_nodes": 1, "wall_time_min": False, "gpus_per_rank": 0, "max_restarts": 50, "tags": {}},
+    {"data": {}, "transfers": {}, "parents_must": "finish", "node_packing_count": 1.0},
     {"return_code": 3, "max_restarts": 0, "mem_mb_per_rank": 5, "threads_per_core": 2},
     {"data": {"tuple": (1, 2), 3: "key", "deep": {"a": [None, 1.0, True]}}, "parents_must": "end"},
     {"parameters": {"x": [1, {"y": 2.5}], "none": None, "text": "é☃"}},

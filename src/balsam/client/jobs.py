@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -12,47 +12,53 @@ from balsam.client.encoding import json_body
 if TYPE_CHECKING:
     from balsam.client.transport import Client
 
-_TREES = frozenset({"data", "parameters_json"})
 Refusals = list[tuple[int, str]]
 
 
 def create_jobs(client: Client, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Creates all of the jobs or none; their rows. What was sent does not travel back."""
+    """Creates all of the jobs or none; their rows. What was sent does not travel back.
+
+    The rows take over what the bodies hold, `data` excepted.
+    """
     answer = client.request("POST", "/jobs/", body=bodies, prefer="return=minimal").body
     if isinstance(answer, list):  # a server that has not heard of this preference
         return answer
     each: dict[str, list[Any]] = answer["each"]
-    own = [dict(zip(each, values, strict=True)) for values in zip(*each.values(), strict=True)]
-    return [{**answer["all"], **_as_row(body), **row} for body, row in zip(bodies, own, strict=True)]
+    own = zip(*each.values(), strict=True)
+    return [
+        {**answer["all"], **_as_row(body), **dict(zip(each, values, strict=True))}
+        for body, values in zip(bodies, own, strict=True)
+    ]
 
 
-# The server also takes "2" and 2.0 for 2.
-_NUMBERS: dict[str, type[int] | type[float]] = {"gpus_per_rank": float, "return_code": int} | dict.fromkeys(
-    (
-        "num_nodes",
-        "ranks_per_node",
-        "threads_per_rank",
-        "threads_per_core",
-        "node_packing_count",
-        "wall_time_min",
-        "priority",
-        "max_restarts",
-        "mem_mb_per_rank",
-    ),
-    int,
-)
+def _tree(value: Any) -> Any:
+    return orjson.loads(json_body(value))  # e.g. tuples have become lists
+
+
+# Fields that the server does not answer as they were sent; it also takes "2" and 2.0 for 2.
+_CHANGED: dict[str, Callable[[Any], Any]] = {
+    "data": _tree,
+    "return_code": int,
+    "num_nodes": int,
+    "ranks_per_node": int,
+    "threads_per_rank": int,
+    "threads_per_core": int,
+    "gpus_per_rank": float,
+    "node_packing_count": int,
+    "wall_time_min": int,
+    "priority": int,
+    "max_restarts": int,
+    "mem_mb_per_rank": int,
+}
 
 
 def _as_row(body: dict[str, Any]) -> dict[str, Any]:
-    """As the server stores and answers it, and nobody's but the row's."""
-    row = {}
-    for name, value in body.items():
-        if name in _TREES and value:
-            row[name] = orjson.loads(json_body(value))  # e.g. tuples have become lists
-        elif name in _NUMBERS and value is not None:
-            row[name] = _NUMBERS[name](value)
-        elif name != "transfers":
-            row[name] = value
+    """As the server stores and answers it."""
+    different = {
+        name: _CHANGED[name](body[name]) for name in body.keys() & _CHANGED.keys() if body[name] is not None
+    }
+    row = {**body, **different}
+    row.pop("transfers", None)
     return row
 
 

@@ -261,6 +261,11 @@ class Job(RemoteJob):
         self._must_be_saved("explain")
         return WhyOut(**self.client().get(f"{self.ROUTE}{self.id}/why"))
 
+    def creation_body(self) -> dict[str, Any]:
+        """Without what says no more than the defaults, which make most of a job of `submit()`."""
+        body = super().creation_body()
+        return {name: value for name, value in body.items() if value != self.FIELDS[name].default}
+
     def _create(self) -> None:
         job_creation.create(self.client(), [self])
 

@@ -113,10 +113,11 @@ class Model:
 
     def creation_body(self) -> dict[str, Any]:
         """What is sent to create this object."""
+        fields = self.FIELDS
         return {
-            name: field.write(self.__dict__[name])
-            for name, field in self.FIELDS.items()
-            if name in self.__dict__ and field.use & CREATE
+            name: fields[name].write(value)
+            for name, value in self.__dict__.items()
+            if name in fields and fields[name].use & CREATE
         }
 
     def _create(self) -> None:
@@ -129,8 +130,9 @@ class Model:
 
     def _load(self, row: dict[str, Any]) -> None:
         self._row = row
-        for name in self.FIELDS:
-            self.__dict__.pop(name, None)
+        fields = self.FIELDS
+        for name in [name for name in self.__dict__ if name in fields]:
+            del self.__dict__[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):

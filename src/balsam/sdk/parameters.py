@@ -8,11 +8,14 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from balsam.core.limits import MAX_ID, MAX_PAYLOAD_CHARS
 from balsam.schemas import AppParameter, deserialize, serialize
 from balsam.schemas.payloads import serializer_info
 
 MAX_DEPTH = 40
+_FLAT = frozenset({type(None), bool, int, float, str})  # what nobody can change in place
 LARGE_FLOAT = 1e16
 ANY_NAME = "**"  # in the parameters that `of_signature` finds: run() takes whatever it is given
 
@@ -42,9 +45,11 @@ def read(parameters_json: dict[str, Any] | None, serialized: str) -> dict[str, A
 
 
 def as_json(parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The same values if JSON carries them there and back unchanged, else None."""
+    """A copy of the values if JSON carries them there and back unchanged, else None."""
     values = dict(parameters)
-    return values if _is_json(values, 0) else None
+    if not _is_json(values, 0):
+        return None
+    return values if _FLAT.issuperset(map(type, values.values())) else orjson.loads(orjson.dumps(values))
 
 
 def check(app: str, given: Mapping[str, Any], known: Mapping[str, AppParameter]) -> None:
@@ -90,9 +95,11 @@ def _is_json(value: Any, depth: int) -> bool:
     if kind is list:
         return all(_is_json(inner, depth + 1) for inner in value)
     if kind is dict:
-        return all(type(key) is str and _is_json(key, 0) for key in value) and all(
-            _is_json(inner, depth + 1) for inner in value.values()
-        )
+        # A loop, since generators take longer than most parameters.
+        for key, inner in value.items():
+            if type(key) is not str or not _is_json(key, 0) or not _is_json(inner, depth + 1):
+                return False
+        return True
     return False
 
 
