@@ -43,8 +43,8 @@ def insert_blocks(conn: Connection, table: Table, names: Collection[str], blocks
     quoted = ", ".join(f'"{name}"' for name in names)
     if conn.dialect.name == "sqlite":
         statement = f"INSERT INTO {table.name} ({quoted}) VALUES ({', '.join('?' * len(names))})"
-        for block in blocks:
-            conn.exec_driver_sql(statement, _rows(table, block))
+        # At once: SQLite works in this thread, so that blocks would only cost.
+        conn.exec_driver_sql(statement, [row for block in blocks for row in _rows(table, block)])
     else:
         texts = (_copy_text(table, block) for block in blocks)
         _copy(conn, f"COPY {table.name} ({quoted}) FROM STDIN", texts)
