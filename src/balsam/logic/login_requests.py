@@ -120,7 +120,7 @@ def depart(db: Database, user_code: str, browser: str | None, address: str) -> T
 
 def check_return(db: Database, trip: Trip) -> int:
     """The id of the request that the browser comes back for; raises Invalid unless it is the same browser."""
-    with db.read() as conn:
+    with db.glance() as conn:
         row = login_requests.by_state(conn, digest_of(trip.state))
     if row is None or row["expires"] < now_us() or not _is_of(row, trip.browser):
         raise Invalid("invalid_state")
@@ -160,7 +160,7 @@ def answer(db: Database, consent: str, browser: str, *, allowed: bool) -> None:
 def collect(db: Database, device_code: str, lifetimes: Lifetimes) -> Tokens:
     """The tokens of a program that was allowed; raises Invalid with an OAuth error code until then."""
     device_hash = digest_of(device_code)
-    with db.read() as conn:
+    with db.glance() as conn:
         row = login_requests.by_device(conn, device_hash)
     if row is None:
         raise Invalid("invalid_grant")

@@ -45,7 +45,7 @@ def log_in(
     tried = attempts.of_password(username, address)
     with db.write() as tx:
         attempts.count(tx, *tried)
-    with db.read() as conn:
+    with db.glance() as conn:
         row = users.by_name(conn, username)
     if not passwords.is_right(row["password_hash"] if row else None, password) or row is None:
         raise Unauthorized("Unauthorized")
@@ -137,7 +137,7 @@ def _end(tx: Tx, owner: Owner, login_id: int, why: str) -> bool:
 
 def login_of(db: Database, token: str) -> int | None:
     """The login that a token came from; None for tokens that come from none."""
-    with db.read() as conn:
+    with db.glance() as conn:
         row = users.find_token(conn, digest_of(token))
     return row["login_id"] if row else None
 

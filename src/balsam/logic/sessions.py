@@ -179,7 +179,7 @@ def overdue(db: Database, lease: Lease, up_since: int) -> list[dict[str, Any]]:
     a lease, since nobody could have renewed it.
     """
     now = now_us()
-    with db.read() as conn:
+    with db.glance() as conn:
         silent = sessions.silent(conn, int(now - lease.sec * 1e6))
     found = []
     for row in silent:

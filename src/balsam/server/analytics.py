@@ -12,7 +12,8 @@ from balsam.schemas.analytics import SeriesOut, SummaryOut
 from balsam.schemas.types import Text
 from balsam.server.answers import json_answer
 from balsam.server.context import Caller, Srv
-from balsam.server.queries import BatchJobChoice, EventSelection, JobChoice
+from balsam.server.queries import BatchJobChoice, BatchJobSelection, EventSelection, JobChoice, JobSelection
+from balsam.server.query_strings import documented
 
 router = APIRouter(prefix="/analytics", tags=["analytics"])
 
@@ -39,13 +40,15 @@ def utilization(server: Srv, caller: Caller, query: Annotated[UtilizationQuery, 
         return json_answer(analytics.utilization(conn, caller, query.filter(), query.node_weighting))
 
 
-@router.get("/available-nodes", responses={200: {"model": SeriesOut}})
+@router.get(
+    "/available-nodes", responses={200: {"model": SeriesOut}}, openapi_extra=documented(BatchJobSelection)
+)
 def available_nodes(server: Srv, caller: Caller, choice: BatchJobChoice) -> Response:
     with server.db.read() as conn:
         return json_answer(analytics.available_nodes(conn, caller, choice.filter()))
 
 
-@router.get("/summary", responses={200: {"model": SummaryOut}})
+@router.get("/summary", responses={200: {"model": SummaryOut}}, openapi_extra=documented(JobSelection))
 def summary(server: Srv, caller: Caller, choice: JobChoice) -> Response:
     """Jobs by state, time in each state, node-hours; over the jobs that the filters choose."""
     with server.db.read() as conn:

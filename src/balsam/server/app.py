@@ -100,18 +100,19 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     # What is added last stands outermost.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     errors.install(app)
+    # Routers are asked one after the other whether a path is theirs: those that are asked most come first.
     for module in (
+        jobs,
+        sessions,
+        events,
+        batch_jobs,
+        messages,
+        transfers,
+        sites,
+        apps,
         users,
         logins,
         login_pages,
-        sites,
-        apps,
-        messages,
-        jobs,
-        batch_jobs,
-        sessions,
-        transfers,
-        events,
         analytics,
         stream,
         operations,

@@ -13,7 +13,8 @@ from balsam.logic.once import once
 from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
-from balsam.server.queries import Apps
+from balsam.server.queries import AppQuery, Apps
+from balsam.server.query_strings import documented
 from balsam.store import apps, jobs, sessions, sites
 from balsam.store.apps import AppFilter
 from balsam.store.database import Tx
@@ -27,10 +28,10 @@ AppId = Annotated[int, Path(ge=0, le=MAX_ID)]
 _NULLABLE = {"hooks", "serializer"}
 
 
-@router.get("/", responses={200: {"model": PaginatedAppsOut}})
+@router.get("/", responses={200: {"model": PaginatedAppsOut}}, openapi_extra=documented(AppQuery))
 def list_apps(server: Srv, caller: Caller, query: Apps) -> Response:
     page = query.page()
-    with server.db.read() as conn:
+    with query.look(server.db) as conn:
         rows = apps.page(conn, caller, query.filter(), page)
         total = apps.count(conn, caller, query.filter()) if query.counted else None
     return answers.listing(rows, answers.app, total, next_cursor(rows, page))
@@ -58,7 +59,7 @@ def _as_served(tx: Tx, caller: Owner, site_id: int, values: dict[str, Any]) -> d
 
 @router.get("/{app_id}", responses={200: {"model": AppOut}})
 def get_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         row = apps.get(conn, caller, app_id)
     if row is None:
         raise NotFound("Not found")

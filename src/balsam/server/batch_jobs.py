@@ -20,7 +20,8 @@ from balsam.schemas.batch_jobs import (
 )
 from balsam.server import answers, items
 from balsam.server.context import Caller, OnceKey, Srv, Strict
-from balsam.server.queries import BatchJobs
+from balsam.server.queries import BatchJobQuery, BatchJobs
+from balsam.server.query_strings import documented
 from balsam.store import batch_jobs as store
 from balsam.store.paging import next_cursor
 
@@ -31,10 +32,10 @@ BulkUpdates = Annotated[list[Item], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
-@router.get("/", responses={200: {"model": PaginatedBatchJobOut}})
+@router.get("/", responses={200: {"model": PaginatedBatchJobOut}}, openapi_extra=documented(BatchJobQuery))
 def list_batch_jobs(server: Srv, caller: Caller, query: BatchJobs) -> Response:
     page = query.page(query.ordering or "id")
-    with server.db.read() as conn:
+    with query.look(server.db) as conn:
         rows = store.page(conn, caller, query.filter(), page)
         total = store.count(conn, caller, query.filter()) if query.counted else None
     return answers.listing(rows, answers.batch_job, total, next_cursor(rows, page))
@@ -73,7 +74,7 @@ def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdat
 
 @router.get("/{batch_job_id}", responses={200: {"model": BatchJobOut}})
 def get_batch_job(server: Srv, caller: Caller, batch_job_id: BatchJobId) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         row = store.get(conn, caller, batch_job_id)
     if row is None:
         raise NotFound("Not found")

@@ -94,7 +94,7 @@ async def _caller(request: Request, server: Srv) -> Owner:
 
 def _look_up(server: Server, token: str) -> Owner:
     generation = server.tokens.generation
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         owner, expires = users.whose(conn, token)
     server.tokens.remember(token, owner, expires, generation)
     return owner

@@ -28,7 +28,8 @@ from balsam.schemas.jobs import (
 from balsam.server import answers, items
 from balsam.server.bodies import BulkRoute
 from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
-from balsam.server.queries import JobChoice, Jobs
+from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection
+from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
@@ -42,10 +43,10 @@ MAX_EXPLAINED = 1_000
 JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 
 
-@router.get("/", responses={200: {"model": PaginatedJobsOut}})
+@router.get("/", responses={200: {"model": PaginatedJobsOut}}, openapi_extra=documented(JobQuery))
 def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
     page = query.page(query.ordering)
-    with server.db.read() as conn:
+    with query.look(server.db) as conn:
         rows = job_store.page(conn, caller, query.filter(), page)
         total = job_store.count(conn, caller, query.filter()) if query.counted else None
     return answers.listing(rows, answers.job, total, next_cursor(rows, page))
@@ -139,7 +140,7 @@ def _applied(answer: dict[str, Any]) -> Response:
     return answers.json_answer(answer["count"], headers=items.header(answer["refused"]))
 
 
-@router.put("/", response_model=int)
+@router.put("/", response_model=int, openapi_extra=documented(JobSelection, but="session_id"))
 def change_matching_jobs(
     server: Srv,
     caller: Caller,
@@ -159,14 +160,14 @@ def change_matching_jobs(
     return _applied(answer)
 
 
-@router.delete("/", status_code=204)
+@router.delete("/", status_code=204, openapi_extra=documented(JobSelection))
 def delete_matching_jobs(server: Srv, caller: Caller, choice: JobChoice) -> Response:
     with server.db.write() as tx:
         jobs.remove_matching(tx, caller, choice.filter())
     return answers.no_content()
 
 
-@router.get("/why", response_model=list[WhyOut])
+@router.get("/why", response_model=list[WhyOut], openapi_extra=documented(JobQuery))
 def why_many(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
     """Why each of the chosen jobs does not progress: of the first 1,000."""
     with server.db.read() as conn:
@@ -176,7 +177,7 @@ def why_many(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})
 def get_job(server: Srv, caller: Caller, job_id: JobId) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         rows = job_store.by_ids(conn, caller, [job_id])
     if not rows:
         raise NotFound("Not found")

@@ -110,7 +110,7 @@ async def collect(server: Srv, device_code: FormText) -> dict[str, Any]:
 def list_logins(request: Request, server: Srv, user: User) -> Response:
     """The user's logins that are open."""
     current = logins.login_of(server.db, bearer(request))
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         rows = login_store.open_logins(conn, user)
     return json_answer([_recorded(row, current) for row in rows])
 

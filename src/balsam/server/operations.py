@@ -61,7 +61,7 @@ def _why_not_ready(server: Server) -> str | None:
 @router.get("/health")
 def health(server: Srv) -> Response:
     """Whether the server and its database answer, and which they are."""
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         epoch = user_store.epoch(conn)
     kind = server.db.url.get_backend_name()
     answer: dict[str, Any] = {"status": "ok", "version": VERSION, "epoch": epoch, "database": kind}

@@ -45,7 +45,7 @@ class Pulse:
             return
         for watcher in watchers:
             watcher.wake(beat=True)
-        with self._server.db.read() as conn:
+        with self._server.db.glance() as conn:
             valid = users.valid_digests(conn, {one.token_digest for one in watchers}, now_us())
         for watcher in watchers:
             if watcher.token_digest not in valid:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Depends
 from pydantic import Field
+from sqlalchemy import Connection
 
 from balsam.core.clock import to_us
 from balsam.core.errors import Invalid
@@ -16,8 +18,10 @@ from balsam.schemas.batch_jobs import BatchJobOrdering
 from balsam.schemas.events import EventOrdering
 from balsam.schemas.jobs import JobOrdering
 from balsam.schemas.types import Id, Text, UtcTime, Wire
+from balsam.server.query_strings import of_query
 from balsam.store.apps import AppFilter
 from balsam.store.batch_jobs import BatchJobFilter
+from balsam.store.database import Database
 from balsam.store.events import EventFilter
 from balsam.store.jobs import JobFilter
 from balsam.store.paging import Page
@@ -39,6 +43,10 @@ class PageQuery(Wire):
     @property
     def counted(self) -> bool:
         return self.count == "yes"
+
+    def look(self, db: Database) -> AbstractContextManager[Connection]:
+        """Where to read the page: a count is to agree with it."""
+        return db.read() if self.counted else db.glance()
 
     def page(self, order: str = "id") -> Page:
         return Page(limit=self.limit, offset=self.offset, order=order, after=self.after)
@@ -210,13 +218,13 @@ def _us(moment: datetime | None) -> int | None:
     return None if moment is None else to_us(moment)
 
 
-Sites = Annotated[SiteQuery, Query()]
-Apps = Annotated[AppQuery, Query()]
-Jobs = Annotated[JobQuery, Query()]
-JobChoice = Annotated[JobSelection, Query()]
-BatchJobs = Annotated[BatchJobQuery, Query()]
-BatchJobChoice = Annotated[BatchJobSelection, Query()]
-Events = Annotated[EventQuery, Query()]
-EventChoice = Annotated[EventSelection, Query()]
-Transfers = Annotated[TransferQuery, Query()]
-Sessions = Annotated[SessionQuery, Query()]
+Sites = Annotated[SiteQuery, Depends(of_query(SiteQuery))]
+Apps = Annotated[AppQuery, Depends(of_query(AppQuery))]
+Jobs = Annotated[JobQuery, Depends(of_query(JobQuery))]
+JobChoice = Annotated[JobSelection, Depends(of_query(JobSelection))]
+BatchJobs = Annotated[BatchJobQuery, Depends(of_query(BatchJobQuery))]
+BatchJobChoice = Annotated[BatchJobSelection, Depends(of_query(BatchJobSelection))]
+Events = Annotated[EventQuery, Depends(of_query(EventQuery))]
+EventChoice = Annotated[EventSelection, Depends(of_query(EventSelection))]
+Transfers = Annotated[TransferQuery, Depends(of_query(TransferQuery))]
+Sessions = Annotated[SessionQuery, Depends(of_query(SessionQuery))]

@@ -20,7 +20,8 @@ from balsam.schemas.sessions import (
 )
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Server, Srv
-from balsam.server.queries import Sessions
+from balsam.server.queries import SessionQuery, Sessions
+from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
 from balsam.store import sessions as store
 from balsam.store.jobs import JobFilter
@@ -35,10 +36,10 @@ def _out(server: Server, row: dict[str, Any]) -> dict[str, Any]:
     return answers.session(row, server.settings.lease_sec)
 
 
-@router.get("/", responses={200: {"model": PaginatedSessionsOut}})
+@router.get("/", responses={200: {"model": PaginatedSessionsOut}}, openapi_extra=documented(SessionQuery))
 def list_sessions(server: Srv, caller: Caller, query: Sessions) -> Response:
     """The live ones."""
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         rows = store.live(conn, caller, query.id)
     return answers.listing(rows, lambda row: _out(server, row), len(rows), None)
 

@@ -14,7 +14,8 @@ from balsam.logic.once import once
 from balsam.schemas.sites import PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv, User
-from balsam.server.queries import Sites
+from balsam.server.queries import SiteQuery, Sites
+from balsam.server.query_strings import documented
 from balsam.store import sites
 from balsam.store.paging import next_cursor
 
@@ -22,10 +23,10 @@ router = APIRouter(prefix="/sites", tags=["sites"])
 SiteId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
-@router.get("/", responses={200: {"model": PaginatedSitesOut}})
+@router.get("/", responses={200: {"model": PaginatedSitesOut}}, openapi_extra=documented(SiteQuery))
 def list_sites(server: Srv, caller: Caller, query: Sites) -> Response:
     page = query.page()
-    with server.db.read() as conn:
+    with query.look(server.db) as conn:
         rows = sites.page(conn, caller, query.filter(), page)
         total = sites.count(conn, caller, query.filter()) if query.counted else None
     return answers.listing(rows, answers.site, total, next_cursor(rows, page))
@@ -44,7 +45,7 @@ def create_site(server: Srv, user: User, key: OnceKey, body: SiteCreate) -> Resp
 
 @router.get("/{site_id}", responses={200: {"model": SiteOut}})
 def get_site(server: Srv, caller: Caller, site_id: SiteId) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         row = sites.get(conn, caller, site_id)
     if row is None:
         raise NotFound("Not found")

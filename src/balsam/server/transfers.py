@@ -18,7 +18,8 @@ from balsam.schemas.transfers import (
 )
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
-from balsam.server.queries import Transfers
+from balsam.server.queries import TransferQuery, Transfers
+from balsam.server.query_strings import documented
 from balsam.store import transfers as store
 from balsam.store.paging import Page, next_cursor
 from balsam.store.transfers import TransferFilter
@@ -28,10 +29,12 @@ BulkUpdates = Annotated[list[TransferItemBulkUpdate], Body(max_length=MAX_BULK_I
 TransferId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
-@router.get("/", responses={200: {"model": PaginatedTransferItemOut}})
+@router.get(
+    "/", responses={200: {"model": PaginatedTransferItemOut}}, openapi_extra=documented(TransferQuery)
+)
 def list_transfers(server: Srv, caller: Caller, query: Transfers) -> Response:
     page = query.page()
-    with server.db.read() as conn:
+    with query.look(server.db) as conn:
         rows = store.page(conn, caller, query.filter(), page)
         total = store.count(conn, caller, query.filter()) if query.counted else None
     return answers.listing(rows, answers.transfer, total, next_cursor(rows, page))
@@ -52,7 +55,7 @@ def change_transfers(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdate
 
 @router.get("/{transfer_id}", responses={200: {"model": TransferItemOut}})
 def get_transfer(server: Srv, caller: Caller, transfer_id: TransferId) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         rows = store.page(conn, caller, TransferFilter(id=[transfer_id]), Page())
     if not rows:
         raise NotFound("Not found")

@@ -35,7 +35,7 @@ async def register(request: Request, server: Srv, body: UserCreate) -> dict[str,
 
 @router.get("/password/me", response_model=UserOut)
 def me(server: Srv, caller: Caller) -> dict[str, Any]:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         return user_store.get(conn, caller)
 
 
@@ -49,7 +49,7 @@ def create_site_token(server: Srv, user: User, body: SiteTokenCreate) -> dict[st
 
 @router.get("/site-tokens")
 def list_site_tokens(server: Srv, user: User) -> Response:
-    with server.db.read() as conn:
+    with server.db.glance() as conn:
         rows = user_store.site_tokens(conn, user)
     return json_answer(
         [

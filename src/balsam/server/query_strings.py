@@ -1,0 +1,69 @@
+"""Query strings as models: what `Annotated[Model, Query()]` does, in a fraction of its time.
+
+FastAPI looks at the annotation of every field anew for each request, which is a fifth of the time of a short
+one. The price is that the parameters are named in the API's document by hand: see `documented`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def of_query(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """A dependency that answers the request's query string as a model.
+
+    Its route carries `openapi_extra=documented(model)`.
+    """
+    lists = frozenset(name for name, field in model.model_fields.items() if _is_list(field.annotation))
+
+    async def parse(request: Request) -> M:
+        sent = request.query_params
+        values = {name: sent.getlist(name) if name in lists else sent[name] for name in sent}
+        try:
+            return model.model_validate(values)
+        except ValidationError as exc:
+            found = exc.errors(include_url=False)
+            raise RequestValidationError(
+                [{**error, "loc": ("query", *error["loc"])} for error in found]
+            ) from None
+
+    return parse
+
+
+def documented(model: type[BaseModel], *, but: str = "") -> dict[str, Any]:
+    """The parameters of a model for the API's document; `but`: one that the route names itself."""
+    schema = model.model_json_schema()
+    named = schema.get("$defs", {})
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "schema": _resolved(field, named)}
+            for name, field in schema["properties"].items()
+            if name != but
+        ]
+    }
+
+
+def _is_list(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_is_list(choice) for choice in get_args(annotation))
+    return annotation is list or get_origin(annotation) is list
+
+
+def _resolved(schema: Any, named: dict[str, Any]) -> Any:
+    """With its definitions in the places that refer to them: parameters have none beside them."""
+    if isinstance(schema, list):
+        return [_resolved(item, named) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return {**_resolved(named[schema["$ref"].rpartition("/")[2]], named), **rest}
+    return {key: _resolved(value, named) for key, value in schema.items()}
