@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import uvicorn
 
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
@@ -218,8 +217,9 @@ def test_deploying_again_keeps_the_settings(tmp_path: Path) -> None:
 
 
 def test_accepted_connections_send_without_waiting_for_company() -> None:
-    config = uvicorn.Config("unused:app", host="127.0.0.1", port=daemon.free_port(), log_config=None)
-    with listening(config) as shared:
-        shared.listen()
-        with socket.create_connection(shared.getsockname()), shared.accept()[0] as accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with (
+        listening("127.0.0.1", 0) as shared,
+        socket.create_connection(shared.getsockname()),
+        shared.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

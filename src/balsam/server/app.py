@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -34,7 +35,6 @@ from balsam.server.answers import json_answer
 from balsam.server.context import Server
 from balsam.server.exchange import Exchanges
 from balsam.server.metrics import Metrics
-from balsam.server.oidc import Provider
 from balsam.server.operations import VERSION
 from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
@@ -46,6 +46,9 @@ from balsam.store import migrate, restoration, slow
 from balsam.store import users as user_store
 from balsam.store.database import Database
 from balsam.store.notices import Change, Listener
+
+if TYPE_CHECKING:
+    from balsam.server.oidc import Provider
 
 STRANGERS_BODY = f"log in first: without a valid token no more than {MAX_STRANGERS_BODY_BYTES} bytes are read"
 
@@ -64,7 +67,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         slow.log_slow(db, settings.slow_statement_sec)
     with db.read() as conn:
         epoch = user_store.epoch(conn)
-    provider = Provider(settings) if settings.oauth_issuer else None
+    provider = _login_provider(settings)
     metrics = Metrics(db, shared_metrics)
     server = Server(settings, db, Watchers(), epoch, now_us(), metrics, KnownTokens(), provider)
 
@@ -122,6 +125,14 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app
+
+
+def _login_provider(settings: ServerSettings) -> Provider | None:
+    if not settings.oauth_issuer:
+        return None
+    from balsam.server.oidc import Provider  # here: what it needs is an eighth of a server's memory
+
+    return Provider(settings)
 
 
 def require_fit(db: Database) -> None:

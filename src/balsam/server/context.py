@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
@@ -18,12 +18,14 @@ from balsam.core.errors import Forbidden, Unauthorized
 from balsam.logic import users
 from balsam.logic.once import Key
 from balsam.server.metrics import Metrics
-from balsam.server.oidc import Provider
 from balsam.server.settings import ServerSettings
 from balsam.server.tokens import KnownTokens
 from balsam.server.watchers import Watchers
 from balsam.store.database import Database
 from balsam.store.owner import Owner
+
+if TYPE_CHECKING:
+    from balsam.server.oidc import Provider
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """The process of a deployed server: `python -m balsam.server.deployed --data DIR`; it supervises the workers.
 
-uvicorn's own supervisor keeps them: they share one listening socket, so a connection that no worker has taken
-yet outlives each of them; SIGHUP replaces them one by one, each new one in service before its elder ends.
+It begins twice: once to look at settings and database and to open the port, then anew without what that has
+loaded, for a supervisor is to be small beside its workers.
 """
 
 from __future__ import annotations
@@ -12,116 +12,109 @@ import os
 import shutil
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-
-import uvicorn
-from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.supervisors import Multiprocess
-from uvicorn.supervisors.multiprocess import Process
 
 from balsam.core.errors import BalsamError
 from balsam.server import logs
-from balsam.server.settings import Deployment, load_deployment
-from balsam.server.worker import Worker
+from balsam.server.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
+
 METRICS_FOLDER = "metrics"
-START_SEC = 60  # a worker that has not answered its supervisor for so long is replaced
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when a worker imports it
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    log_dir: Path | None
+    log_level: str
+    log_format: str
 
 
 def main() -> None:
+    args = _arguments()
+    os.umask(0o077)
+    if args.socket is None:
+        try:
+            _begin_anew(args)
+        except BalsamError as exc:
+            sys.exit(f"Error: {exc}")
+    run(args)
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="balsam.server.deployed", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the server")
     parser.add_argument("--settings", type=Path, help="its settings, in place of the folder's server.yml")
-    parser.add_argument("--checked", action="store_true", help="do not look at the database first")
-    args = parser.parse_args()
-    os.umask(0o077)
-    try:
-        deployed = load_deployment(args.data, args.settings, os.environ)
-        if args.checked:
-            run(deployed)
-            return
-        check(deployed)
-    except BalsamError as exc:
-        sys.exit(f"Error: {exc}")
-    # The same process without what the check has loaded: a supervisor stays small beside its workers.
-    os.execv(sys.executable, [sys.executable, "-m", "balsam.server.deployed", *sys.argv[1:], "--checked"])
+    parser.add_argument("--socket", type=int, help="the open port; with it come:")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--one-at-a-time", action="store_true")
+    parser.add_argument("--log-dir", type=Path)
+    parser.add_argument("--log-level")
+    parser.add_argument("--log-format")
+    return parser.parse_args()
 
 
-def check(deployed: Deployment) -> None:
-    """Raises a BalsamError where the database can't be served."""
-    from balsam.server import deployment  # here, so that the supervisor does without it
+def _begin_anew(args: argparse.Namespace) -> None:
+    """Raises a BalsamError where the settings or their database can't be served."""
+    from balsam.server import deployment  # here, so that the supervisor does without these
+    from balsam.server.settings import load_deployment
 
-    deployment.require_ready(deployed.settings)
-
-
-def run(deployed: Deployment) -> None:
-    """Serves until a signal ends it; raises a BalsamError where it can't."""
+    deployed = load_deployment(args.data, args.settings, os.environ)
     settings = deployed.settings
-    logs.configure(settings)
-    metrics = deployed.folder / METRICS_FOLDER
-    shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
-    metrics.mkdir(mode=0o700)
-    os.environ[METRICS_VARIABLE] = str(metrics)
-    config = uvicorn.Config(
-        Worker(settings, metrics),
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # the application knows whom to believe
-        timeout_graceful_shutdown=int(settings.stop_sec),
-        timeout_worker_healthcheck=START_SEC,
-    )
-    log.info("serving %s", deployed.url)
-    Supervisor(config, metrics, one_at_a_time=settings.is_sqlite).run()
+    deployment.require_ready(settings)
+    try:
+        shared = listening(settings.host, settings.port)
+    except OSError as exc:
+        sys.exit(f"Error: port {settings.port} of {settings.host} can't be opened: {exc.strerror}")
+    facts = ["--socket", str(shared.fileno()), "--workers", str(settings.workers)]
+    facts += ["--one-at-a-time"] if settings.is_sqlite else []
+    facts += ["--log-level", settings.log_level, "--log-format", settings.log_format]
+    facts += ["--log-dir", str(settings.log_dir)] if settings.log_dir is not None else []
+    os.execv(sys.executable, [sys.executable, "-m", "balsam.server.deployed", *sys.argv[1:], *facts])
 
 
-class Supervisor(Multiprocess):
-    """`one_at_a_time`: no worker starts beside another, as SQLite needs it; connections wait meanwhile."""
-
-    def __init__(self, config: uvicorn.Config, metrics: Path, *, one_at_a_time: bool) -> None:
-        super().__init__(config, [listening(config)])
-        self._metrics = metrics
-        self._one_at_a_time = one_at_a_time
-        self._known: set[int] = set()
-
-    def keep_subprocess_alive(self) -> None:
-        super().keep_subprocess_alive()
-        alive = {process.pid for process in self.processes if process.pid is not None}
-        for pid in self._known - alive:
-            _forget(pid, self._metrics)
-        self._known = alive
-
-    def restart_all(self) -> None:
-        if not self._one_at_a_time:
-            super().restart_all()
-            return
-        for index, process in enumerate(self.processes):
-            process.terminate()
-            process.join()
-            self.processes[index] = Process(self.config, self.sockets)
-            self.processes[index].start()
-
-
-def listening(config: uvicorn.Config) -> socket.socket:
-    """The socket that the workers share.
+def listening(host: str, port: int) -> socket.socket:
+    """The socket that the workers share: what nobody has accepted yet outlives each of them.
 
     What it accepts sends at once: asyncio takes care of that for sockets of its own only, and an answer that
     waits for the acknowledgement of its headers is 40 ms late.
     """
-    shared = config.bind_socket()
+    shared = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    shared.bind((host, port))
+    shared.listen(BACKLOG)
+    shared.set_inheritable(True)
     return shared
+
+
+def run(args: argparse.Namespace) -> None:
+    """Supervises until a signal ends it."""
+    logs.configure(_Log(args.log_dir, args.log_level, args.log_format))
+    shared = socket.socket(fileno=args.socket)
+    log.info("serving on %s:%d", *shared.getsockname()[:2])
+    metrics = args.data / METRICS_FOLDER
+    shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
+    metrics.mkdir(mode=0o700)
+    os.environ[METRICS_VARIABLE] = str(metrics)
+    command = [sys.executable, "-m", "balsam.server.worker", "--data", str(args.data)]
+    command += ["--settings", str(args.settings)] if args.settings is not None else []
+    Supervisor(
+        command,
+        shared,
+        workers=args.workers,
+        one_at_a_time=args.one_at_a_time,
+        ended=lambda pid: _forget(pid, metrics),
+    ).run()
 
 
 def _forget(pid: int, metrics: Path) -> None:
     """Else the streams of a worker that is gone would count for ever."""
-    mark_process_dead(pid, str(metrics))  # type: ignore[no-untyped-call]
+    for file in metrics.glob(f"gauge_live*_{pid}.db"):  # as prometheus_client's mark_process_dead
+        file.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -189,6 +189,6 @@ def workers(pid: int) -> set[int]:
 
 def _is_worker(child: psutil.Process) -> bool:
     try:
-        return "--multiprocessing-fork" in child.cmdline()
+        return "balsam.server.worker" in child.cmdline()
     except psutil.Error:  # it has just ended
         return False

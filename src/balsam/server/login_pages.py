@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Form, Query, Request, Response
@@ -26,7 +26,11 @@ from balsam.logic.login_requests import Trip
 from balsam.schemas.types import Text
 from balsam.server import errors
 from balsam.server.context import Server, Srv, client_address, in_turn, public_url
-from balsam.server.oidc import Provider
+
+if TYPE_CHECKING:
+    from balsam.server.oidc import Provider
+else:
+    Provider = Any  # for FastAPI; only servers with a login provider load what it needs
 
 COOKIE = "balsam-login"
 SECRET = re.compile(r"[A-Za-z0-9_-]{43}")

@@ -8,11 +8,12 @@ import sys
 import uuid
 from contextvars import ContextVar
 from logging.handlers import WatchedFileHandler
+from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from balsam.core.clock import offset_text
-from balsam.server.settings import ServerSettings
 
 LOG_FILE = "server.log"
 TEXT = "%(asctime)s %(levelname)s %(process)d %(request_id)s %(name)s: %(message)s"
@@ -27,7 +28,18 @@ def request_id_from(sent: str | None) -> str:
     return sent if sent and ALLOWED_ID.fullmatch(sent) else uuid.uuid4().hex[:16]
 
 
-def configure(settings: ServerSettings) -> None:
+class Choice(Protocol):
+    """What ServerSettings tell of the log; the supervisor does without the rest of them."""
+
+    @property
+    def log_dir(self) -> Path | None: ...
+    @property
+    def log_level(self) -> str: ...
+    @property
+    def log_format(self) -> str: ...
+
+
+def configure(settings: Choice) -> None:
     """All log lines of this process go to `log_dir`/server.log, or to standard error."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if settings.log_dir is not None:

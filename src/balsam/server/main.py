@@ -18,6 +18,7 @@ from balsam.logic import users
 from balsam.server import garbage, logs
 from balsam.server.app import build
 from balsam.server.context import Server
+from balsam.server.serving import QuietServer
 from balsam.server.settings import ServerSettings
 from balsam.store import users as user_store
 from balsam.store.owner import Owner
@@ -48,7 +49,7 @@ def _arguments() -> argparse.Namespace:
 
 def run(app: FastAPI, port: int) -> None:
     """Serves on loopback until a signal ends it."""
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host="127.0.0.1",
         port=port,
@@ -57,6 +58,7 @@ def run(app: FastAPI, port: int) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
+    QuietServer(config).run()
 
 
 def log_in_owner(server: Server, path: Path, url: str) -> None:
