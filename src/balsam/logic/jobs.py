@@ -202,6 +202,7 @@ def row(
         "parents_must": want.parents_must,
         "max_restarts": want.max_restarts,
         "pending_file_cleanup": True,
+        "killed_by": None,
     }
 
 
