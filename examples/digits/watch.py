@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from balsam.api import BatchJob, Job, JobState
 from balsam.client.errors import ClientError
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES as ACTIVE
-from balsam.core.states import DONE_STATES, BatchJobState
+from balsam.core.states import DONE_STATES
+from examples.demonstration import POLL_SEC, DemonstrationFailed
 from examples.digits.campaign import LANES, Campaign, submit_allocation
-from examples.digits.stack import CommandFailed, Stack
+from examples.stack import CommandFailed, Stack
 
 SECOND_LANE_AFTER = 0.1  # of all jobs
-POLL_SEC = 0.5
 GIVE_UP_SEC = 600.0
-SETTLE_SEC = 30.0
 MAX_TRIES = 5  # allocations of one lane in a row without any job done
 
 
-class CampaignStuck(Exception):
+class CampaignStuck(DemonstrationFailed):
     """The campaign did not end in time."""
 
 
@@ -29,20 +28,6 @@ def lanes_to_submit(work: Iterable[str], active: Iterable[str], done: float) -> 
     """Lanes with work and without an allocation; the second opens once a part of the jobs is done."""
     opened = LANES if done >= SECOND_LANE_AFTER else LANES[:1]
     return [lane for lane in opened if lane in set(work) and lane not in set(active)]
-
-
-def end_allocations(site_id: int) -> None:
-    """Gives all nodes back and waits until the agent says so."""
-
-    def active() -> list[BatchJob]:
-        return list(BatchJob.objects.filter(site_id=site_id, state=ACTIVE))
-
-    for one in active():
-        one.state = BatchJobState.pending_deletion
-        one.save()
-    deadline = time.monotonic() + SETTLE_SEC
-    while active() and time.monotonic() < deadline:
-        time.sleep(POLL_SEC)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from balsam.schemas.analytics import StateTimeOut, SummaryOut
-from examples.digits import report
+from examples import report
 from examples.digits.campaign import settings
 from examples.digits.watch import lanes_to_submit
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.table import Table
 
 from balsam.schemas.analytics import SummaryOut
@@ -35,8 +33,3 @@ def node_hours(summary: SummaryOut) -> str:
     busy, available = summary.node_hours_busy, summary.node_hours_available
     share = f" ({busy / available:.0%})" if available else ""
     return f"{busy:.4f} node-hours used{share}, {max(0.0, available - busy):.4f} idle"
-
-
-def winner_text(winner: dict[str, Any]) -> str:
-    settings = ", ".join(f"{name}={value}" for name, value in winner["settings"].items())
-    return f"{winner['family']} with {settings}: accuracy {winner['score']:.4f}, best of {winner['compared']}"

@@ -1,10 +1,12 @@
-"""The server and the site of the demonstration: started, kept alive and stopped by their own commands."""
+"""The server and the site of a demonstration: started, kept alive and stopped by their own commands."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +24,13 @@ class CommandFailed(Exception):
 
 @dataclass
 class Stack:
-    """A folder with everything of one demonstration; `started` names what this process has to stop."""
+    """A folder with everything of one demonstration; `started` names what this process has to stop.
+
+    `launcher`: settings of the site's launchers, beside an end soon after the last run.
+    """
 
     folder: Path
+    launcher: Mapping[str, str] = field(default_factory=dict)
     started: set[str] = field(default_factory=set)
     begun: float = field(default_factory=time.time)
 
@@ -46,7 +52,7 @@ class Stack:
         self.start_server()
         if not (self.site / ".balsam-site").exists():
             self._balsam("site", "init", str(self.site), "--name", site_name)
-            self._end_idle_launchers_soon()
+        self._set_launcher({"idle_ttl_sec": "10", **self.launcher})
         self.start_agent()
 
     def start_server(self) -> None:
@@ -71,9 +77,14 @@ class Stack:
         """Whether the site's agent works."""
         return agent_status(SiteFolder(self.site)).running
 
-    def _end_idle_launchers_soon(self) -> None:
+    def _set_launcher(self, changes: Mapping[str, str]) -> None:
+        """In settings.yml, whose comments stay."""
         settings = self.site / "settings.yml"
-        settings.write_text(settings.read_text().replace("idle_ttl_sec: 60", "idle_ttl_sec: 10"))
+        text = settings.read_text()
+        for name, value in changes.items():
+            text, count = re.subn(rf"^(  {name}:) \S+", rf"\1 {value}", text, flags=re.MULTILINE)
+            assert count == 1, f"{settings} has every setting once, {name} too"
+        settings.write_text(text)
 
     def _end_launchers(self) -> None:
         """Ends launchers that nobody was left to end, for example after the agent was killed."""

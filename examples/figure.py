@@ -1,6 +1,6 @@
 """Draws how well the nodes were used and how fast jobs finished, from what the server recorded.
 
-python -m examples.digits.figure CAMPAIGN [PICTURE.png]
+python -m examples.figure EXPERIMENT CAMPAIGN [PICTURE.png]
 """
 
 from __future__ import annotations
@@ -48,5 +48,5 @@ def _seconds(times: Sequence[datetime], begin: datetime) -> list[float]:
 
 
 if __name__ == "__main__":
-    campaign = {"experiment": "digits", "campaign": sys.argv[1]}
-    draw(campaign, Path(sys.argv[2] if len(sys.argv) > 2 else "digits.png"))
+    experiment, campaign, *picture = sys.argv[1:]
+    draw({"experiment": experiment, "campaign": campaign}, Path(*picture or [f"{experiment}.png"]))
