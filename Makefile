@@ -13,10 +13,14 @@ MACHINES := machine-packages $(NODE_TESTS)/node_modules/.installed
 PACKAGES := lammps lammps-examples mpich openmpi-bin slurm-wlm
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo test test-machines machines machine-packages lint check clean venv-dev venv-published
+.PHONY: demo lammps test test-machines machines machine-packages lint check clean venv-dev venv-published
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
+
+# Needs Debian's lammps, lammps-examples and openmpi-bin, or says so.
+lammps: $(VENV)/.plot-installed
+	@$(BIN)/python -m examples.lammps.demo
 
 test: venv-dev venv-published
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -41,20 +45,27 @@ venv-dev: $(VENV)/.dev-installed
 venv-published: $(PUBLISHED)/.installed
 
 clean:
-	@! [ -e .demo/site/balsam-service.pid ] || echo "note: an agent may still work in .demo/site"
+	@for demo in .demo .demo-lammps; do \
+	    ! [ -e $$demo/site/balsam-service.pid ] || echo "note: an agent may still work in $$demo/site"; \
+	done
 	rm -rf $(NODE_TESTS)/node_modules
-	rm -rf .demo $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .demo .demo-lammps $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.plot-installed: pyproject.toml | $(BIN)/python
+	@echo "Installing what the demonstration needs into $(VENV) ..."
+	@$(PIP) install --editable '.[plot]'
+	@touch $@
 
 $(VENV)/.digits-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing what the demonstration needs into $(VENV) ..."
 	@$(PIP) install --editable '.[digits]'
-	@touch $@
+	@touch $@ $(VENV)/.plot-installed
 
 $(VENV)/.dev-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing what developers need into $(VENV) ..."
 	@$(PIP) install --editable '.[dev]'
-	@touch $@ $(VENV)/.digits-installed
+	@touch $@ $(VENV)/.digits-installed $(VENV)/.plot-installed
 
 # The release that users have, which the tests drive against this one's server.
 $(PUBLISHED)/.installed: tests/published/requirements.txt | $(BIN)/python
@@ -89,7 +100,7 @@ machine-packages:
 $(VENV)/.machines-installed: pyproject.toml | $(BIN)/python
 	@echo "Installing what the machine tests need into $(VENV) ..."
 	@$(PIP) install --editable '.[machines]'
-	@touch $@ $(VENV)/.dev-installed $(VENV)/.digits-installed
+	@touch $@ $(VENV)/.dev-installed $(VENV)/.digits-installed $(VENV)/.plot-installed
 
 # The first Python that is new enough and can make a virtual environment.
 $(BIN)/python:
