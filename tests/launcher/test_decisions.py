@@ -250,6 +250,11 @@ class TestOrders:
         with pytest.raises(UsageError, match="number of nodes"):
             parse_orders(["-j", "mpi", "-t", "1", "-p", text])
 
+    @pytest.mark.parametrize(("text", "word"), [("fast:1", "'fast'"), ("mpi:1:kind", "write KEY=VALUE")])
+    def test_part_with_a_wrong_mode_or_tag_is_refused_in_a_sentence(self, text: str, word: str) -> None:
+        with pytest.raises(UsageError, match=f"--part {text}: .*{word}"):
+            parse_orders(["-j", "mpi", "-t", "1", "-p", text])
+
     def test_short_allocation_keeps_most_of_its_time(self) -> None:
         assert stop_at(100.0, 1) == pytest.approx(154.0)
         assert stop_at(100.0, 60) == pytest.approx(100 + 3600 - 15)

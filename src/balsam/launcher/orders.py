@@ -58,6 +58,7 @@ def parse_orders(arguments: Sequence[str]) -> Orders:
 
 
 def parse_mode(text: str) -> JobMode:
+    """Raises ValueError."""
     return JobMode(text.removeprefix("JobMode."))
 
 
@@ -74,4 +75,7 @@ def parse_part(text: str) -> Part:
     number, *tags = rest.split(":")
     if not number.isdigit() or int(number) < 1:
         raise UsageError(f"--part {text}: {number!r} is no number of nodes; write MODE:NODES[:KEY=VALUE...]")
-    return Part(parse_mode(mode), int(number), dict(map(parse_tag, tags)))
+    try:
+        return Part(parse_mode(mode), int(number), dict(map(parse_tag, tags)))
+    except ValueError as exc:
+        raise UsageError(f"--part {text}: {exc}") from exc
