@@ -155,6 +155,21 @@ class TestOvertaking:
             backlog.add(waiting(job(number, wall_time_min=5), long_first=True))
         assert drained(backlog, room)[1] <= OVERTAKE_SEC + 2 * 300
 
+    def test_nodes_are_kept_anew_where_one_of_them_is_lost(self) -> None:
+        room = Room(nodes(2))
+        backlog = backlog_of(job(1, node_packing_count=2), job(2, wall_time_min=60))
+        starts(backlog, room)
+        backlog.add(waiting(job(3)))
+        starts(backlog, room, now=1.0)
+        starts(backlog, room, now=2.0 + OVERTAKE_SEC)
+        kept = backlog.kept
+        assert kept is not None
+        (name,) = kept.nodes
+        room.lose(name)
+        backlog.add(waiting(job(4, node_packing_count=2)))
+        starts(backlog, room, now=3.0 + OVERTAKE_SEC)
+        assert backlog.kept is not None and backlog.kept.nodes == {"n0", "n1"} - {name}
+
     def test_dropped_jobs_keep_no_nodes(self) -> None:
         room, backlog = Room(nodes(2)), backlog_of(job(1))
         starts(backlog, room)

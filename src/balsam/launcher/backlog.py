@@ -123,7 +123,8 @@ class Backlog:
         return kept.nodes
 
     def _keep_nodes(self, room: Room, now: float) -> None:
-        if self._kept is not None and self._kept.need in self._groups:
+        kept = self._kept
+        if kept is not None and kept.need in self._groups and room.has(kept.nodes.nodes):
             return
         self._kept = None
         late = [

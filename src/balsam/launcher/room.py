@@ -42,6 +42,10 @@ class Room:
     def nodes(self) -> list[Node]:
         return [room.node for room in self._order]
 
+    def has(self, names: Collection[str]) -> bool:
+        """Whether all these nodes are still there."""
+        return all(name in self._rooms for name in names)
+
     @property
     def gpu_maker(self) -> str | None:
         """Whose GPUs the nodes have; None without any."""
