@@ -168,6 +168,17 @@ def test_launcher_whose_session_is_ended_kills_its_runs_and_opens_another(brief:
     assert not processes_with(sleeping)
 
 
+def test_mpi_run_that_starts_again_at_once_is_not_taken_for_the_one_that_was_killed(brief: Pilot) -> None:
+    app = brief.command(f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] && sleep 3 || {long_sleep()}")
+    [job] = brief.submit(app)
+    brief.launch(mode="mpi")
+    brief.wait_state([job], "RUNNING")
+    [session] = brief.client.get("/sessions/")["results"]
+    brief.client.delete(f"/sessions/{session['id']}")
+    brief.wait_done([job])
+    assert brief.walk(job)[-3:] == ["RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
 def test_two_launchers_share_a_short_backlog(pilot: Pilot) -> None:
     app = pilot.command("sleep 0.5; echo ran")
     first, second = pilot.launch("--tag", "a=b"), pilot.launch("--tag", "a=b")

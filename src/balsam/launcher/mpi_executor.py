@@ -89,6 +89,7 @@ class MpiExecutor:
             raise NotStartable(str(exc)) from exc
 
     def _start(self, what: Start) -> None:
+        self._kill_at.pop(what.job_id, None)  # of an earlier run, which obeyed SIGTERM
         own = {**what.environment, **(what.command.environment if what.command else {})}
         environment = {**self._environment, **own}
         line = self._line(what, own, environment)
