@@ -72,6 +72,23 @@ def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(br
     assert brief.walk(job).count("RUNNING") == 2
 
 
+def test_runs_whose_guard_kills_them_while_a_filesystem_hangs_are_timeouts(brief: Pilot) -> None:
+    sleeping = long_sleep()
+    app = brief.command(f"echo start >> starts; [ $(wc -l < starts) -gt 1 ] || {sleeping}")
+    [job] = brief.submit(app, node_packing_count=2)
+    brief.launch()
+    brief.wait_state([job], "RUNNING")
+    wait_until(lambda: processes_with(sleeping))
+    workdir = brief.site.data_path / "hangs" / "0"
+    workdir.mkdir(parents=True)
+    os.mkfifo(workdir / "job.out")  # whoever opens it to write waits for a reader
+    brief.submit(app, workdir="hangs", node_packing_count=2)
+    wait_until(lambda: not processes_with(sleeping))
+    with (workdir / "job.out").open("rb"):
+        brief.wait_done([job])
+        assert brief.walk(job)[3:] == ["RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signal.Signals) -> None:
     sleeping = long_sleep()

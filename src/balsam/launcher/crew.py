@@ -242,6 +242,8 @@ class Crew:
         self._callbacks.on_join(self._nodes[name])
 
     def _lose(self, link: _Link, reason: str) -> None:
+        if link not in self._links:
+            return
         self._forget(link)
         if link.node:
             self._callbacks.on_lost(link.node, reason)
@@ -260,7 +262,7 @@ class Crew:
     # ---- talking ----
 
     def _ready(self, link: _Link) -> None:
-        if link.outgoing:
+        if link in self._links and link.outgoing:
             self._write(link)
         self._read(link)
 

@@ -183,7 +183,10 @@ class Loop:
         self._courier = courier
         try:
             while not (self._stopping is not None and not len(self._executor)):
-                for key, _ in self._selector.select(self._timeout()):
+                ready = self._selector.select(self._timeout())
+                # First: ends that the guard has caused, while this process was held up, are no errors.
+                self._keep_guard(time.monotonic())
+                for key, _ in ready:
                     key.data()
                 self._turn()
             self._flush()
@@ -196,7 +199,6 @@ class Loop:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        self._keep_guard(now)
         self._watch_clock(now)
         if self._stopping is None:
             self._start_what_fits(now)
