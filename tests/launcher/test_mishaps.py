@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
 from tests.services import EmbeddedServer
 from tests.waiting import wait_until
@@ -87,6 +89,31 @@ def test_runs_whose_guard_kills_them_while_a_filesystem_hangs_are_timeouts(brief
     with (workdir / "job.out").open("rb"):
         brief.wait_done([job])
         assert brief.walk(job)[3:] == ["RUN_TIMEOUT", "RESTART_READY", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
+def test_run_that_had_no_interpreter_yet_when_the_launcher_froze_is_run_by_whoever_is_next(
+    brief: Pilot, tmp_path: Path
+) -> None:
+    sleeping = long_sleep()
+    slow = tmp_path / "python"
+    first = f"[ -e {tmp_path}/seen ] || {{ touch {tmp_path}/seen; {sleeping}; }}"
+    slow.write_text(f'#!/bin/sh\n{first}\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+
+    class Slow(ApplicationDefinition):
+        python_exe = str(slow)
+
+        def run(self) -> int:
+            return 1
+
+    [job] = brief.submit(brief.app_id(Slow))
+    launcher = brief.launch()
+    wait_until(lambda: processes_with(sleeping))
+    os.kill(launcher.pid, signal.SIGSTOP)
+    wait_until(lambda: not processes_with(sleeping), timeout=4)
+    os.kill(launcher.pid, signal.SIGCONT)
+    brief.wait_done([job])
+    assert brief.walk(job)[2:] == ["RUNNING", "RUN_DONE", "JOB_FINISHED"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -469,14 +469,17 @@ class Loop:
         self._busy_at = time.monotonic()
         self._pace.add(self._busy_at)
         self._count += 1
-        if not run.disowned:
-            self._updates.extend(self._report_of(job_id, run, ending))
+        if run.disowned:
+            return
+        self._updates.extend(self._report_of(job_id, run, ending))
+        if not run.started and run.cut is not None and run.killed_by is None and self._stopping is None:
+            self._send().give_back([job_id])
 
     def _report_of(self, job_id: int, run: _Running, ending: Ending) -> list[Update]:
         if run.killed_by is not None:
             return [reports.killed(job_id, ending.ended_us, run.killed_by, ending if run.started else None)]
         if not run.started and run.cut is not None:
-            return []  # never handed to a worker: the end of the session frees it
+            return []  # never handed to a worker: it goes back, at the latest with the session's end
         if not run.started:
             return [reports.not_startable(job_id, ending.ended_us, ending.error)]
         if run.cut is not None:
