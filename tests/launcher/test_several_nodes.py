@@ -185,6 +185,21 @@ def test_partitions_run_side_by_side_with_their_own_mode_and_tags(
     assert launcher.wait(30) == 0
 
 
+def test_frozen_leader_goes_on_with_other_workers(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    command = long_sleep()
+    ids = pilot.submit(pilot.command(command), 3)
+    launcher = pilot.launch(environment=environment)
+    pilot.wait_state(ids, "RUNNING", 40)
+    before = workers_of(pilot)
+    os.kill(launcher.pid, signal.SIGSTOP)
+    wait_until(lambda: not processes_with(command), 40, lambda: _left(pilot))
+    os.kill(launcher.pid, signal.SIGCONT)
+    wait_until(lambda: all(pilot.walk(i).count("RUNNING") == 2 for i in ids), 60, lambda: pilot.told(ids))
+    assert launcher.poll() is None
+    assert not set(before) & set(workers_of(pilot))
+
+
 def test_node_that_is_no_part_of_the_allocation_is_refused(several: tuple[Pilot, dict[str, str]]) -> None:
     pilot, environment = several
     assert pilot.launch("--nodes", "nid0009", environment=environment).wait(20) == 2

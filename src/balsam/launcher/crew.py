@@ -134,6 +134,8 @@ class Crew:
 
     def resume(self) -> None:
         """This process was frozen, so its workers are dead or dying: others take their places."""
+        # Before the nodes go: a loop that has none and expects none ends.
+        self._missing = set(self._nodes)
         for link in list(self._links):
             self._lose(link, "the leader was frozen, and its workers were ended")
         self._end_line()
