@@ -185,6 +185,16 @@ def test_partitions_run_side_by_side_with_their_own_mode_and_tags(
     assert launcher.wait(30) == 0
 
 
+def test_single_node_of_a_serial_part_is_used_wherever_it_is(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    pilot.set("launcher", idle_ttl_sec=2)
+    app = pilot.command("echo on $VIRTUAL_NODE")
+    ids = pilot.submit(app, 2)
+    pilot.launch("--nodes", "nid0003", environment=environment)
+    assert {row["state"] for row in pilot.wait_done(ids, 40)} == {"JOB_FINISHED"}
+    assert {pilot.output(job_id) for job_id in ids} == {"on nid0003\n"}
+
+
 def test_frozen_leader_goes_on_with_other_workers(several: tuple[Pilot, dict[str, str]]) -> None:
     pilot, environment = several
     command = long_sleep()

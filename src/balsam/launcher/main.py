@@ -28,6 +28,7 @@ from balsam.launcher.messages import Messages, Overhearing
 from balsam.launcher.mpi_executor import MpiExecutor
 from balsam.launcher.news import Mailbox, News, Opened, Rejected
 from balsam.launcher.orders import Orders, UsageError, parse_orders
+from balsam.launcher.rendezvous import is_here
 from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
 from balsam.platform.nodes import Node, UnknownNodes
@@ -147,15 +148,20 @@ class Launcher:
 
     def _surroundings(self, lease_sec: float) -> Surroundings:
         is_mpi = self._orders.mode is JobMode.mpi
-        joins = not is_mpi and len(self._nodes) > 1
         return Surroundings(
             site_path=self._site.path,
             data_path=self._site.data_path,
-            nodes=[] if joins else self._nodes,
+            nodes=[] if self._needs_crew else self._nodes,
             environment=run_environment(self._orders, self._site, self._nodes),
             make_executor=partial(self._executor, lease_sec),
             may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
         )
+
+    @property
+    def _needs_crew(self) -> bool:
+        """Whether runs are started by workers: there are nodes where this process is not."""
+        elsewhere = len(self._nodes) > 1 or not is_here(self._nodes[0].name, os.environ)
+        return self._orders.mode is JobMode.serial and elsewhere
 
     def _executor(
         self,
@@ -167,7 +173,7 @@ class Launcher:
     ) -> Executor:
         settings = self._site.settings.launcher
         launcher = mpi.find(settings.mpi_app_launcher)
-        if self._orders.mode is JobMode.serial and len(self._nodes) > 1:
+        if self._needs_crew:
             return Crew(
                 selector,
                 setting,

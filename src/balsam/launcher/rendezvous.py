@@ -113,13 +113,22 @@ def own_addresses() -> tuple[str, ...]:
     return tuple(sorted(distinct, key=lambda address: address.startswith("127.")))
 
 
+def is_here(node: str, environ: Mapping[str, str]) -> bool:
+    """Whether this process is on the node, going by names alone."""
+    return node in _own_names(environ) or node.partition(".")[0] in _own_names(environ)
+
+
 def own_node(nodes: Sequence[str], environ: Mapping[str, str]) -> str | None:
     """Which of the nodes this process is on: by its name, else by its place in the launcher's line."""
-    host = socket.gethostname()
-    for name in (environ.get("SLURMD_NODENAME", ""), host, host.partition(".")[0]):
+    for name in _own_names(environ):
         if name in nodes:
             return name
     place = next(
         (environ[name] for name in RANK_VARIABLES if name in environ), "0" if len(nodes) == 1 else ""
     )
     return nodes[int(place)] if place.isdigit() and int(place) < len(nodes) else None
+
+
+def _own_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    host = socket.gethostname()
+    return environ.get("SLURMD_NODENAME", ""), host, host.partition(".")[0]
