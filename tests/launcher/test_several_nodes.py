@@ -210,6 +210,19 @@ def test_frozen_leader_goes_on_with_other_workers(several: tuple[Pilot, dict[str
     assert not set(before) & set(workers_of(pilot))
 
 
+def test_nodes_without_a_program_that_reaches_them_are_refused_with_the_remedy(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    pilot, environment = several
+    pilot.set("launcher", mpi_app_launcher="local")
+    assert pilot.launch(environment=environment).wait(20) == 2
+    pilot.set("launcher", mpi_app_launcher="mpich")
+    assert pilot.launch(environment={**environment, "PATH": "/nonexistent"}).wait(20) == 2
+    told = (pilot.site.log_path / "launcher.out").read_text()
+    assert "this site starts programs without MPI" in told
+    assert "there is no program 'mpiexec.hydra' on the PATH" in told
+
+
 def test_node_that_is_no_part_of_the_allocation_is_refused(several: tuple[Pilot, dict[str, str]]) -> None:
     pilot, environment = several
     assert pilot.launch("--nodes", "nid0009", environment=environment).wait(20) == 2

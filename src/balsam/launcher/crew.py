@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 JOIN_SEC = 300.0  # a large allocation takes minutes to start a process everywhere
 OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
+DYING_SEC = 1.0  # what a guard needs to end runs, at most
 END_SEC = 5.0  # for workers that were told to end
 MAX_UNREAD_BYTES = 64 << 20  # what a worker that does not read may keep waiting
 
@@ -90,6 +91,7 @@ class Crew:
         self._links: set[_Link] = set()
         self._place: dict[int, _Link] = {}
         self._nodes = {node.name: node for node in nodes}
+        self._dying: deque[tuple[float, set[int]]] = deque()
         self._newcomers: deque[socket.socket] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         selector.register(self._bell, selectors.EVENT_READ, self._welcome)
@@ -98,10 +100,12 @@ class Crew:
         self._file = folder / f"leader-{uuid4().hex}.json"
         port = self._door.getsockname()[1]
         names = tuple(self._nodes)
-        meeting = Rendezvous(own_addresses(), port, self._secret, names, lease_sec, max_output_bytes)
+        variables = [name for name in setting.environment or {} if name.isidentifier()]
+        meeting = Rendezvous(
+            own_addresses(), port, self._secret, names, lease_sec, max_output_bytes, variables
+        )
         meeting.write(self._file)
         threading.Thread(target=self._accept, name="door", daemon=True).start()
-        variables = [name for name in setting.environment or {} if name.isidentifier()]
         self._line = mpi.worker_command(list(self._nodes), [*command, str(self._file)], variables)
         self._missing: set[str] = set()
         self._give_up_at = 0.0
@@ -150,6 +154,7 @@ class Crew:
 
     def beat(self) -> None:
         now = time.monotonic()
+        self._bury(now)
         for link in list(self._links):
             if now - link.heard_at > self._silence_sec:
                 self._lose(link, f"its worker has been silent for {now - link.heard_at:.1f} s")
@@ -249,15 +254,21 @@ class Crew:
         self._forget(link)
         if link.node:
             self._callbacks.on_lost(link.node, reason)
+        # Its guard may only now be killing them: nobody else is to start them before they are dead.
+        self._dying.append((time.monotonic() + self._guard.beat_sec + DYING_SEC, link.jobs))
+
+    def _bury(self, now: float) -> None:
+        """Tells the ends of runs whose nodes were lost a while ago."""
+        while self._dying and self._dying[0][0] <= now:
+            for job_id in self._dying.popleft()[1]:
+                del self._place[job_id]
+                self._callbacks.on_end(job_id, Ending(-Signals.SIGKILL, now_us()))
 
     def _forget(self, link: _Link) -> None:
         if link not in self._links:
             return
         self._links.discard(link)
         self._by_node.pop(link.node, None)
-        for job_id in link.jobs:
-            del self._place[job_id]
-        link.jobs.clear()
         self._selector.unregister(link.socket)
         link.socket.close()
 

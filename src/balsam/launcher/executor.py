@@ -56,7 +56,7 @@ class Callbacks:
     """What an executor tells its loop, from within that loop's selector.
 
     `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run; `on_join(node)` when there is one node
-    more to run on, `on_lost(node name, reason)` when it is gone with all its runs, whose ends are not told.
+    more to run on, `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
     """
 
     on_start: Callable[[int, int], None]
@@ -132,6 +132,8 @@ class LocalExecutor:
         self._guard = guard
         self._max_output_bytes = max_output_bytes
         self._floods: set[int] = set()
+        # How a run is ended that has to be; another executor that uses this one may know better.
+        self.kill: Callable[[int], None] = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._look_at = time.monotonic() + LOOK_SEC
         self._environment = setting.environment or {}
         self._on_start = callbacks.on_start
@@ -244,7 +246,7 @@ class LocalExecutor:
         for job_id, path in outputs.items():
             if job_id not in self._floods and _size(path) > self._max_output_bytes:
                 self._floods.add(job_id)
-                self.signal(job_id, Signals.SIGKILL)
+                self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
         if job_id in self._floods:
@@ -298,7 +300,8 @@ def make_workdir(workdir: str) -> None:
 def open_output(workdir: str) -> int:
     """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable."""
     path = f"{workdir}/{JOB_OUTPUT}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    # Non-blocking: a FIFO of that name, which nobody reads, must not hold up everybody's runs.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         try:
             return os.open(path, flags, 0o666)

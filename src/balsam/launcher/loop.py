@@ -81,11 +81,12 @@ class Limits:
 class Surroundings:
     """Where runs happen: the site, the nodes, and what every run finds in its environment.
 
-    `nodes`: those that are there from the beginning.
+    `nodes`: those of the allocation that are there from the beginning; others join.
     """
 
     site_path: Path
     data_path: Path
+    allocation: Sequence[Node]
     nodes: Sequence[Node]
     environment: Mapping[str, str]
     make_executor: Callable[[selectors.BaseSelector, WorkerSetting, GuardLink, Callbacks], Executor]
@@ -118,6 +119,7 @@ class Loop:
         setting = WorkerSetting(str(around.site_path), base)
         self._preparers = WorkerPool(1, setting, guard)
         self._selector.register(self._preparers, selectors.EVENT_READ, self._preparers.dispatch)
+        self._whole = Room(around.allocation)  # nodes that are still to join included
         self._room = Room(around.nodes)
         callbacks = Callbacks(self._started, self._ended, self._joined, self._node_lost)
         self._executor = around.make_executor(self._selector, setting, guard, callbacks)
@@ -342,7 +344,7 @@ class Loop:
         if news.jobs:
             self._busy_at = time.monotonic()
         for job in news.jobs:
-            reason = self._room.never_fits(self._need_of(job)) if len(self._room) else None
+            reason = self._whole.never_fits(self._need_of(job))
             self._preparing[job["id"]] = job
             if reason is not None:
                 self._hopeless(job, reason)
@@ -397,14 +399,13 @@ class Loop:
         self._busy_at = time.monotonic()
 
     def _node_lost(self, name: str, reason: str) -> None:
-        """Its runs are over; the others go on."""
+        """Its runs are over, as the executor tells of each; the others go on."""
         log.error("node %s is lost: %s", name, reason)
         self._room.lose(name)
-        now = now_us()
-        for job_id, run in list(self._running.items()):
+        for run in self._running.values():
             if name in run.share.nodes:
                 run.cut = run.cut or f"node {name} was lost: {reason}"
-                self._ended(job_id, Ending(-9, now))
+                run.share = Share(())  # a node of that name that comes back is another one
         if not len(self._room) and not self._executor.expects_nodes:
             self.stop("no node is left to run on")
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ from balsam.launcher.orders import Orders, UsageError, parse_orders
 from balsam.launcher.rendezvous import is_here
 from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
+from balsam.platform.mpi.launch import LaunchError
 from balsam.platform.nodes import Node, UnknownNodes
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
@@ -72,6 +74,24 @@ def chosen(nodes: Sequence[Node], names: Sequence[str]) -> list[Node]:
     if missing:
         raise UsageError(f"this allocation has no node {missing[0]}; it has {', '.join(by_name)}")
     return [by_name[name] for name in names] if names else list(nodes)
+
+
+def needs_crew(mode: JobMode, nodes: Sequence[Node]) -> bool:
+    """Whether runs are started by workers: there are nodes where this process is not."""
+    return mode is JobMode.serial and (len(nodes) > 1 or not is_here(nodes[0].name, os.environ))
+
+
+def require_workers(launcher: str, nodes: Sequence[Node]) -> None:
+    """Raises UsageError where nothing can start workers on these nodes."""
+    try:
+        line = mpi.find(launcher).worker_command([node.name for node in nodes], ["true"])
+    except LaunchError as exc:
+        raise UsageError(str(exc)) from exc
+    if shutil.which(line[0]) is None:
+        raise UsageError(
+            f"there is no program {line[0]!r} on the PATH to start workers on the nodes with: load its "
+            "module in job-template.sh, or choose another launcher.mpi_app_launcher in settings.yml"
+        )
 
 
 class Launcher:
@@ -140,7 +160,7 @@ class Launcher:
                 "max_nodes_per_job": len(self._nodes),
                 "gpus_per_node": max(len(node.gpus) for node in self._nodes),
                 "mem_mb_per_node": max(node.mem_mb for node in self._nodes),
-                "filter_tags": {**settings.filter_tags, **orders.tags},
+                "filter_tags": dict(orders.tags or settings.filter_tags),
                 "sort_by": settings.launcher.sort_by,
             },
             minutes_left=lambda: (self._end_at - time.monotonic()) / 60,
@@ -151,17 +171,12 @@ class Launcher:
         return Surroundings(
             site_path=self._site.path,
             data_path=self._site.data_path,
-            nodes=[] if self._needs_crew else self._nodes,
+            allocation=self._nodes,
+            nodes=[] if needs_crew(self._orders.mode, self._nodes) else self._nodes,
             environment=run_environment(self._orders, self._site, self._nodes),
             make_executor=partial(self._executor, lease_sec),
             may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
         )
-
-    @property
-    def _needs_crew(self) -> bool:
-        """Whether runs are started by workers: there are nodes where this process is not."""
-        elsewhere = len(self._nodes) > 1 or not is_here(self._nodes[0].name, os.environ)
-        return self._orders.mode is JobMode.serial and elsewhere
 
     def _executor(
         self,
@@ -173,7 +188,7 @@ class Launcher:
     ) -> Executor:
         settings = self._site.settings.launcher
         launcher = mpi.find(settings.mpi_app_launcher)
-        if self._needs_crew:
+        if needs_crew(self._orders.mode, self._nodes):
             return Crew(
                 selector,
                 setting,
@@ -298,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_to(path, site.settings.logging, [site.token or ""])
         if orders.parts:
             return partitions.run(orders, nodes)
+        if needs_crew(orders.mode, nodes):
+            require_workers(site.settings.launcher.mpi_app_launcher, nodes)
     except (UsageError, UnknownNodes, SiteFolderError, InvalidSettings, ClientError) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
         return 2

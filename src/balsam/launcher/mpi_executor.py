@@ -73,6 +73,7 @@ class MpiExecutor:
         nodes: Sequence[Node],
     ) -> None:
         self._local = local
+        local.kill = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._mpi = mpi
         self._site_path = site_path
         self._environment = environment

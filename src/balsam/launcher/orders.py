@@ -52,7 +52,7 @@ def parse_orders(arguments: Sequence[str]) -> Orders:
     mode, tags = given.job_mode, dict(given.tag)
     parts = [parse_part(text) for text in given.part]
     if len(parts) == 1:
-        mode, tags, parts = parts[0].mode, dict(parts[0].tags), []
+        mode, tags, parts = parts[0].mode, {**tags, **parts[0].tags}, []
     nodes = [name for name in given.nodes.split(",") if name]
     return Orders(mode, given.wall_time_min, given.batch_job, tags, given.partition, nodes, parts)
 

@@ -32,7 +32,7 @@ def command_of(number: int, part: Part, nodes: Sequence[Node], orders: Orders) -
     if orders.batch_job_id is not None:
         words += ["--batch-job", str(orders.batch_job_id)]
     words += ["--partition", str(number), "--nodes", ",".join(node.name for node in nodes)]
-    for key, value in part.tags.items():
+    for key, value in {**orders.tags, **part.tags}.items():
         words += ["--tag", f"{key}={value}"]
     return words
 
@@ -41,8 +41,10 @@ def run(orders: Orders, nodes: Sequence[Node]) -> int:
     """Starts a launcher for each part, hands signals on to them, and waits for all; the worst exit code."""
     shares = split(nodes, orders.parts)
     children: list[subprocess.Popen[bytes]] = []
+    received: list[int] = []
 
     def hand_on(number: int, _frame: object) -> None:
+        received.append(number)
         for child in children:
             child.send_signal(number)
 
@@ -52,4 +54,6 @@ def run(orders: Orders, nodes: Sequence[Node]) -> int:
         command = command_of(place, part, share, orders)
         log.info("partition %d: %s", place, " ".join(command))
         children.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+        if received:  # before this one was there
+            children[-1].send_signal(received[-1])
     return max(abs(child.wait()) for child in children)

@@ -35,7 +35,7 @@ class NotOurs(Exception):
 class Rendezvous:
     """What a worker has to know. `nodes`: their names, in the order of the line that starts the workers.
 
-    `lease_sec`: of the leader's session.
+    `lease_sec`: of the leader's session. `variables`: names of those that its runs are to have.
     """
 
     addresses: tuple[str, ...]
@@ -44,6 +44,7 @@ class Rendezvous:
     nodes: tuple[str, ...]
     lease_sec: float
     max_output_bytes: int
+    variables: Sequence[str] = ()
 
     def write(self, path: Path) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,15 @@ class LeaderGone(Exception):
     """Nobody tells this worker what to do any more; the sentence says why."""
 
 
-def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What runs find in their environment: the worker's own, without its place among the workers."""
-    return {name: text for name, text in environ.items() if not name.startswith(LAUNCHERS_OWN)}
+def base_environment(environ: Mapping[str, str], leaders: Collection[str]) -> dict[str, str]:
+    """What runs find in their environment: the worker's own, without its place among the workers.
+
+    `leaders`: names of variables that the leader has, too, such as a user's settings of an MPI.
+    """
+    kept = set(leaders)
+    return {
+        name: text for name, text in environ.items() if name in kept or not name.startswith(LAUNCHERS_OWN)
+    }
 
 
 class NodeWorker:
@@ -64,7 +70,7 @@ class NodeWorker:
         self._next_beat = 0.0
         self._is_over = False
         self._codes: dict[tuple[int, str], AppCode] = {}
-        environment = {**base_environment(os.environ), **self._guard.environment}
+        environment = {**base_environment(os.environ, meeting.variables), **self._guard.environment}
         setting = WorkerSetting(str(site_path), environment)
         callbacks = Callbacks(self._started, self._ended, lambda node: None, lambda name, reason: None)
         self._executor = LocalExecutor(
