@@ -19,11 +19,12 @@ class Row:
     """One figure, and the figure that it is compared with.
 
     `ratio`: how many times as good as the reference Balsam is. `target`: a floor for rates, a ceiling for
-    times and loads. `ok`: None where there is no target, or where a quick run can't judge it.
+    times and loads. `ok`: None where there is no target, or where a quick run can't judge it. `value`: None
+    for what can't be measured here.
     """
 
     name: str
-    value: float
+    value: float | None
     unit: str
     reference: float | None
     ratio: float | None
@@ -61,7 +62,7 @@ def table(rows: Sequence[Row], reference: str, *, coloured: bool) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
-        f"{_number(row.value)} {row.unit}",
+        "" if row.value is None else f"{_number(row.value)} {row.unit}",
         "" if row.reference is None else _number(row.reference),
         "" if row.ratio is None else f"{row.ratio:.2f}",
         "" if row.target is None else _number(row.target),
