@@ -95,7 +95,7 @@ def test_workdir_that_cannot_be_made_fails_the_job_only(running: Pilot) -> None:
     app = running.command("true")
     ids = running.submit(app, workdir="taken") + running.submit(app)
     assert [row["state"] for row in running.wait_done(ids)] == ["FAILED", "JOB_FINISHED"]
-    assert "can't write job.out" in running.events(ids[0])[-1]["data"]["error"]
+    assert "can't make the workdir" in running.events(ids[0])[-1]["data"]["error"]
 
 
 def test_app_that_does_not_load_fails_its_jobs_with_the_reason(running: Pilot) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _NEEDS_SHELL = re.compile(r"[|&;<>()$`\\*?\[\]#~!{}\n]")
+_BARE = re.compile(r"[\w./:,+@%= -]+", re.ASCII)  # no quotes, and spaces alone between words
 _SHELL_WORDS = frozenset(
     """
     if then else elif fi for while until do done case esac select function time coproc in . : [[
@@ -65,7 +66,7 @@ def _plain_words(text: str) -> list[str] | None:
     if _NEEDS_SHELL.search(text):
         return None
     try:
-        words = shlex.split(text)
+        words = text.split() if _BARE.fullmatch(text) else shlex.split(text)
     except ValueError:
         return None  # an open quote: let the shell say so in job.out
     if not words or words[0] in _SHELL_WORDS or "=" in words[0]:

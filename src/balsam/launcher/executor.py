@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import selectors
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from balsam.launcher.command import Command, CommandError, argument_list, shell
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
 from balsam.platform.nodes import Node
-from balsam.runtime.children import signal_group
+from balsam.runtime.children import Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
 
@@ -107,7 +107,7 @@ class _Process:
     """A command's process group; `pidfd` becomes readable when its leader ends."""
 
     job_id: int
-    popen: subprocess.Popen[bytes]
+    pid: int
     pidfd: int
     output: str
     refine: Callable[[Ending], Ending]
@@ -142,7 +142,10 @@ class LocalExecutor:
         self._selector.register(self._pool, selectors.EVENT_READ, self._pool.dispatch)
         self._processes: dict[int, _Process] = {}
         self._tickets: dict[int, Ticket] = {}
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._spawner = Spawner()
+        self._ends = select.epoll()
+        self._by_pidfd: dict[int, _Process] = {}
+        self._selector.register(self._ends, selectors.EVENT_READ, self._reap_ended)
 
     def __len__(self) -> int:
         return len(self._processes) + len(self._tickets)
@@ -176,41 +179,27 @@ class LocalExecutor:
         output = open_output(workdir)
         try:
             stamp = now_us()
-            popen = self._spawn(words, text, workdir, environment, output)
+            pid = self._spawn(words, text, workdir, environment, output)
         except OSError as exc:
             raise NotStartable(f"can't start {words[0]!r}: {exc.strerror}") from exc
         finally:
             os.close(output)
-        self._guard.add(popen.pid)
-        process = _Process(job_id, popen, os.pidfd_open(popen.pid), f"{workdir}/{JOB_OUTPUT}", refine)
-        self._processes[job_id] = process
-        self._selector.register(process.pidfd, selectors.EVENT_READ, partial(self._reap, process))
+        self._guard.add(pid)
+        process = _Process(job_id, pid, os.pidfd_open(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        self._processes[job_id] = self._by_pidfd[process.pidfd] = process
+        self._ends.register(process.pidfd, select.EPOLLIN)
         self._on_start(job_id, stamp)
 
     def _spawn(
         self, words: list[str], text: str, workdir: str, environment: Mapping[str, str], output: int
-    ) -> subprocess.Popen[bytes]:
+    ) -> int:
         try:
-            return self._popen(words, workdir, environment, output)
+            return self._spawner.start(words, workdir, environment, output)
         except OSError as exc:
             if exc.errno != errno.ENOEXEC:
                 raise
             # A script without a `#!` line: shells run it themselves.
-            return self._popen(shell(text), workdir, environment, output)
-
-    def _popen(
-        self, words: list[str], workdir: str, environment: Mapping[str, str], output: int
-    ) -> subprocess.Popen[bytes]:
-        # Without preexec_fn: then Popen uses vfork, which costs the same however large the launcher is.
-        return subprocess.Popen(
-            words,
-            stdin=self._null,
-            stdout=output,
-            stderr=output,
-            cwd=workdir,
-            env=environment,
-            start_new_session=True,
-        )
+            return self._spawner.start(shell(text), workdir, environment, output)
 
     def _start_function(self, job_id: int, request: Request) -> None:
         """Hands a run() to a worker, as soon as one is ready."""
@@ -223,7 +212,7 @@ class LocalExecutor:
         process = self._processes.get(job_id)
         ticket = self._tickets.get(job_id)
         if process is not None:
-            signal_group(process.popen.pid, number)
+            signal_group(process.pid, number)
         elif ticket is not None:
             self._pool.signal(ticket, number)
 
@@ -261,20 +250,24 @@ class LocalExecutor:
 
     def close(self) -> None:
         for process in self._processes.values():
-            signal_group(process.popen.pid, Signals.SIGKILL)
-            self._guard.remove(process.popen.pid)
+            signal_group(process.pid, Signals.SIGKILL)
+            self._guard.remove(process.pid)
         self._pool.close()
+        self._spawner.close()
+
+    def _reap_ended(self) -> None:
+        for pidfd, _ in self._ends.poll(0):
+            self._reap(self._by_pidfd.pop(pidfd))
 
     def _reap(self, process: _Process) -> None:
         ended_us = now_us()
-        pid = process.popen.pid
         # While its leader is not yet waited for, the group's number belongs to nobody else.
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        signal_group(pid, Signals.SIGKILL)
-        returncode = process.popen.wait()
-        self._selector.unregister(process.pidfd)
+        signal_group(process.pid, Signals.SIGKILL)
+        returncode = os.waitstatus_to_exitcode(os.waitpid(process.pid, 0)[1])
+        # Closing alone would not do: a child between fork and exec still has it open.
+        self._ends.unregister(process.pidfd)
         os.close(process.pidfd)
-        self._guard.remove(pid)
+        self._guard.remove(process.pid)
         del self._processes[process.job_id]
         ending = Ending(returncode, ended_us, _signal_sentence(returncode))
         self._tell_end(process.job_id, process.refine(ending))
@@ -292,22 +285,23 @@ class LocalExecutor:
 def make_workdir(workdir: str) -> None:
     """Makes the workdir if it is missing; raises NotStartable."""
     try:
-        os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - once per run, and pathlib takes longer than the kernel
+        try:
+            os.mkdir(workdir)  # noqa: PTH102 - once per run, and pathlib takes longer than the kernel
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - as above
     except OSError as exc:
         raise NotStartable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
 
 
 def open_output(workdir: str) -> int:
     """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable."""
-    path = f"{workdir}/{JOB_OUTPUT}"
+    make_workdir(workdir)
     # Non-blocking: a FIFO of that name, which nobody reads, must not hold up everybody's runs.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        try:
-            return os.open(path, flags, 0o666)
-        except FileNotFoundError:
-            make_workdir(workdir)
-            return os.open(path, flags, 0o666)
+        return os.open(f"{workdir}/{JOB_OUTPUT}", flags, 0o666)
     except OSError as exc:
         raise NotStartable(f"can't write job.out in {workdir}: {exc.strerror}") from exc
 

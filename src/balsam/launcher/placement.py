@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from balsam.core.resources import node_weight
@@ -28,22 +29,42 @@ class Need:
     mem_mb: int = 0
     nodes: int = 1
 
-    @classmethod
-    def of_job(cls, job: Mapping[str, Any], *, may_share_nodes: bool = True) -> Need:
+    @staticmethod
+    def of_job(job: Mapping[str, Any], *, may_share_nodes: bool = True) -> Need:
         """From a job's JSON record."""
-        ranks, nodes = job["ranks_per_node"], max(1, job["num_nodes"])
-        return cls(
-            packing=max(1, job["node_packing_count"]) if may_share_nodes and nodes == 1 else 1,
-            cores=max(1, math.ceil(ranks * job["threads_per_rank"] / max(1, job["threads_per_core"]))),
-            gpu_share=math.ceil(ranks * job["gpus_per_rank"] * WHOLE_GPU - SLACK),
-            mem_mb=ranks * job["mem_mb_per_rank"],
-            nodes=nodes,
+        return _need(
+            job["num_nodes"],
+            job["ranks_per_node"],
+            job["threads_per_rank"],
+            job["threads_per_core"],
+            job["gpus_per_rank"],
+            job["mem_mb_per_rank"],
+            job["node_packing_count"] if may_share_nodes else 1,
         )
 
     @property
     def weight(self) -> float:
         """The nodes that the run keeps busy."""
         return node_weight(self.nodes, self.packing)
+
+
+@lru_cache(1024)  # jobs come by thousands that need the same
+def _need(
+    nodes: int,
+    ranks: int,
+    threads: int,
+    threads_per_core: int,
+    gpus_per_rank: float,
+    mem_mb_per_rank: int,
+    packing: int,
+) -> Need:
+    return Need(
+        packing=max(1, packing) if nodes <= 1 else 1,
+        cores=max(1, math.ceil(ranks * threads / max(1, threads_per_core))),
+        gpu_share=math.ceil(ranks * gpus_per_rank * WHOLE_GPU - SLACK),
+        mem_mb=ranks * mem_mb_per_rank,
+        nodes=max(1, nodes),
+    )
 
 
 @dataclass(frozen=True, slots=True)

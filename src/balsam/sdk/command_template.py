@@ -33,6 +33,8 @@ def names(template: str) -> tuple[str, ...]:
 
 def render(template: str, parameters: Mapping[str, Any]) -> str:
     """The command; TemplateError names a parameter that is missing."""
+    if "{" not in template:
+        return one_line(template)
     import jinja2
 
     try:
