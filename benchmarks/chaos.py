@@ -45,7 +45,7 @@ from tests.services import DeployedServer, EmbeddedServer, PostgresServer, new_u
 
 LEASE_SEC = 3.0
 KILLS, QUICK_KILLS = 200, 20
-PAUSE_SEC = (0.5, 4.0)  # between two kills
+PAUSE_SEC = (0.3, 3.0)  # between two kills
 FREEZE_SEC = LEASE_SEC * 1.5
 AHEAD = 30  # jobs that wait
 ALLOCATIONS, NODES = 2, 2
