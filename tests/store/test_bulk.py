@@ -18,6 +18,8 @@ from balsam.store.bulk import Columns, insert_blocks, insert_columns, update_col
 from balsam.store.database import Database
 from balsam.store.tables import Json, idempotency, users
 
+ON_POSTGRESQL = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+
 OWNER = {"owner_id": 1}
 
 
@@ -116,13 +118,12 @@ ROWS = st.tuples(
 )
 
 
+@ON_POSTGRESQL
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5), times=st.sampled_from([1, 3]))
 def test_rows_are_copied_as_the_driver_would_write_them(
     db: Database, rows: list[tuple[Any, ...]], times: int
 ) -> None:
-    if db.is_sqlite:
-        pytest.skip("SQLite has no COPY")
     rows = [row for row in rows for _ in range(times)]
     columns = dict(zip(ANY_KIND.columns.keys(), zip(*rows, strict=True), strict=True))
     read = "SELECT any_kind::text FROM any_kind ORDER BY ctid"

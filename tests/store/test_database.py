@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from balsam.store import migrate, users
 from balsam.store.database import Database
 
+ON_POSTGRESQL = pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
+
 
 @pytest.fixture
 def db(new_database: Callable[[], str]) -> Iterator[Database]:
@@ -72,17 +74,15 @@ def test_nothing_stays_open_after_a_statement_that_failed(db: Database) -> None:
             assert not is_in_transaction(conn)
 
 
+@ON_POSTGRESQL
 def test_readers_of_postgresql_can_not_write(db: Database) -> None:
-    if db.is_sqlite:
-        pytest.skip("SQLite's readers are kept from writing by the code alone")
     for door in (db.read, db.glance):
         with pytest.raises(DBAPIError, match="read-only"), door() as conn:
             conn.execute(text("DELETE FROM users"))
 
 
+@ON_POSTGRESQL
 def test_postgresql_parses_a_statement_that_is_often_read_only_once(db: Database) -> None:
-    if db.is_sqlite:
-        pytest.skip("SQLite's driver keeps statements by itself")
     for door in (db.read, db.glance):
         for _ in range(10):
             with door() as conn:
