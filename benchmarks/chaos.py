@@ -138,6 +138,7 @@ class Campaign:
         self.diary.touch()
         with contextlib.ExitStack() as stack:
             self._start_server(stack)
+            stack.callback(self.client.close)
             virtual = VirtualNodes(self.folder / "nodes", [f"n{number}" for number in range(NODES)])
             self.site = create_site_folder(self.folder / "site", "chaos", self.client)
             self._settle_site(virtual.environment)

@@ -79,7 +79,7 @@ class _Stub:
             case "PATCH", ["jobs"]:
                 count = len(orjson.loads(body))
                 self._updates += count
-                return HTTPStatus.OK, b"%d" % count
+                return HTTPStatus.OK, orjson.dumps({"applied": count, "refused": []})
             case "POST", ["sessions", _]:
                 wanted = range(orjson.loads(body)["max_num_jobs"])
                 return HTTPStatus.OK, b"[" + b",".join(self._job % next(self._numbers) for _ in wanted) + b"]"
