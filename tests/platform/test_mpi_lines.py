@@ -40,6 +40,13 @@ def test_ranks_are_spread_over_hosts_and_bound_to_cpus_of_their_own(launcher: st
     assert line(launcher, launch) == expected
 
 
+def test_hydra_binds_no_ranks_that_have_their_nodes_to_themselves() -> None:
+    whole = Host("nid1", (0, 1), whole=True)
+    assert "-bind-to none" in line("mpich", Launch(["prog"], [whole], ranks_per_node=2))
+    shared = Host("nid2", (0, 1))
+    assert "-bind-to user:0,1" in line("mpich", Launch(["prog"], [whole, shared], ranks_per_node=2))
+
+
 @pytest.mark.parametrize(
     ("launcher", "expected"),
     [

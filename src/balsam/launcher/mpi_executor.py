@@ -32,12 +32,15 @@ def launch_of(
     """A run's launch, but for its words. A single rank on a node may use all of it as it likes."""
     alone = job["ranks_per_node"] == 1
     per_core = job["threads_per_core"]
+
+    def host(seat: Seat) -> Host:
+        node = nodes[seat.node]
+        cpus = () if alone else node.hardware_threads(seat.cpus, per_core)
+        return Host(seat.node, cpus, seat.gpus, whole=len(seat.cpus) == len(node.cpus))
+
     return Launch(
         words=(),
-        hosts=[
-            Host(s.node, () if alone else nodes[s.node].hardware_threads(s.cpus, per_core), s.gpus)
-            for s in seats
-        ],
+        hosts=[host(seat) for seat in seats],
         ranks_per_node=job["ranks_per_node"],
         threads_per_rank=job["threads_per_rank"],
         threads_per_core=per_core,

@@ -31,12 +31,13 @@ class Host:
     """A node and what the run was given there.
 
     `cpus`: hardware threads as the operating system numbers them, those of one core side by side; empty where
-    the run may use any. `gpus`: as the node's system names them.
+    the run may use any. `gpus`: as the node's system names them. `whole`: no other run has a core of it.
     """
 
     name: str
     cpus: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True)

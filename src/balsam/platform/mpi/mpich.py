@@ -41,6 +41,9 @@ def _options(launch: Launch) -> Iterator[Option]:
     yield ("-n", str(launch.ranks))
     yield ("-hosts", ",".join(host.name for host in launch.hosts))
     yield ("-ppn", str(launch.ranks_per_node))
-    sets = ",".join("+".join(map(str, cpus)) for cpus in launch.cpu_sets)
+    # Hydra probes the whole machine before it binds, several times as long as it takes to start ranks: a run
+    # that has its nodes to itself is left to the kernel, as by MPICH's own default.
+    shared = not all(host.whole for host in launch.hosts)
+    sets = ",".join("+".join(map(str, cpus)) for cpus in launch.cpu_sets) if shared else ""
     yield ("-bind-to", f"user:{sets}" if sets else "none")
     yield ("-genvall",)
