@@ -95,7 +95,7 @@ def test_a_job_that_is_made_to_wait_while_its_parent_ends_is_released(crossing: 
     [parent] = lab.create()
     [child] = lab.create(parent_ids=[parent])
     lab.move([child], "FAILED")
-    finish = {parent: JobUpdate(state=JobState.job_finished)}
+    finish = [(parent, JobUpdate(state=JobState.job_finished))]
     crossing.run(
         lambda tx: advance.apply(tx, crossing.owner, finish),
         lambda: lab.move([child], "AWAITING_PARENTS"),
@@ -120,7 +120,7 @@ def test_jobs_that_changed_meanwhile_are_not_changed_or_deleted_by_what_they_wer
     lab = Lab(crossing.client, hooks=[])
     made = lab.create(2)
     lab.move(made, "FAILED")
-    restart = dict.fromkeys(made[:1], JobUpdate(state=JobState.restart_ready))
+    restart = [(made[0], JobUpdate(state=JobState.restart_ready))]
     crossing.run(
         lambda tx: advance.apply(tx, crossing.owner, restart),
         lambda: lab.client.request("DELETE", "/jobs/", params={"state": "FAILED"}),

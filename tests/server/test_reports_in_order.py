@@ -13,7 +13,6 @@ from balsam.client.errors import ServerRefused
 from balsam.client.jobs import patch_jobs, report_jobs
 from balsam.client.transport import Client
 from balsam.core.clock import from_us, now_us
-from balsam.core.limits import MAX_UPDATES_OF_ONE_JOB
 from balsam.store import tables
 from tests.server.lab import Lab
 from tests.services import PasswordServer
@@ -45,16 +44,6 @@ def test_an_id_that_occurs_twice_is_refused_where_no_session_reports(lab: Lab) -
     with pytest.raises(ServerRefused, match="Duplicate Job ID keys provided"):
         patch_jobs(lab.client, [{"id": job, "priority": 1}, {"id": job, "priority": 2}])
     assert lab.job(job)["priority"] == 0
-
-
-def test_no_request_works_on_one_job_for_long(lab: Lab) -> None:
-    [job] = lab.create()
-    session = lab.session()
-    lab.acquire(session)
-    items = [{"id": job, "priority": n} for n in range(MAX_UPDATES_OF_ONE_JOB + 1)]
-    with pytest.raises(ServerRefused, match=f"job {job} occurs 101 times"):
-        report(lab, session, items)
-    assert report(lab, session, items[:-1]) == [] and lab.job(job)["priority"] == 99
 
 
 def test_every_refused_item_is_named_by_its_place_however_many(lab: Lab) -> None:

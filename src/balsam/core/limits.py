@@ -2,7 +2,6 @@
 
 MAX_ITEMS_PER_BULK_OP = 5_000  # what the published client cuts its calls into
 MAX_BULK_ITEMS_ACCEPTED = 10_000  # what the server takes in one call
-MAX_UPDATES_OF_ONE_JOB = 100  # ... that names a session
 MAX_PAGE = 100_000
 MAX_JOBS_PER_SESSION_ACQUIRE = 2_048
 MAX_PAYLOAD_CHARS = 512_000  # serialized parameters, return value, exception

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from balsam.core.clock import now_us, to_us
 from balsam.core.limits import MAX_FUTURE_STAMP_SEC
@@ -27,17 +27,8 @@ J = JobState
 _ABOUT_STATE = {"id", "state", "state_timestamp", "state_data"}
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """How many items were applied, and (job id, reason) for each that was refused."""
-
-    count: int
-    refused: list[tuple[int, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The item at `place` of a request's list was refused."""
+class Refusal(NamedTuple):
+    """The update at `place` was refused, and has changed nothing."""
 
     place: int
     job_id: int
@@ -49,69 +40,51 @@ class _Writes:
     """What one transaction gathers before it writes in bulk."""
 
     now: int
-    jobs: list[dict[str, Any]] = field(default_factory=list)
+    jobs: dict[int, dict[str, Any]] = field(default_factory=dict)
     tags: dict[int, Mapping[str, str]] = field(default_factory=dict)
     events: list[tuple[Any, ...]] = field(default_factory=list)
-    starts: list[dict[str, Any]] = field(default_factory=list)
-    # (end, state, code, signature, place of the event among `events`, job)
-    ends: list[tuple[Any, ...]] = field(default_factory=list)
+    # Of runs, by job; the ids of events are their places among `events` until those have ids.
+    starts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ends: list[dict[str, Any]] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     waiting_anew: list[int] = field(default_factory=list)
     made_to_wait: list[int] = field(default_factory=list)
     to_stage_in: list[int] = field(default_factory=list)
     to_stage_out: list[int] = field(default_factory=list)
-    started: list[int] = field(default_factory=list)
+    started: set[int] = field(default_factory=set)
+
+    def change(self, row: dict[str, Any], values: Mapping[str, Any]) -> None:
+        """Changes columns of a job; whatever comes after this in the transaction sees them so."""
+        row.update(values)
+        self.jobs.setdefault(row["id"], {"id": row["id"], "last_update": self.now}).update(values)
 
 
-def apply(tx: Tx, owner: Owner, updates: Mapping[int, JobUpdate], session_id: int | None = None) -> Applied:
-    """Applies each update to the job of its key; refused ones change nothing and say why."""
-    rows = {row["id"]: row for row in jobs.lock(tx.conn, owner, updates.keys())}
-    view = _View.of(tx, owner, list(rows.values()))
-    allocations = {update.batch_job_id for update in updates.values()} - {None}
+def apply(
+    tx: Tx, owner: Owner, updates: Sequence[tuple[int, JobUpdate]], session_id: int | None = None
+) -> list[Refusal]:
+    """Applies (job id, update) in their order; the refused ones change nothing, and are answered.
+
+    A job may occur several times: each update is judged by what the one before it left, as if it were a
+    request of its own.
+    """
+    rows = {row["id"]: row for row in jobs.lock(tx.conn, owner, {job_id for job_id, _ in updates})}
+    view = _View.of(tx, owner, rows.values())
+    allocations = {update.batch_job_id for _, update in updates} - {None}
     known = batch_jobs.existing_ids(tx.conn, owner, allocations) if allocations else set()
     writes = _Writes(now_us())
-    refused: list[tuple[int, str]] = []
-    for job_id in sorted(updates):
-        row = rows.get(job_id)
-        wanted = updates[job_id].batch_job_id
+    refused: list[Refusal] = []
+    for place, (job_id, update) in enumerate(updates):
+        row, wanted = rows.get(job_id), update.batch_job_id
         if row is None:
             reason: str | None = f"job {job_id} does not exist"
         elif wanted is not None and wanted not in known:
             reason = f"job {job_id}: there is no BatchJob {wanted}"
         else:
-            reason = _change(row, updates[job_id], session_id, view, writes)
+            reason = _change(row, update, session_id, view, writes)
         if reason is not None:
-            refused.append((job_id, reason))
-    _write(tx, owner, writes)
-    return Applied(len(updates) - len(refused), refused)
-
-
-def apply_in_order(
-    tx: Tx, owner: Owner, updates: Sequence[tuple[int, JobUpdate]], session_id: int
-) -> list[Refusal]:
-    """Applies (job id, update) in their order; a job may occur several times.
-
-    Each is judged by the state that the one before it left, as if it were a request of its own. The refused
-    ones, by place. The order among different jobs has no effect: what a session holds waits for nobody.
-    """
-    refused: list[Refusal] = []
-    for part in turns([job_id for job_id, _ in updates]):
-        applied = apply(tx, owner, {job_id: updates[place][1] for job_id, place in part.items()}, session_id)
-        refused += [Refusal(part[job_id], job_id, reason) for job_id, reason in applied.refused]
-    return sorted(refused, key=lambda one: one.place)
-
-
-def turns(job_ids: Sequence[int]) -> list[dict[int, int]]:
-    """Job ids and their places, parted so that none occurs twice in a part; each job's in their order."""
-    parts: list[dict[int, int]] = []
-    seen: dict[int, int] = {}
-    for place, job_id in enumerate(job_ids):
-        number = seen.get(job_id, 0)
-        seen[job_id] = number + 1
-        if number == len(parts):
-            parts.append({})
-        parts[number][job_id] = place
-    return parts
+            refused.append(Refusal(place, job_id, reason))
+    _write(tx, owner, view, writes)
+    return refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,25 +93,26 @@ class _View:
 
     may_force: bool
     fenced: Mapping[int, bool]
-    stages_in: Collection[int]
-    stages_out: Collection[int]
+    staging: jobs.Staging
 
     @classmethod
-    def of(cls, tx: Tx, owner: Owner, rows: Sequence[dict[str, Any]]) -> _View:
+    def of(cls, tx: Tx, owner: Owner, rows: Collection[dict[str, Any]]) -> _View:
         holders = {row["session_id"] for row in rows} - {None}
-        job_ids = [row["id"] for row in rows]
         return cls(
             may_force=owner.site_id is None,
             fenced=sessions.fenced_among(tx.conn, owner, holders) if holders else {},
-            stages_in=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_in),
-            stages_out=jobs.open_transfers(tx.conn, owner, job_ids, TransferDirection.stage_out),
+            staging=jobs.staging(tx.conn, owner, [row["id"] for row in rows]),
         )
 
-    def situation(self, row: dict[str, Any], num_runs: int, forced: bool) -> Situation:
+    def stages_out(self, job_id: int, writes: _Writes) -> bool:
+        """Whether files are still to go; a new run makes all of them anew."""
+        return job_id in (self.staging.outputs if job_id in writes.started else self.staging.still_out)
+
+    def situation(self, row: dict[str, Any], num_runs: int, forced: bool, writes: _Writes) -> Situation:
         return Situation(
             hooks=row["hooks"],
-            stages_in=row["id"] in self.stages_in,
-            stages_out=row["id"] in self.stages_out,
+            stages_in=row["id"] in self.staging.still_in,
+            stages_out=self.stages_out(row["id"], writes),
             # Whoever forces a job to run again means it, however often it has run.
             num_runs=0 if forced else num_runs,
             max_restarts=row["max_restarts"],
@@ -158,7 +132,9 @@ def _change(
     if reason is not None:
         return reason
     if new is not None and new != row["state"]:
-        reason = refusal(row["id"], J(row["state"]), new, request) or _still_staging(row, new, holder, view)
+        reason = refusal(row["id"], J(row["state"]), new, request) or _still_staging(
+            row, new, holder, view, writes
+        )
         if reason is not None:
             return reason
         stamp = writes.now if update.state_timestamp is None else to_us(update.state_timestamp)
@@ -177,14 +153,17 @@ def _change(
     if "parents_must" in values or new is J.awaiting_parents:
         writes.waiting_anew.append(row["id"])
     if values:
-        writes.jobs.append({"id": row["id"], "last_update": writes.now, **values})
+        writes.change(row, values)
     return None
 
 
-def _still_staging(row: dict[str, Any], new: JobState, holder: int | None, view: _View) -> str | None:
+def _still_staging(
+    row: dict[str, Any], new: JobState, holder: int | None, view: _View, writes: _Writes
+) -> str | None:
     """Why a holder may not say that files are there when they are not, or None."""
-    opened = {J.staged_in: view.stages_in, J.staged_out: view.stages_out}.get(new, ())
-    if holder is None or row["id"] not in opened:
+    still_in = new is J.staged_in and row["id"] in view.staging.still_in
+    still_out = new is J.staged_out and view.stages_out(row["id"], writes)
+    if holder is None or not (still_in or still_out):
         return None
     return f"job {row['id']} can't go to {new}: not all of its files are transferred"
 
@@ -215,21 +194,26 @@ def _moves(
         data["num_nodes"] = node_weight(row["num_nodes"], row["node_packing_count"])
     data = {**data, "returncode": _code(data["returncode"])} if "returncode" in data else data
     state, since = J(row["state"]), row["state_since"]
-    steps = walk(new, data, view.situation(row, num_runs, forced=bool(data.get("forced"))), state)
-    for step in steps:
+    forced = bool(data.get("forced"))
+    for step in walk(new, data, view.situation(row, num_runs, forced, writes), state):
+        place = len(writes.events)
         writes.events.append(_event(row, state, step, stamp, since, writes.now))
         if state is J.running:
-            code = step.data.get("returncode", return_code)
-            writes.ends.append(_run_end(row["id"], step, stamp, code, len(writes.events) - 1))
+            end = _run_end(step, stamp, step.data.get("returncode", return_code), place)
+            started = writes.starts.get(row["id"])
+            if started is not None:  # in this very transaction
+                started.update(end)
+            else:
+                writes.ends.append({"job_id": row["id"], **end})
         if step.state is J.running and held is not None:
-            writes.starts.append(_run_start(row, step, stamp, num_runs, held, len(writes.events) - 1))
+            writes.starts[row["id"]] = _run_start(row, step, stamp, num_runs, held, place)
         state, since = step.state, stamp
     if state in DONE_STATES:
         writes.done.append(row["id"])
     if state is J.postprocessed:
         writes.to_stage_out.append(row["id"])
     if new is J.running:
-        writes.started.append(row["id"])
+        writes.started.add(row["id"])
     columns: dict[str, Any] = {"state": state, "state_since": stamp}
     columns["session_id"] = held if state is J.running else None
     columns["num_runs"] = num_runs
@@ -264,14 +248,17 @@ def _run_start(
         "gpus": _number(step.data.get("gpus")),
         "num_nodes": step.data["num_nodes"],
         "start": stamp,
-        "start_event_id": event,  # its place among the gathered events, until those have ids
+        "start_event_id": event,
+        **dict.fromkeys(runs.END),
     }
 
 
-def _run_end(job_id: int, step: Step, stamp: int, code: Any, event: int) -> tuple[Any, ...]:
+def _run_end(step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
+    """Its columns: `runs.END`."""
     failed = step.state is J.run_error
     signature = failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None
-    return stamp, step.state.value, _code(code), signature, event, job_id
+    values = (stamp, step.state.value, _code(code), signature, event)
+    return dict(zip(runs.END, values, strict=True))
 
 
 def _number(value: Any) -> float | None:
@@ -283,21 +270,23 @@ def _code(value: Any) -> int | None:
     return value if type(value) is int and abs(value) <= INT32 else None  # true is no code
 
 
-def _write(tx: Tx, owner: Owner, writes: _Writes) -> None:
+def _write(tx: Tx, owner: Owner, view: _View, writes: _Writes) -> None:
     event_ids = ids.allocate(tx.conn, tables.events, len(writes.events)) if writes.events else []
     for site_id in {event[1] for event in writes.events}:
         tx.changed(owner.user_id, "events", site_id)
-    for start in writes.starts:
-        start["start_event_id"] = event_ids[start["start_event_id"]]
-    jobs.change_many(tx.conn, owner, writes.jobs)
+    for run in (*writes.starts.values(), *writes.ends):
+        for name in ("start_event_id", "end_event_id"):
+            if run.get(name) is not None:
+                run[name] = event_ids[run[name]]
+    jobs.change_many(tx.conn, owner, list(writes.jobs.values()))
     if writes.tags:
         jobs.set_tags(tx.conn, owner, writes.tags)
     event_store.insert_many(tx.conn, writes.events, event_ids)
-    # A run that starts and ends in one request is inserted before it is ended.
-    runs.start_many(tx.conn, writes.starts)
-    runs.end_many(tx.conn, owner, [(*end[:4], event_ids[end[4]], end[5]) for end in writes.ends])
-    if writes.started:
-        transfers.rewind(tx.conn, owner, writes.started)
+    runs.start_many(tx.conn, list(writes.starts.values()))
+    runs.end_many(tx.conn, owner, writes.ends)
+    anew = writes.started & view.staging.outputs
+    if anew:
+        transfers.rewind(tx.conn, owner, anew)
     if writes.to_stage_in:
         transfers.activate(tx.conn, owner, writes.to_stage_in, TransferDirection.stage_in)
     if writes.to_stage_out:
@@ -325,12 +314,11 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
     view = _View.of(tx, everybody, rows)
     writes = _Writes(now_us())
     for row in rows:
-        stages_in = row["id"] in view.stages_in
+        stages_in = row["id"] in view.staging.still_in
         new = J.ready if stages_in else J.staged_in
         message = "All parents finished" if stages_in else "Skipped stage in"
-        columns = _moves(row, new, {"message": message}, writes.now, view, writes)
-        writes.jobs.append({"id": row["id"], "last_update": writes.now, **columns})
-    _write(tx, everybody, writes)
+        writes.change(row, _moves(row, new, {"message": message}, writes.now, view, writes))
+    _write(tx, everybody, view, writes)
 
 
 def move(
@@ -350,6 +338,5 @@ def move(
     writes = _Writes(now_us())
     for row in rows:
         stamp = max(row["state_since"], min(at or writes.now, writes.now))
-        columns = _moves(row, new, dict(data), stamp, view, writes)
-        writes.jobs.append({"id": row["id"], "last_update": writes.now, **columns})
-    _write(tx, owner, writes)
+        writes.change(row, _moves(row, new, dict(data), stamp, view, writes))
+    _write(tx, owner, view, writes)

@@ -208,9 +208,14 @@ def row(
 
 def change_matching(
     tx: Tx, owner: Owner, f: JobFilter, update: JobUpdate, session_id: int | None
-) -> advance.Applied:
-    """The same change for every job that the filter chooses; all of the owner's where it chooses nothing."""
-    return advance.apply(tx, owner, dict.fromkeys(jobs.lock_matching(tx.conn, owner, f), update), session_id)
+) -> tuple[int, list[advance.Refusal]]:
+    """The same change for every job that the filter chooses; all of the owner's where it chooses nothing.
+
+    To how many it was applied, and the refusals of the others.
+    """
+    updates = [(job_id, update) for job_id in jobs.lock_matching(tx.conn, owner, f)]
+    refused = advance.apply(tx, owner, updates, session_id)
+    return len(updates) - len(refused), refused
 
 
 def remove_matching(tx: Tx, owner: Owner, f: JobFilter) -> int:

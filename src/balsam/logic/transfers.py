@@ -40,8 +40,9 @@ def change_many(tx: Tx, owner: Owner, updates: Sequence[TransferItemBulkUpdate])
 
 
 def _go_on(tx: Tx, owner: Owner, touched: set[int], direction: TransferDirection) -> None:
-    complete = touched - jobs.open_transfers(tx.conn, owner, touched, direction)
     stage_in = direction is TransferDirection.stage_in
+    staging = jobs.staging(tx.conn, owner, touched)
+    complete = touched - (staging.still_in if stage_in else staging.still_out)
     waits = JobState.ready if stage_in else JobState.postprocessed
     states = jobs.parent_states(tx.conn, owner, complete)
     moving = [job_id for job_id in complete if states.get(job_id) is waits]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,10 +10,10 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import WrapValidator
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
-from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID, MAX_UPDATES_OF_ONE_JOB
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.core.states import JobState
 from balsam.logic import advance, jobs
-from balsam.logic.once import Key, once
+from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.schemas.jobs import (
     JobBulkUpdate,
@@ -27,7 +26,7 @@ from balsam.schemas.jobs import (
 )
 from balsam.server import answers, items
 from balsam.server.bodies import BulkRoute
-from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
+from balsam.server.context import Caller, Minimal, OnceKey, Representation, Srv, Strict
 from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection
 from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
@@ -39,7 +38,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MAX_EXPLAINED = 1_000
-# May be a Rejected, which `items.split` tells apart.
+# May be a Rejected.
 JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 
 
@@ -95,49 +94,33 @@ def change_jobs(
     With `Prefer: return=representation` the answer to such a request names all refused ones, by their places.
     """
     _check_size(body, "update")
-    if session_id is not None:
-        return _change_in_order(server, caller, key, body, session_id, full)
-    if len({item.id for item in body}) < len(body):
+    if session_id is None and len({item.id for item in body}) < len(body):
         raise Invalid("Duplicate Job ID keys provided")
-    valid, rejected = items.split(body)
-    updates = {item.id: item for item in valid}
-    with server.db.write() as tx:
-        answer, _ = once(
-            tx, caller, key, lambda: _named(advance.apply(tx, caller, updates, session_id), rejected)
-        )
-    return _applied(answer)
 
-
-def _change_in_order(
-    server: Server, caller: Owner, key: Key | None, body: Sequence[Any], session_id: int, full: bool
-) -> Response:
-    """As a session reports: a job's states in the order in which it entered them."""
-    job_id, most = max(Counter(item.id for item in body).items(), key=lambda one: one[1], default=(0, 0))
-    if most > MAX_UPDATES_OF_ONE_JOB:
-        raise Invalid(f"job {job_id} occurs {most} times: send at most {MAX_UPDATES_OF_ONE_JOB} at once")
-
-    def act() -> dict[str, Any]:
+    def act() -> Answer:
         places = [place for place, item in enumerate(body) if not isinstance(item, items.Rejected)]
-        updates = [(body[place].id, body[place]) for place in places]
-        refused = advance.apply_in_order(tx, caller, updates, session_id)
-        told = [[places[one.place], one.job_id, one.reason] for one in refused]
-        told += [[n, one.id, one.reason] for n, one in enumerate(body) if isinstance(one, items.Rejected)]
-        return {"applied": len(body) - len(told), "refused": sorted(told)}
+        refused = advance.apply(tx, caller, [(body[n].id, body[n]) for n in places], session_id)
+        told = [(places[n], job_id, reason) for n, job_id, reason in refused]
+        told += [(n, one.id, one.reason) for n, one in enumerate(body) if isinstance(one, items.Rejected)]
+        return _answer(len(body), told)
 
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, act)
-    if full:
-        return answers.json_answer(answer)
+    return answers.json_answer(answer) if full else _applied(answer)
+
+
+Answer = dict[str, Any]
+
+
+def _answer(count: int, refused: Iterable[tuple[int, int, str]]) -> Answer:
+    """Of so many updates these were refused: (place, job id, reason)."""
+    told = sorted(refused)
+    return {"applied": count - len(told), "refused": told}
+
+
+def _applied(answer: Answer) -> Response:
     named = items.named([(job_id, reason) for _, job_id, reason in answer["refused"]])
     return answers.json_answer(answer["applied"], headers=items.header(named))
-
-
-def _named(applied: advance.Applied, rejected: Sequence[tuple[int, str]] = ()) -> dict[str, Any]:
-    return {"count": applied.count, "refused": items.named([*rejected, *applied.refused])}
-
-
-def _applied(answer: dict[str, Any]) -> Response:
-    return answers.json_answer(answer["count"], headers=items.header(answer["refused"]))
 
 
 @router.put("/", response_model=int, openapi_extra=documented(JobSelection, but="session_id"))
@@ -155,7 +138,7 @@ def change_matching_jobs(
             tx,
             caller,
             key,
-            lambda: _named(jobs.change_matching(tx, caller, choice.filter(), body, session_id)),
+            lambda: _answer(*jobs.change_matching(tx, caller, choice.filter(), body, session_id)),
         )
     return _applied(answer)
 
@@ -206,12 +189,11 @@ def change_job(
     with server.db.write() as tx:
         if not job_store.existing_ids(tx.conn, caller, [job_id]):
             raise NotFound("Could not find some Job IDs")
-        answer, _ = once(
-            tx, caller, key, lambda: _named(advance.apply(tx, caller, {job_id: body}, session_id))
-        )
+        updates = [(job_id, body)]
+        answer, _ = once(tx, caller, key, lambda: _answer(1, advance.apply(tx, caller, updates, session_id)))
     if answer["refused"]:
-        raise Refused(answer["refused"][0][1])
-    return answers.json_answer(answer["count"])
+        raise Refused(answer["refused"][0][2])
+    return answers.json_answer(answer["applied"])
 
 
 @router.delete("/{job_id}", status_code=204)

@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferItemState
+from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferDirection, TransferItemState
 from balsam.store.bulk import (
     ROWS_PER_BLOCK,
     Columns,
@@ -407,12 +407,24 @@ def lock_parents(conn: Connection, owner: Owner, children: Collection[int]) -> N
     conn.execute(stmt.with_for_update(read=True))
 
 
-def open_transfers(conn: Connection, owner: Owner, wanted: Collection[int], direction: str) -> set[int]:
-    """Those of the jobs that have an item to stage in this direction that is not done."""
-    stmt = select(transfers.c.job_id).where(
-        transfers.c.owner_id == owner.user_id,
-        among(transfers.c.job_id, wanted),
-        transfers.c.direction == direction,
-        transfers.c.state != TransferItemState.done,
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Jobs by what is to be staged: items that are not done in and out, and any that go out at all."""
+
+    still_in: frozenset[int]
+    still_out: frozenset[int]
+    outputs: frozenset[int]
+
+
+def staging(conn: Connection, owner: Owner, wanted: Collection[int]) -> Staging:
+    """Which of these jobs have files to stage."""
+    done = transfers.c.state == TransferItemState.done
+    stmt = select(transfers.c.job_id, transfers.c.direction, done).distinct()
+    stmt = stmt.where(transfers.c.owner_id == owner.user_id, among(transfers.c.job_id, wanted))
+    found = conn.execute(stmt).all()
+    out = TransferDirection.stage_out
+    return Staging(
+        still_in=frozenset(job_id for job_id, way, done in found if way != out and not done),
+        still_out=frozenset(job_id for job_id, way, done in found if way == out and not done),
+        outputs=frozenset(job_id for job_id, way, _ in found if way == out),
     )
-    return set(conn.execute(stmt).scalars().all())

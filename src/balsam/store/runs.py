@@ -20,13 +20,13 @@ def start_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         insert_columns(conn, runs, columns_of(rows, rows[0]))
 
 
-_ENDED = ("end", "end_state", "return_code", "signature", "end_event_id", "job_id")
+END = ("end", "end_state", "return_code", "signature", "end_event_id")
 
 
-def end_many(conn: Connection, owner: Owner, ends: Sequence[tuple[Any, ...]]) -> None:
-    """(end, state, code, signature, event, job): each job's open run ends so."""
+def end_many(conn: Connection, owner: Owner, ends: Sequence[dict[str, Any]]) -> None:
+    """Each names its `job_id` and the columns END: that job's open run ends so."""
     if ends:
-        columns = dict(zip(_ENDED, zip(*ends, strict=True), strict=True))
+        columns = columns_of(ends, (*END, "job_id"))
         match = {"owner_id": owner.user_id}
         update_columns(conn, runs, columns, key="job_id", match=match, unless_set="end")
 
