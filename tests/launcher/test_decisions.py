@@ -138,6 +138,10 @@ class TestSteps:
         assert next_step(replace(CALM, reports_in_sec=0.01, wants_jobs=True))[0] is Step.acquire
         assert next_step(replace(CALM, reports_in_sec=0.01, finish_in_sec=9.0))[0] is Step.report
 
+    def test_many_reports_wait_for_company_and_few_do_not(self) -> None:
+        assert gather_sec(0) == gather_sec(2) == 0.0
+        assert 0.0 < gather_sec(10) < gather_sec(20) < gather_sec(10_000) <= 0.25
+
     def test_what_an_earlier_session_left_is_delivered_before_another_is_opened(self) -> None:
         begun = replace(CALM, has_session=False, left_in_sec=0.4)
         assert next_step(begun) == (Step.wait, 0.4)

@@ -23,7 +23,7 @@ from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
-from balsam.launcher.lease_steps import Situation, Step, gather_sec, next_step, pause_after
+from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
 from balsam.runtime.spool import Batch, SpoolFolder
@@ -60,6 +60,7 @@ class _Shared:
     apps_changed: bool = False
     in_doubt: bool = False
     given_back: set[int] = field(default_factory=set)
+    report_at: float | None = None  # when the first of the new reports is to go; None: there are none
     finish_by: float | None = None
 
 
@@ -112,9 +113,13 @@ class Courier:
     def report(self, *updates: Update) -> None:
         """Writes them to the spool at once, whatever the courier does at the time."""
         self._outbox.append([update.body(self._offset_us) for update in updates])
+        starts_only = all(update.state is JobState.running for update in updates)
+        due = time.monotonic() + (START_GATHER_SEC if starts_only else 0.0)
         with self._bell:
             self._tell_trouble()
-            self._bell.notify()
+            if self._shared.report_at is None or due < self._shared.report_at:
+                self._shared.report_at = due
+                self._bell.notify()  # else it wakes by itself, in time
 
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
@@ -258,7 +263,9 @@ class Courier:
             acknowledged=shared.acknowledged,
             in_doubt=shared.in_doubt,
             left_in_sec=self._outbox.left_in_sec(now),
-            reports_in_sec=self._next_report - now if self._outbox.has_more else None,
+            reports_in_sec=max(self._next_report, shared.report_at or 0.0) - now
+            if self._outbox.has_more
+            else None,
             lacks_apps=self._fresh_jobs is not None,
             acquiring=self._acquire_body is not None,
             wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
@@ -339,6 +346,8 @@ class Courier:
 
     def _report(self) -> None:
         began = time.monotonic()
+        with self._bell:
+            self._shared.report_at = None
         batch, refused = self._outbox.send(self._client)
         if batch is None:
             return

@@ -143,6 +143,9 @@ class LocalExecutor:
         self._processes: dict[int, _Process] = {}
         self._tickets: dict[int, Ticket] = {}
         self._spawner = Spawner()
+        # Process groups that the guard is to hear of at the end of this turn.
+        self._new: list[int] = []
+        self._gone: list[int] = []
         self._ends = select.epoll()
         self._by_pidfd: dict[int, _Process] = {}
         self._selector.register(self._ends, selectors.EVENT_READ, self._reap_ended)
@@ -184,7 +187,7 @@ class LocalExecutor:
             raise NotStartable(f"can't start {words[0]!r}: {exc.strerror}") from exc
         finally:
             os.close(output)
-        self._guard.add(pid)
+        self._new.append(pid)
         process = _Process(job_id, pid, os.pidfd_open(pid), f"{workdir}/{JOB_OUTPUT}", refine)
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
@@ -220,7 +223,13 @@ class LocalExecutor:
         self._pool.dispatch()
 
     def flush(self) -> None:
-        """It starts at once."""
+        """Tells the guard of this turn's groups. Until then it finds their processes by its mark on them."""
+        if self._gone:
+            self._guard.remove(*self._gone)
+            self._gone.clear()
+        if self._new:
+            self._guard.add(*self._new)
+            self._new.clear()
 
     def beat(self) -> None:
         now = time.monotonic()
@@ -251,7 +260,8 @@ class LocalExecutor:
     def close(self) -> None:
         for process in self._processes.values():
             signal_group(process.pid, Signals.SIGKILL)
-            self._guard.remove(process.pid)
+            self._gone.append(process.pid)
+        self.flush()
         self._pool.close()
         self._spawner.close()
 
@@ -267,7 +277,10 @@ class LocalExecutor:
         # Closing alone would not do: a child between fork and exec still has it open.
         self._ends.unregister(process.pidfd)
         os.close(process.pidfd)
-        self._guard.remove(process.pid)
+        if process.pid in self._new:
+            self._new.remove(process.pid)
+        else:
+            self._gone.append(process.pid)
         del self._processes[process.job_id]
         ending = Ending(returncode, ended_us, _signal_sentence(returncode))
         self._tell_end(process.job_id, process.refine(ending))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 LONGEST_PAUSE_SEC = 2.0
-# A request costs a server as much as many of its items: where reports are many, they wait for company.
-GATHER_SEC_PER_ITEM = 0.0015
-LONGEST_GATHER_SEC = 0.05
+# A request costs a server as much as some fifty of its items: where reports are many, they wait for company.
+GATHER_SEC_PER_ITEM = 0.012
+LONGEST_GATHER_SEC = 0.25
+FEW = 3  # items, as of one or two runs: these never wait
+START_GATHER_SEC = 0.005  # a start waits so long for its end: a short run is told in one request
 
 
 class Step(Enum):
@@ -87,7 +89,7 @@ def next_step(s: Situation) -> tuple[Step, float | None]:
 
 def gather_sec(last_count: int) -> float:
     """Seconds from the start of a report of so many items to the next one, at least."""
-    return min(LONGEST_GATHER_SEC, GATHER_SEC_PER_ITEM * last_count)
+    return min(LONGEST_GATHER_SEC, GATHER_SEC_PER_ITEM * last_count) if last_count > FEW else 0.0
 
 
 def pause_after(failures: int) -> float:

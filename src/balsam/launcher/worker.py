@@ -85,6 +85,7 @@ class NodeWorker:
                 for key, _ in self._selector.select(max(0.0, self._next_beat - time.monotonic())):
                     key.data()
                 self._keep_alive()
+                self._executor.flush()
                 self._send()
         finally:
             self._executor.close()

@@ -31,6 +31,7 @@ from balsam.runtime.children import signal_group
 from balsam.runtime.frames import FrameReader, frame
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
+READ_BYTES = 1 << 18
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
 
 
@@ -370,7 +371,7 @@ class WorkerPool:
     def _read(self, worker: _Worker) -> None:
         while not worker.buried:
             try:
-                data = worker.link.recv(1 << 18)
+                data = worker.link.recv(READ_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -380,6 +381,8 @@ class WorkerPool:
                 return
             for body in worker.incoming.feed(data):
                 self._answer(worker, orjson.loads(body))
+            if len(data) < READ_BYTES:
+                return
 
     def _answer(self, worker: _Worker, message: dict[str, Any]) -> None:
         ticket, worker.ticket = worker.ticket, None
