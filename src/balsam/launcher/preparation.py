@@ -6,8 +6,6 @@ User code runs in a worker, never here; most commands need no user code and are 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,7 +64,8 @@ class Preparation:
             self._waiting[key].append(job)
         else:
             self._waiting[key] = [job]
-            self._submit(Request(Kind.describe, code), lambda reply: self._described(code, reply))
+            request = Request(Kind.describe, code, interpreter=code.interpreter)
+            self._submit(request, lambda reply: self._described(code, reply))
 
     def stop_overdue(self) -> None:
         """Kills steps of user code that take too long; their jobs become hopeless."""
@@ -86,12 +85,14 @@ class Preparation:
     def _described(self, code: AppCode, reply: Reply) -> None:
         plan: AppPlan | str
         if reply.ok:
-            plan = AppPlan.of_description(code, reply.result, _interpreter(reply.result["python_exe"]))
+            plan = AppPlan.of_description(code, reply.result)
         else:
-            plan = f"the app {code.name} does not load: {reply.error}"
+            told = "" if reply.error.startswith("the app ") else f"the app {code.name} does not load: "
+            plan = f"{told}{reply.error}"
             log.warning("%s", plan)
         key = (code.app_id, code.digest)
-        self._plans[key] = plan
+        if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
+            self._plans[key] = plan
         for job in self._waiting.pop(key):
             self._plan_job(job, plan)
 
@@ -104,7 +105,7 @@ class Preparation:
             self._render(job, plan, plan.template)
         else:
             workdir = str(self._data_path / job["workdir"])
-            request = Request(Kind.command, plan.code, job, workdir, interpreter=sys.executable)
+            request = Request(Kind.command, plan.code, job, workdir, interpreter=plan.code.interpreter)
             self._submit(request, lambda reply: self._commanded(job, plan, reply))
 
     def _render(self, job: Job, plan: AppPlan, template: str) -> None:
@@ -122,8 +123,3 @@ class Preparation:
             self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")
-
-
-def _interpreter(python_exe: str) -> str:
-    """The app's own interpreter if this machine has it, else ours."""
-    return python_exe if os.access(python_exe, os.X_OK) and Path(python_exe).is_file() else sys.executable

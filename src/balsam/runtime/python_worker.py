@@ -24,7 +24,7 @@ from balsam.runtime.capture import output_to
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
-from balsam.sdk.application import ApplicationDefinition
+from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
 from balsam.sdk.apps import App
 from balsam.sdk.context import use_client
 from balsam.sdk.jobs import Job
@@ -86,7 +86,7 @@ class Worker:
         return loaded
 
     def _load(self, record: dict[str, Any]) -> AppClass | Exception:
-        row = {"id": record["id"], "name": record["name"], "serialized_class": record["serialized_class"]}
+        row = {name: record[name] for name in ("id", "name", "serialized_class", "serializer")}
         try:
             return ApplicationDefinition.from_serialized(App.from_row(row, self._client))
         except Exception as exc:  # the class body is user code
@@ -163,8 +163,14 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    lines = _user_traceback(exc).strip().splitlines()
-    return {"ok": False, "error": "\n".join(lines[-ERROR_LINES:]), "serialized_exception": payload}
+    return {"ok": False, "error": _told(exc), "serialized_exception": payload}
+
+
+def _told(exc: BaseException) -> str:
+    """One sentence where the user's code has not even begun, else the end of the traceback."""
+    if isinstance(exc, ModuleLoadError):
+        return str(exc)
+    return "\n".join(_user_traceback(exc).strip().splitlines()[-ERROR_LINES:])
 
 
 def _user_traceback(exc: BaseException) -> str:

@@ -48,20 +48,27 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class AppCode:
-    """An app class as the server stores it."""
+    """An app class as the server stores it; `serializer`: what made it, None where nobody said."""
 
     app_id: int
     name: str
     serialized_class: str = field(repr=False)
+    serializer: Mapping[str, Any] | None = None
 
     @cached_property
     def digest(self) -> str:
-        return of_bytes(self.serialized_class.encode())
+        """Another one for each class, and for each maker and interpreter of the same class."""
+        return of_bytes(orjson.dumps([self.serialized_class, self.serializer]))
+
+    @property
+    def interpreter(self) -> str:
+        """What opens the class and runs its code: the app's own `python_exe`, else this Python."""
+        return (self.serializer or {}).get("python_exe") or sys.executable
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> AppCode:
-        """From an app's JSON record."""
-        return cls(record["id"], record["name"], record["serialized_class"])
+        """From an app's JSON record, or as `encode_request` wrote it."""
+        return cls(record["id"], record["name"], record["serialized_class"], record.get("serializer"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,7 +339,7 @@ class WorkerPool:
             )
         except OSError as exc:
             ours.close()
-            return f"can't start the interpreter {interpreter}: {exc.strerror}"
+            return f"can't start the interpreter {interpreter}: {exc.strerror}{_whose(interpreter)}"
         finally:
             theirs.close()
         self._guard.add(process.pid)
@@ -424,7 +431,13 @@ class WorkerPool:
         ticket = next((t for t in self._waiting if _fits(worker, t.request)), None)
         if ticket is not None:
             self._waiting.remove(ticket)
-            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}")
+            whose = _whose(worker.interpreter, ": is balsam installed in it? The log has its own words")
+            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}{whose}")
+
+
+def _whose(interpreter: str, remedy: str = "") -> str:
+    """Where an interpreter that is not this one comes from."""
+    return f" (the app's python_exe{remedy})" if interpreter != sys.executable else ""
 
 
 def _fits(worker: _Worker, request: Request) -> bool:
@@ -436,7 +449,7 @@ def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
     key = (request.app.app_id, request.app.digest)
     app: dict[str, Any] = {"id": key[0], "digest": key[1], "name": request.app.name}
     if key not in known_apps:
-        app["serialized_class"] = request.app.serialized_class
+        app |= {"serialized_class": request.app.serialized_class, "serializer": request.app.serializer}
         known_apps.add(key)
     return orjson.dumps(
         {
@@ -457,7 +470,7 @@ def decode_request(
     app = said["app"]
     key = (app["id"], app["digest"])
     if "serialized_class" in app:
-        codes[key] = AppCode(app["id"], app["name"], app["serialized_class"])
+        codes[key] = AppCode.of_record(app)
     return Request(
         Kind(said["kind"]),
         codes[key],
