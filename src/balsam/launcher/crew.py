@@ -319,6 +319,10 @@ class Crew:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
                 self._callbacks.on_end(job_id, Ending(code, stamp_us + link.offset_us, error, payload))
+            case ["refused", job_id, reason] if job_id in link.jobs:
+                link.jobs.discard(job_id)
+                del self._place[job_id]
+                self._callbacks.on_refused(job_id, reason)
             case ["joined", name]:
                 self._join(link, name)
             case ["beat", stamp_us]:

@@ -18,7 +18,7 @@ from balsam.launcher.command import Command, CommandError, argument_list, shell
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
 from balsam.platform.nodes import Node
-from balsam.runtime.children import Spawner, signal_group
+from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
 
@@ -28,6 +28,15 @@ LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
 
 class NotStartable(Exception):
     """A run that can't be started for a reason of its own; the sentence says which."""
+
+
+class NodeShort(Exception):
+    """A run that its node can't start for the moment, for want of processes, memory or files."""
+
+
+def unstarted(exc: OSError, sentence: str) -> NotStartable | NodeShort:
+    """What it means that a run could not be started: the run's own fault, or its node's."""
+    return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {exc.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +64,14 @@ class Start:
 class Callbacks:
     """What an executor tells its loop, from within that loop's selector.
 
-    `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run; `on_join(node)` when there is one node
-    more to run on, `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
+    `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run, or `on_refused(job_id, reason)` where
+    its node can't start any for the moment; `on_join(node)` when there is one node more to run on,
+    `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
     """
 
     on_start: Callable[[int, int], None]
     on_end: Callable[[int, Ending], None]
+    on_refused: Callable[[int, str], None]
     on_join: Callable[[Node], None]
     on_lost: Callable[[str, str], None]
 
@@ -73,7 +84,7 @@ class Executor(Protocol):
         ...
 
     def start(self, what: Start) -> None:
-        """Raises NotStartable."""
+        """Raises NotStartable or NodeShort."""
         ...
 
     def signal(self, job_id: int, number: Signals) -> None:
@@ -138,6 +149,7 @@ class LocalExecutor:
         self._environment = setting.environment or {}
         self._on_start = callbacks.on_start
         self._on_end = callbacks.on_end
+        self._on_refused = callbacks.on_refused
         self._pool = WorkerPool(MAX_WORKERS, setting, guard)
         self._selector.register(self._pool, selectors.EVENT_READ, self._pool.dispatch)
         self._processes: dict[int, _Process] = {}
@@ -181,14 +193,24 @@ class LocalExecutor:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
         except OSError as exc:
-            raise NotStartable(f"can't start {words[0]!r}: {exc.strerror}") from exc
+            raise unstarted(exc, f"can't start {words[0]!r}") from exc
         finally:
             os.close(output)
         self._guard.add(pid)
-        process = _Process(job_id, pid, os.pidfd_open(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        process = _Process(job_id, pid, self._pidfd(pid), f"{workdir}/{JOB_OUTPUT}", refine)
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
         self._on_start(job_id, stamp)
+
+    def _pidfd(self, pid: int) -> int:
+        try:
+            return os.pidfd_open(pid)
+        except OSError as exc:
+            # Nobody would ever learn of its end.
+            signal_group(pid, Signals.SIGKILL)
+            os.waitpid(pid, 0)
+            self._guard.remove(pid)
+            raise unstarted(exc, "can't watch a process") from exc
 
     def _spawn(
         self, words: list[str], text: str, workdir: str, environment: Mapping[str, str], output: int
@@ -274,6 +296,9 @@ class LocalExecutor:
 
     def _replied(self, job_id: int, reply: Reply) -> None:
         del self._tickets[job_id]
+        if reply.node_short:
+            self._on_refused(job_id, reply.error)
+            return
         if reply.ok:
             payload = {"serialized_return_value": reply.serialized_return_value}
             self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
@@ -283,7 +308,7 @@ class LocalExecutor:
 
 
 def make_workdir(workdir: str) -> None:
-    """Makes the workdir if it is missing; raises NotStartable."""
+    """Makes the workdir if it is missing; raises NotStartable or NodeShort."""
     try:
         try:
             os.mkdir(workdir)  # noqa: PTH102 - once per run, and pathlib takes longer than the kernel
@@ -292,18 +317,18 @@ def make_workdir(workdir: str) -> None:
         except FileNotFoundError:
             os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - as above
     except OSError as exc:
-        raise NotStartable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
+        raise unstarted(exc, f"can't make the workdir {workdir}") from exc
 
 
 def open_output(workdir: str) -> int:
-    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable."""
+    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable or NodeShort."""
     make_workdir(workdir)
     # Non-blocking: a FIFO of that name, which nobody reads, must not hold up everybody's runs.
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         return os.open(f"{workdir}/{JOB_OUTPUT}", flags, 0o666)
     except OSError as exc:
-        raise NotStartable(f"can't write job.out in {workdir}: {exc.strerror}") from exc
+        raise unstarted(exc, f"can't write job.out in {workdir}") from exc
 
 
 def _size(path: str) -> int:

@@ -24,10 +24,11 @@ Job = dict[str, Any]
 
 
 class Preparation:
-    """`ready(job, plan, command)` or `hopeless(job, sentence)` is called once for each job that is added.
+    """One of the callbacks is called once for each job that is added.
 
-    `command` is None for jobs whose app has a `run()`. The callbacks come from `add`, `add_apps` or the
-    pool's `dispatch`.
+    `ready(job, plan, command)`, `command` None for jobs whose app has a `run()`; `hopeless(job, sentence)`;
+    `refused(job, sentence)`: this node can't prepare it for the moment. They come from `add`, `add_apps` or
+    the pool's `dispatch`.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Preparation:
         data_path: Path,
         ready: Callable[[Job, AppPlan, Command | None], None],
         hopeless: Callable[[Job, str], None],
+        refused: Callable[[Job, str], None],
     ) -> None:
         self._pool = pool
         self._data_path = data_path
         self._ready = ready
         self._hopeless = hopeless
+        self._refused = refused
         self._codes: dict[int, AppCode] = {}
         self._plans: dict[tuple[int, str], AppPlan | str] = {}
         self._waiting: dict[tuple[int, str], list[Job]] = {}
@@ -94,7 +97,10 @@ class Preparation:
         if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
             self._plans[key] = plan
         for job in self._waiting.pop(key):
-            self._plan_job(job, plan)
+            if reply.node_short:
+                self._refused(job, reply.error)
+            else:
+                self._plan_job(job, plan)
 
     def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
         if isinstance(plan, str):
@@ -121,5 +127,7 @@ class Preparation:
         if reply.ok:
             made: Mapping[str, Any] = reply.result
             self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
+        elif reply.node_short:
+            self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")

@@ -27,7 +27,7 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.digest import of_bytes
-from balsam.runtime.children import signal_group
+from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
@@ -93,7 +93,8 @@ class Request:
 class Reply:
     """What came of a request.
 
-    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died.
+    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died;
+    `node_short`: none could be started, since the node lacks processes, memory or files for the moment.
     `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
     among them if it set one). `result`: the answer to `describe` and `command`.
     """
@@ -102,6 +103,7 @@ class Reply:
     ok: bool
     error: str = ""
     crashed: bool = False
+    node_short: bool = False
     serialized_return_value: str = field(default="", repr=False)
     serialized_exception: str = field(default="", repr=False)
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -272,8 +274,9 @@ class WorkerPool:
         self._epoll.close()
         os.close(self._bell)
 
-    def _fail(self, ticket: Ticket, sentence: str) -> None:
-        self._answers.append((ticket, Reply(ticket.request, ok=False, error=sentence, crashed=True)))
+    def _fail(self, ticket: Ticket, sentence: str, node_short: bool = False) -> None:
+        reply = Reply(ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short)
+        self._answers.append((ticket, reply))
         os.eventfd_write(self._bell, 1)
 
     def _assign(self) -> None:
@@ -292,9 +295,12 @@ class WorkerPool:
             if unborn[request.interpreter, request.fresh] > 0:
                 unborn[request.interpreter, request.fresh] -= 1
             elif self._make_room():
-                error = self._start(request.interpreter, request.fresh)
-                if error is not None:
-                    self._fail(ticket, error)
+                try:
+                    self._start(request.interpreter, request.fresh)
+                except OSError as exc:
+                    sentence = f"can't start the interpreter {request.interpreter}: {exc.strerror}"
+                    whose = _whose(request.interpreter)
+                    self._fail(ticket, f"{sentence}{whose}", exc.errno in NODE_SHORT)
                     continue
             else:
                 passed.append(ticket)
@@ -322,8 +328,8 @@ class WorkerPool:
         self._bury(idle)  # of another interpreter, or it would have been used
         return True
 
-    def _start(self, interpreter: str, fresh: bool) -> str | None:
-        """Starts a worker; a sentence if it can't."""
+    def _start(self, interpreter: str, fresh: bool) -> None:
+        """Starts a worker; raises OSError."""
         ours, theirs = socket.socketpair()
         command = [interpreter, "-m", "balsam.runtime.python_worker"]
         command += [str(theirs.fileno()), self._setting.site_path]
@@ -337,18 +343,17 @@ class WorkerPool:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        except OSError as exc:
-            ours.close()
-            return f"can't start the interpreter {interpreter}: {exc.strerror}{_whose(interpreter)}"
+            worker = _Worker(process, ours, interpreter, fresh)
+        except OSError:
+            ours.close()  # a process that is there already ends with it
+            raise
         finally:
             theirs.close()
         self._guard.add(process.pid)
         ours.setblocking(False)
-        worker = _Worker(process, ours, interpreter, fresh)
         self._workers.append(worker)
         self._epoll.register(ours, selectors.EVENT_READ, worker)
         self._epoll.register(worker.pidfd, selectors.EVENT_READ, worker)
-        return None
 
     def _hand(self, worker: _Worker, ticket: Ticket) -> None:
         worker.ticket = ticket
