@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,8 +204,36 @@ class TestCommands:
         assert words[1:] == ["-c", text]
 
     def test_preamble_that_fails_keeps_the_command_from_running(self) -> None:
-        words = argument_list(Command("run it", ["module load x;", "ulimit -s 1"]), PATH)
-        assert words[2] == "module load x &&\nulimit -s 1 &&\nrun it"
+        for preamble in (
+            ["true;", "false"],
+            ["false", "true"],
+            ["false\ntrue"],
+            ["f() { return 1; }", "f\ntrue"],
+        ):
+            words = argument_list(Command("echo ran", preamble), PATH)
+            ended = subprocess.run(words, capture_output=True, text=True)
+            assert (ended.returncode, ended.stdout) == (1, "")
+            failed = "return 1" if "f()" in preamble[0] else "false"
+            assert ended.stderr == f"balsam: the shell preamble failed with exit code 1: {failed}\n"
+
+    @pytest.mark.parametrize(
+        "preamble",
+        [
+            ["export X=ran"],
+            ["# a remark", "export X=ran", "if false; then\nexit 9\nfi;"],
+            ["f() { false; true; }\nf\nexport X=ran"],
+            ["source ./sourced"],
+            ["cat > /dev/null <<END\nin\nEND", "X=ran"],
+        ],
+    )
+    def test_command_runs_after_a_preamble_in_the_same_shell(
+        self, preamble: list[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "sourced").write_text("false\nX=ran\n")
+        words = argument_list(Command("echo $X; false; declare -F", preamble), PATH)
+        ended = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert (ended.stdout.splitlines()[0], ended.stderr) == ("ran", "")
+        assert "balsam" not in ended.stdout
 
     def test_exported_shell_function_is_found(self) -> None:
         words = argument_list(Command("srunx a"), {**PATH, "BASH_FUNC_srunx%%": "() { :; }"})

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import selectors
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from signal import Signals
 from typing import Any, Protocol
 
 from balsam.core.clock import now_us
-from balsam.launcher.command import Command, CommandError, argument_list, shell
+from balsam.launcher.command import Command, CommandError, argument_list, shell, why_not
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
 from balsam.platform.nodes import Node
 from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.job_output import open_appending
 from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
 
 MAX_WORKERS = 4096
@@ -34,9 +36,9 @@ class NodeShort(Exception):
     """A run that its node can't start for the moment, for want of processes, memory or files."""
 
 
-def unstarted(exc: OSError, sentence: str) -> NotStartable | NodeShort:
+def unstarted(exc: OSError, sentence: str, reason: str | None = None) -> NotStartable | NodeShort:
     """What it means that a run could not be started: the run's own fault, or its node's."""
-    return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {exc.strerror}")
+    return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {reason or exc.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ class LocalExecutor:
         self._guard = guard
         self._max_output_bytes = max_output_bytes
         self._floods: set[int] = set()
+        self._allowed: dict[
+            int, int
+        ] = {}  # how large job.out may grow: earlier runs' output is there already
         # How a run is ended that has to be; another executor that uses this one may know better.
         self.kill: Callable[[int], None] = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._look_at = time.monotonic() + LOOK_SEC
@@ -189,15 +194,18 @@ class LocalExecutor:
         `refine` adds to its ending what the program itself left behind of it.
         """
         output = open_output(workdir)
+        size = os.fstat(output).st_size
         try:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
         except OSError as exc:
-            raise unstarted(exc, f"can't start {words[0]!r}") from exc
+            program = shutil.which(words[0], path=environment.get("PATH")) or words[0]
+            raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
         finally:
             os.close(output)
         self._guard.add(pid)
         process = _Process(job_id, pid, self._pidfd(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        self._allowed[job_id] = size + self._max_output_bytes
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
         self._on_start(job_id, stamp)
@@ -226,6 +234,7 @@ class LocalExecutor:
     def _start_function(self, job_id: int, request: Request) -> None:
         """Hands a run() to a worker, as soon as one is ready."""
         make_workdir(request.workdir)
+        self._allowed[job_id] = _size(f"{request.workdir}/{JOB_OUTPUT}") + self._max_output_bytes
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)
         )
@@ -255,15 +264,16 @@ class LocalExecutor:
         for job_id, ticket in self._tickets.items():
             outputs[job_id] = f"{ticket.request.workdir}/{JOB_OUTPUT}"
         for job_id, path in outputs.items():
-            if job_id not in self._floods and _size(path) > self._max_output_bytes:
+            if job_id not in self._floods and _size(path) > self._allowed[job_id]:
                 self._floods.add(job_id)
                 self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
+        del self._allowed[job_id]
         if job_id in self._floods:
             self._floods.discard(job_id)
             limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"
-            ending = replace(ending, error=f"job.out grew beyond {limit}, and the run was ended")
+            ending = replace(ending, error=f"job.out grew beyond {limit} in one run, which was ended")
         self._on_end(job_id, ending)
 
     @property
@@ -297,6 +307,7 @@ class LocalExecutor:
     def _replied(self, job_id: int, reply: Reply) -> None:
         del self._tickets[job_id]
         if reply.node_short:
+            del self._allowed[job_id]
             self._on_refused(job_id, reply.error)
             return
         if reply.ok:
@@ -323,10 +334,8 @@ def make_workdir(workdir: str) -> None:
 def open_output(workdir: str) -> int:
     """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable or NodeShort."""
     make_workdir(workdir)
-    # Non-blocking: a FIFO of that name, which nobody reads, must not hold up everybody's runs.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(f"{workdir}/{JOB_OUTPUT}", flags, 0o666)
+        return open_appending(f"{workdir}/{JOB_OUTPUT}")
     except OSError as exc:
         raise unstarted(exc, f"can't write job.out in {workdir}") from exc
 

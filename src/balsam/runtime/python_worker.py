@@ -20,8 +20,9 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
-from balsam.runtime.capture import output_to
+from balsam.runtime.capture import NotWritable, output_to
 from balsam.runtime.frames import frame, receive
+from balsam.runtime.job_output import JOB_OUTPUT
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
 from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
@@ -29,7 +30,6 @@ from balsam.sdk.apps import App
 from balsam.sdk.context import use_client
 from balsam.sdk.jobs import Job
 
-JOB_OUTPUT = "job.out"
 HOOK_OUTPUT = "balsam.log"
 ERROR_LINES = 15
 
@@ -168,7 +168,7 @@ def failure(exc: BaseException) -> Answer:
 
 def _told(exc: BaseException) -> str:
     """One sentence where the user's code has not even begun, else the end of the traceback."""
-    if isinstance(exc, ModuleLoadError):
+    if isinstance(exc, ModuleLoadError | NotWritable):
         return str(exc)
     return "\n".join(_user_traceback(exc).strip().splitlines()[-ERROR_LINES:])
 
