@@ -23,6 +23,7 @@ from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime.capture import NotWritable, output_to
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.job_output import JOB_OUTPUT
+from balsam.runtime.leftovers import Leftovers
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
 from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
@@ -31,7 +32,10 @@ from balsam.sdk.context import use_client
 from balsam.sdk.jobs import Job
 
 HOOK_OUTPUT = "balsam.log"
+RUN = "run"
 ERROR_LINES = 15
+
+log = logging.getLogger(__name__)
 
 AppClass = type[ApplicationDefinition]
 Answer = dict[str, Any]
@@ -48,10 +52,21 @@ class Worker:
         use_client(self._client)
 
     def serve(self, link: socket.socket) -> None:
-        """Greets, then answers each request, until the other end closes."""
+        """Greets, then answers each request, until the other end closes.
+
+        After a run that leaves what would harm the next one it says so, and answers nothing more.
+        """
         link.sendall(frame(b"{}"))
+        leftovers = Leftovers()
+        left = ""
         while (body := receive(link)) is not None:
-            link.sendall(frame(encode(self.answer(orjson.loads(body)))))
+            if left:
+                continue
+            request = orjson.loads(body)
+            answer = self.answer(request)
+            if request["kind"] == RUN and (left := leftovers.find()):
+                log.info("a run of %s left %s: its process ends", request["app"]["name"], left)
+            link.sendall(frame(encode({**answer, "worn": bool(left)})))
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
         """What came of it. `steps`: others than STEPS for the kinds that they name."""
@@ -155,7 +170,7 @@ def hook(kind: str, app: ApplicationDefinition) -> Answer:
             return failure(exc)
 
 
-STEPS: Steps = {"command": command, "run": run}
+STEPS: Steps = {"command": command, RUN: run}
 
 
 def failure(exc: BaseException) -> Answer:

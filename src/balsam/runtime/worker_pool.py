@@ -31,6 +31,7 @@ from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
+MAX_IDLE = 16  # workers that are kept for apps of which no run waits
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
 
 
@@ -320,13 +321,11 @@ class WorkerPool:
         return best
 
     def _make_room(self) -> bool:
-        if len(self._workers) < self.size:
-            return True
-        idle = next((w for w in self._workers if w.idle), None)
-        if idle is None:
-            return False
-        self._bury(idle)  # of another interpreter, or it would have been used
-        return True
+        idle = [worker for worker in self._workers if worker.idle]  # of other apps, or one would be used
+        is_full = len(self._workers) >= self.size
+        if idle and (is_full or len(idle) >= MAX_IDLE):
+            self._bury(idle[0])
+        return bool(idle) or not is_full
 
     def _start(self, interpreter: str, fresh: bool) -> None:
         """Starts a worker; raises OSError."""
@@ -399,8 +398,9 @@ class WorkerPool:
         if ticket is None:
             return  # its greeting
         ticket.worker = None
+        worn = message.pop("worn", False)
         self._answers.append((ticket, Reply(ticket.request, **message)))
-        if worker.fresh:
+        if worker.fresh or worn:
             self._bury(worker)
 
     def _bury(self, worker: _Worker) -> None:
@@ -446,7 +446,10 @@ def _whose(interpreter: str, remedy: str = "") -> str:
 
 
 def _fits(worker: _Worker, request: Request) -> bool:
-    return worker.interpreter == request.interpreter and worker.fresh == request.fresh
+    if (worker.interpreter, worker.fresh) != (request.interpreter, request.fresh):
+        return False
+    # What a run() has done to its process is seen by runs of the same app only.
+    return request.kind is not Kind.run or worker.known_apps <= {(request.app.app_id, request.app.digest)}
 
 
 def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
