@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +94,28 @@ def test_lost_worker_costs_its_own_runs_only(several: tuple[Pilot, dict[str, str
     wait_until(lambda: len(processes_with(command)) == 2, 10)
     others = [job_id for job_id in ids if job_id != lost]
     assert set(pilot.states(others)) == {"RUNNING"}
+    # A new worker comes up there; a job that finds the other nodes taken shows it.
+    [later] = pilot.submit(pilot.command("echo on $VIRTUAL_NODE"))
+    pilot.wait_done([later], 40)
+    assert nodes_of(pilot, later) == ["nid0002"] and pilot.output(later) == "on nid0002\n"
+    assert len(workers_of(pilot)) == 3
+
+
+def test_node_whose_worker_dies_again_and_again_is_given_up(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    launcher = pilot.launch("--nodes", "nid0003", environment=environment)
+    dead: set[int] = set()
+    deadline = time.monotonic() + 120
+    while launcher.poll() is None:
+        assert time.monotonic() < deadline, pilot.told([])
+        wait_until(lambda: launcher.poll() is not None or set(workers_of(pilot)) - dead, 60)
+        for pid in set(workers_of(pilot)) - dead:
+            dead.add(pid)
+            os.kill(pid, signal.SIGKILL)
+    assert len(dead) == 4
+    [log] = pilot.site.log_path.glob("serial_mode_*.log")
+    assert log.read_text().count("a worker is started there again") == 3
+    assert "no node is left to run on" in log.read_text()
 
 
 def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) -> None:
@@ -103,9 +126,9 @@ def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) ->
     pilot.wait_state(ids, "RUNNING", 40)
     launcher.kill()
     wait_until(lambda: not processes_with(command) and not workers_of(pilot), 20, lambda: _left(pilot))
-    assert list(pilot.site.job_path.glob("leader-*")), (
-        "only a leader that ends in good order removes its file"
-    )
+    (left,) = pilot.site.job_path.glob("leader-*")  # only a leader that ends in good order removes its file
+    pilot.launch(environment=environment)
+    wait_until(lambda: not left.exists() and list(pilot.site.job_path.glob("leader-*.json")), 20)
 
 
 def test_good_end_leaves_neither_workers_nor_their_file(several: tuple[Pilot, dict[str, str]]) -> None:
