@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from balsam.sdk.application import ApplicationDefinition
@@ -116,6 +118,25 @@ def test_node_whose_worker_dies_again_and_again_is_given_up(several: tuple[Pilot
     [log] = pilot.site.log_path.glob("serial_mode_*.log")
     assert log.read_text().count("a worker is started there again") == 3
     assert "no node is left to run on" in log.read_text()
+
+
+def test_node_without_free_files_rests_and_its_jobs_run_elsewhere(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    pilot, environment = several
+    app = pilot.command("true")
+    pilot.launch(environment=environment)
+    wait_until(lambda: len(workers_of(pilot)) == 3, 30)
+    pilot.wait_done(pilot.submit(app, 3), 40)
+    poor = next(pid for pid in workers_of(pilot) if _environment(pid)["VIRTUAL_NODE"] == "nid0001")
+    process = psutil.Process(poor)
+    taken = {int(path.name) for path in Path(f"/proc/{poor}/fd").iterdir()}
+    first_free = next(number for number in itertools.count() if number not in taken)
+    process.rlimit(psutil.RLIMIT_NOFILE, (first_free, process.rlimit(psutil.RLIMIT_NOFILE)[1]))
+    ids = pilot.submit(app, 12)
+    assert {row["state"] for row in pilot.wait_done(ids, 60)} == {"JOB_FINISHED"}
+    assert not {nodes_of(pilot, job_id)[0] for job_id in ids} & {"nid0001"}
+    assert "nothing is started on nid0001 for a while" in pilot.told(ids[:1])
 
 
 def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) -> None:
