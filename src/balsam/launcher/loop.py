@@ -230,6 +230,7 @@ class Loop:
             self._cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
             self._guard.renew()
             self._executor.resume()
+            self._preparation.resume()
             self._preparers.dispatch()
             self._send().doubt()
         else:

@@ -48,6 +48,7 @@ class Preparation:
         self._plans: dict[tuple[int, str], AppPlan | str] = {}
         self._waiting: dict[tuple[int, str], list[Job]] = {}
         self._open: dict[Ticket, float] = {}
+        self._killed: set[Ticket] = set()
 
     def add_apps(self, records: list[dict[str, Any]]) -> None:
         """Takes in apps that are new or have changed; jobs added later use them."""
@@ -70,6 +71,10 @@ class Preparation:
             request = Request(Kind.describe, code, interpreter=code.interpreter)
             self._submit(request, lambda reply: self._described(code, reply))
 
+    def resume(self) -> None:
+        """This process was frozen, and its guard has killed what was under way: that is asked for again."""
+        self._killed |= self._open.keys()
+
     def stop_overdue(self) -> None:
         """Kills steps of user code that take too long; their jobs become hopeless."""
         now = time.monotonic()
@@ -80,7 +85,12 @@ class Preparation:
     def _submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         def settled(reply: Reply) -> None:
             self._open.pop(ticket, None)
-            done(reply)
+            was_killed = ticket in self._killed and reply.crashed
+            self._killed.discard(ticket)
+            if was_killed:
+                self._submit(request, done)
+            else:
+                done(reply)
 
         ticket = self._pool.submit(request, settled)
         self._open[ticket] = time.monotonic()
