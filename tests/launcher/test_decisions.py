@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,10 +139,6 @@ class TestSteps:
         assert next_step(replace(CALM, reports_in_sec=0.01, wants_jobs=True))[0] is Step.acquire
         assert next_step(replace(CALM, reports_in_sec=0.01, finish_in_sec=9.0))[0] is Step.report
 
-    def test_many_reports_wait_for_company_and_few_do_not(self) -> None:
-        assert gather_sec(0) == gather_sec(2) == 0.0
-        assert 0.0 < gather_sec(10) < gather_sec(20) < gather_sec(10_000) <= 0.25
-
     def test_what_an_earlier_session_left_is_delivered_before_another_is_opened(self) -> None:
         begun = replace(CALM, has_session=False, left_in_sec=0.4)
         assert next_step(begun) == (Step.wait, 0.4)
@@ -163,8 +160,8 @@ class TestSteps:
         assert next_step(replace(noted, reports_in_sec=None, finish_in_sec=1.0))[0] is Step.note
 
     def test_single_report_is_followed_at_once_and_a_large_one_after_a_while(self) -> None:
-        assert gather_sec(1) < 0.002
-        assert gather_sec(10_000) == 0.05
+        assert gather_sec(1) == 0.0
+        assert 0.0 < gather_sec(10) < gather_sec(20) < gather_sec(10_000) <= 0.25
 
     @given(st.integers(1, 10**6))
     def test_pauses_stay_short(self, failures: int) -> None:
@@ -207,8 +204,36 @@ class TestCommands:
         assert words[1:] == ["-c", text]
 
     def test_preamble_that_fails_keeps_the_command_from_running(self) -> None:
-        words = argument_list(Command("run it", ["module load x;", "ulimit -s 1"]), PATH)
-        assert words[2] == "module load x &&\nulimit -s 1 &&\nrun it"
+        for preamble in (
+            ["true;", "false"],
+            ["false", "true"],
+            ["false\ntrue"],
+            ["f() { return 1; }", "f\ntrue"],
+        ):
+            words = argument_list(Command("echo ran", preamble), PATH)
+            ended = subprocess.run(words, capture_output=True, text=True)
+            assert (ended.returncode, ended.stdout) == (1, "")
+            failed = "return 1" if "f()" in preamble[0] else "false"
+            assert ended.stderr == f"balsam: the shell preamble failed with exit code 1: {failed}\n"
+
+    @pytest.mark.parametrize(
+        "preamble",
+        [
+            ["export X=ran"],
+            ["# a remark", "export X=ran", "if false; then\nexit 9\nfi;"],
+            ["f() { false; true; }\nf\nexport X=ran"],
+            ["source ./sourced"],
+            ["cat > /dev/null <<END\nin\nEND", "X=ran"],
+        ],
+    )
+    def test_command_runs_after_a_preamble_in_the_same_shell(
+        self, preamble: list[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "sourced").write_text("false\nX=ran\n")
+        words = argument_list(Command("echo $X; false; declare -F", preamble), PATH)
+        ended = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+        assert (ended.stdout.splitlines()[0], ended.stderr) == ("ran", "")
+        assert "balsam" not in ended.stdout
 
     def test_exported_shell_function_is_found(self) -> None:
         words = argument_list(Command("srunx a"), {**PATH, "BASH_FUNC_srunx%%": "() { :; }"})

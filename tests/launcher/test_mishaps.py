@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from balsam.sdk.application import ApplicationDefinition
@@ -244,3 +246,30 @@ def test_launcher_of_an_unknown_batch_job_ends_with_the_servers_sentence(pilot: 
     assert launcher.wait(15) == 1
     [log] = pilot.site.log_path.glob("serial_mode_*")
     assert "987654" in log.read_text()
+
+
+@pytest.mark.parametrize("is_function", [False, True])
+def test_node_without_free_files_gives_its_jobs_back_and_rests(pilot: Pilot, is_function: bool) -> None:
+    class Nothing(ApplicationDefinition):
+        isolate = True
+
+        def run(self) -> int:
+            return 1
+
+    app = pilot.app_id(Nothing) if is_function else pilot.command("true")
+    launcher = pilot.launch()
+    pilot.wait_done(pilot.submit(app))
+    process = psutil.Process(launcher.pid)
+    room = process.rlimit(psutil.RLIMIT_NOFILE)
+    taken = {int(path.name) for path in Path(f"/proc/{launcher.pid}/fd").iterdir()}
+    first_free = next(number for number in itertools.count() if number not in taken)
+    process.rlimit(psutil.RLIMIT_NOFILE, (first_free, room[1]))
+    [job] = pilot.submit(app)
+    [log] = pilot.site.log_path.glob("serial_mode_*.log")
+    wait_until(lambda: log.read_text().count("goes back") >= 2, 20, lambda: pilot.told([job]))
+    assert pilot.walk(job)[-1] == "PREPROCESSED"
+    assert "Too many open files" in log.read_text()
+    process.rlimit(psutil.RLIMIT_NOFILE, room)
+    assert [row["state"] for row in pilot.wait_done([job], 30)] == ["JOB_FINISHED"]
+    assert pilot.walk(job).count("RUNNING") == 1
+    assert log.read_text().count("goes back") < 6

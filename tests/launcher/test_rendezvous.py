@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from balsam.launcher.door import GREETINGS, Door
+from balsam.launcher.lines import remove_leftovers
 from balsam.launcher.rendezvous import (
+    GREET_SEC,
     LEADER,
     WORD_BYTES,
     WORKER,
@@ -20,6 +26,7 @@ from balsam.launcher.rendezvous import (
     own_addresses,
     own_node,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -112,3 +119,51 @@ def test_own_addresses_have_loopback_last() -> None:
 )
 def test_worker_knows_its_node_by_name_or_place(environ: dict[str, str], node: str | None) -> None:
     assert own_node(["a", "b"], environ) == node
+
+
+def test_who_speaks_drop_by_drop_is_turned_away_in_time() -> None:
+    door = Door(new_secret(), 1)
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", door.port)) as link:
+        link.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 30:
+                link.sendall(b"x")
+                with contextlib.suppress(TimeoutError):
+                    if not link.recv(WORD_BYTES):
+                        break
+    assert GREET_SEC - 1 < time.monotonic() - began < GREET_SEC + 10
+    door.close()
+
+
+def test_strangers_who_say_nothing_hold_few_threads_and_workers_get_in() -> None:
+    secret = new_secret()
+    door = Door(secret, 200)
+    before = threading.active_count()
+    newcomers: list[socket.socket] = []
+    with contextlib.ExitStack() as strangers:
+        for _ in range(GREETINGS // 2):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+        with socket.create_connection(("127.0.0.1", door.port)) as worker:
+            greet(worker, secret, WORKER, LEADER)
+
+            def is_in() -> bool:
+                newcomers.extend(door.newcomers())
+                return bool(newcomers)
+
+            wait_until(is_in)
+            newcomers[0].close()
+        for _ in range(2 * GREETINGS):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", door.port)))
+        assert threading.active_count() - before <= GREETINGS + 1  # one may have had its say just now
+    door.close()
+
+
+def test_file_of_a_leader_goes_when_it_is_dead_and_not_before(tmp_path: Path) -> None:
+    meeting = Rendezvous(("127.0.0.1",), 1, new_secret(), ("a",), 60.0, 1 << 30)
+    alive, dead = tmp_path / "leader-alive.json", tmp_path / "leader-dead.json"
+    lock = meeting.write(alive)
+    os.close(meeting.write(dead))
+    remove_leftovers(tmp_path)
+    assert alive.exists() and not dead.exists()
+    os.close(lock)

@@ -214,3 +214,46 @@ def test_everything_starts_once_whatever_waits(fields: list[dict[str, Any]], lon
         backlog.add(waiting(row, long_first=long_first))
     assert drained(backlog, room).keys() == {row["id"] for row in rows}
     assert room.free_nodes() == 4.0
+
+
+def test_node_that_rests_gets_nothing_and_comes_back_to_its_place() -> None:
+    room, need = Room(nodes(2)), Need(packing=2)
+    first = room.take(need)
+    assert first is not None and list(first.nodes) == ["n0"]
+    room.rest(["n0"], 10.0)
+    assert len(room) == 1 and room.has_resting
+    elsewhere = room.take(need)
+    assert elsewhere is not None and list(elsewhere.nodes) == ["n1"]
+    room.give_back(need, first)  # what ran there goes on and ends
+    room.wake(10.5)
+    assert len(room) == 1
+    room.wake(11.0)
+    assert [node.name for node in room.nodes] == ["n0", "n1"]
+    again = room.take(need)
+    assert again is not None and list(again.nodes) == ["n0"]
+
+
+def rested(room: Room, now: float) -> float:
+    """How long its only node rests, in whole seconds."""
+    room.rest(["n0"], now)
+    room.rest(["n0"], now)  # of a node that rests already: no news
+    seconds = 0
+    while not len(room):
+        seconds += 1
+        room.wake(now + seconds)
+    return seconds
+
+
+def test_rests_grow_until_something_starts() -> None:
+    room = Room(nodes(1))
+    assert [rested(room, 100.0 * n) for n in range(9)] == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    room.works(["n0"])
+    assert rested(room, 1000.0) == 1
+
+
+def test_node_that_is_lost_while_it_rests_does_not_come_back() -> None:
+    room = Room(nodes(1))
+    room.rest(["n0"], 0.0)
+    room.lose("n0")
+    room.wake(100.0)
+    assert len(room) == 0 and not room.has_resting

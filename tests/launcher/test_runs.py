@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from balsam.schemas import deserialize, raise_from_serialized
+from balsam.schemas import deserialize
 from balsam.sdk.application import ApplicationDefinition
+from balsam.sdk.context import session
+from balsam.sdk.jobs import Job
 from tests.launcher.pilot import Pilot
 
 
@@ -55,8 +57,9 @@ def test_exception_of_run_app_is_sent_and_its_traceback_is_in_the_error(running:
     [job] = running.submit(running.app_id(Broken))
     [row] = running.wait_done([job])
     assert row["state"] == "FAILED"
-    with pytest.raises(ValueError, match=r"^no such luck$"):
-        raise_from_serialized(row["serialized_exception"])
+    with session(running.client), pytest.raises(ValueError, match=r"^no such luck$") as raised:
+        Job.objects.get(id=job).result()
+    assert "in run" in str(raised.value.__cause__)
     [error] = [e["data"] for e in running.events(job) if e["to_state"] == "RUN_ERROR"]
     assert error["returncode"] == 1
     assert error["error"].count("ValueError: no such luck") == 1
@@ -103,7 +106,8 @@ def test_app_that_does_not_load_fails_its_jobs_with_the_reason(running: Pilot) -
     running.client.put(f"/apps/{app}", {"serialized_class": "bm90IGEgcGlja2xl", "hooks": []})
     [job] = running.submit(app)
     assert running.wait_done([job])[0]["state"] == "FAILED"
-    assert "Unloadable does not load" in running.events(job)[-1]["data"]["error"]
+    told = running.events(job)[-1]["data"]["error"]
+    assert f"the app Unloadable (id {app}) does not load: can't open the payload" in told
 
 
 def test_overridden_hooks_make_the_command(running: Pilot) -> None:
@@ -122,6 +126,17 @@ def test_overridden_hooks_make_the_command(running: Pilot) -> None:
     [job] = running.submit(running.app_id(Own), parameters_json={"x": 5})
     running.wait_done([job])
     assert running.output(job) == "own before between 5\n"
+
+
+def test_isolated_runs_have_a_process_each(running: Pilot) -> None:
+    class Alone(ApplicationDefinition):
+        isolate = True
+
+        def run(self) -> int:
+            return os.getpid()
+
+    rows = running.wait_done(running.submit(running.app_id(Alone), 3))
+    assert len({deserialize(row["serialized_return_value"]) for row in rows}) == 3
 
 
 def test_crash_of_a_worker_costs_only_its_job(running: Pilot) -> None:

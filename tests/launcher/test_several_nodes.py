@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from balsam.sdk.application import ApplicationDefinition
@@ -93,6 +96,47 @@ def test_lost_worker_costs_its_own_runs_only(several: tuple[Pilot, dict[str, str
     wait_until(lambda: len(processes_with(command)) == 2, 10)
     others = [job_id for job_id in ids if job_id != lost]
     assert set(pilot.states(others)) == {"RUNNING"}
+    # A new worker comes up there; a job that finds the other nodes taken shows it.
+    [later] = pilot.submit(pilot.command("echo on $VIRTUAL_NODE"))
+    pilot.wait_done([later], 40)
+    assert nodes_of(pilot, later) == ["nid0002"] and pilot.output(later) == "on nid0002\n"
+    assert len(workers_of(pilot)) == 3
+
+
+def test_node_whose_worker_dies_again_and_again_is_given_up(several: tuple[Pilot, dict[str, str]]) -> None:
+    pilot, environment = several
+    launcher = pilot.launch("--nodes", "nid0003", environment=environment)
+    dead: set[int] = set()
+    deadline = time.monotonic() + 120
+    while launcher.poll() is None:
+        assert time.monotonic() < deadline, pilot.told([])
+        wait_until(lambda: launcher.poll() is not None or set(workers_of(pilot)) - dead, 60)
+        for pid in set(workers_of(pilot)) - dead:
+            dead.add(pid)
+            os.kill(pid, signal.SIGKILL)
+    assert len(dead) == 4
+    [log] = pilot.site.log_path.glob("serial_mode_*.log")
+    assert log.read_text().count("a worker is started there again") == 3
+    assert "no node is left to run on" in log.read_text()
+
+
+def test_node_without_free_files_rests_and_its_jobs_run_elsewhere(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    pilot, environment = several
+    app = pilot.command("true")
+    pilot.launch(environment=environment)
+    wait_until(lambda: len(workers_of(pilot)) == 3, 30)
+    pilot.wait_done(pilot.submit(app, 3), 40)
+    poor = next(pid for pid in workers_of(pilot) if _environment(pid)["VIRTUAL_NODE"] == "nid0001")
+    process = psutil.Process(poor)
+    taken = {int(path.name) for path in Path(f"/proc/{poor}/fd").iterdir()}
+    first_free = next(number for number in itertools.count() if number not in taken)
+    process.rlimit(psutil.RLIMIT_NOFILE, (first_free, process.rlimit(psutil.RLIMIT_NOFILE)[1]))
+    ids = pilot.submit(app, 12)
+    assert {row["state"] for row in pilot.wait_done(ids, 60)} == {"JOB_FINISHED"}
+    assert not {nodes_of(pilot, job_id)[0] for job_id in ids} & {"nid0001"}
+    assert "nothing is started on nid0001 for a while" in pilot.told(ids[:1])
 
 
 def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) -> None:
@@ -103,9 +147,9 @@ def test_workers_end_with_their_leader(several: tuple[Pilot, dict[str, str]]) ->
     pilot.wait_state(ids, "RUNNING", 40)
     launcher.kill()
     wait_until(lambda: not processes_with(command) and not workers_of(pilot), 20, lambda: _left(pilot))
-    assert list(pilot.site.job_path.glob("leader-*")), (
-        "only a leader that ends in good order removes its file"
-    )
+    (left,) = pilot.site.job_path.glob("leader-*")  # only a leader that ends in good order removes its file
+    pilot.launch(environment=environment)
+    wait_until(lambda: not left.exists() and list(pilot.site.job_path.glob("leader-*.json")), 20)
 
 
 def test_good_end_leaves_neither_workers_nor_their_file(several: tuple[Pilot, dict[str, str]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from balsam.core.limits import MAX_PAYLOAD_CHARS
@@ -54,6 +56,14 @@ class Play(ApplicationDefinition):
             os.chdir("/")
             os.environ["SPOILT"] = "yes"
             os.environ.pop("HOME", None)
+        if act == "leave a child":
+            subprocess.Popen(["sleep", "600"])
+        if act == "leave a thread":
+            threading.Thread(target=time.sleep, args=(600,)).start()
+        if act == "leave files":
+            Play.left = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]  # type: ignore[attr-defined]
+        if act == "leave memory":
+            Play.left = bytearray(os.urandom(1)) * (600 << 20)  # type: ignore[attr-defined]
         if act == "large":
             return os.urandom(size)
         return {"pid": os.getpid(), "cwd": str(Path.cwd()), "env": dict(os.environ)}
@@ -247,6 +257,44 @@ def test_class_that_does_not_load_is_an_error_each_time(ask: Ask) -> None:
     for _ in range(2):
         reply = ask(Request(Kind.describe, broken))
         assert not reply.ok and "Broken" in reply.error
+
+
+def alive_in_group(pgid: int) -> list[int]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == pgid and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize("left", ["a child", "a thread", "files", "memory"])
+def test_what_a_run_leaves_behind_is_seen_by_no_other(ask: Ask, tmp_path: Path, left: str) -> None:
+    def pid(act: str = "") -> int:
+        return int(deserialize(ask(run(tmp_path, act)).serialized_return_value)["pid"])
+
+    first = pid()
+    assert pid(f"leave {left}") == first
+    assert pid() != first
+    wait_until(lambda: not alive_in_group(first))
+
+
+def test_runs_of_one_app_are_not_in_the_process_of_another(site: Path, tmp_path: Path) -> None:
+    pool = WorkerPool(8, WorkerSetting(str(site)))
+    others = [AppCode(number, "Play", PLAY.serialized_class) for number in (1, 2, 3)]
+    requests = [Request(Kind.run, code, job(), str(tmp_path)) for code in others * 2]
+    pids = [deserialize(ask_all(pool, [request])[0].serialized_return_value)["pid"] for request in requests]
+    assert pids[:3] == pids[3:] and len(set(pids)) == 3
+    pool.close()
+
+
+def test_idle_workers_of_other_apps_do_not_pile_up(site: Path, tmp_path: Path) -> None:
+    pool = WorkerPool(2, WorkerSetting(str(site)))
+    codes = [AppCode(number, "Play", PLAY.serialized_class) for number in range(5)]
+    replies = [ask_all(pool, [Request(Kind.run, code, job(), str(tmp_path))])[0] for code in codes]
+    assert all(reply.ok for reply in replies)
+    assert len(pool) == 2
+    pool.close()
 
 
 def test_isolated_requests_have_workers_of_their_own(pool: WorkerPool, tmp_path: Path) -> None:

@@ -7,11 +7,19 @@ import threading
 from typing import Any
 
 import cloudpickle
+import orjson
 import pytest
 
 from balsam.api import Job, JobState, TransferDirection, TransferSlot
-from balsam.schemas import deserialize, raise_from_serialized, serialize, serialize_exception
+from balsam.schemas import (
+    DeserializeError,
+    deserialize,
+    raise_from_serialized,
+    serialize,
+    serialize_exception,
+)
 from balsam.schemas.payloads import RemoteTraceback
+from balsam.schemas.serializers import Maker, here, runs_code_of, serializer_info
 
 
 class Custom(Exception):
@@ -111,3 +119,63 @@ def test_public_classes_are_named_as_users_import_them() -> None:
     payload = serialize(sent)
     assert deserialize(payload) == sent
     assert b"balsam.sdk" not in base64.b64decode(payload) and b"balsam.core" not in base64.b64decode(payload)
+
+
+def made_with(python: str, payload: str) -> str:
+    """The payload as that Python would have signed it."""
+    own = orjson.dumps(serializer_info()["python"])
+    raw = base64.b64decode(payload).replace(b'"python":' + own, b'"python":' + orjson.dumps(python))
+    return base64.b64encode(raw).decode()
+
+
+def test_code_of_another_python_is_refused_with_both_named() -> None:
+    own = serializer_info()["python"]
+    payload = made_with("3.1", serialize(lambda: 1))
+    with pytest.raises(DeserializeError, match=rf"Python 3\.1 and cloudpickle .*this is Python {own} "):
+        deserialize(payload)
+
+
+def test_values_without_code_open_whatever_python_has_made_them() -> None:
+    assert deserialize(made_with("3.1", serialize({"a": {1, 2}}))) == {"a": {1, 2}}
+
+
+def test_a_value_that_does_not_open_names_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = made_with("3.1", serialize(Rising()))
+    monkeypatch.setitem(globals(), "is_elsewhere", True)
+    with pytest.raises(
+        DeserializeError, match=r"made with Python 3\.1 and .* with Python 3\.\d\d.*users_own"
+    ):
+        deserialize(payload)
+
+
+def test_an_exception_with_code_of_another_python_is_told_by_its_text() -> None:
+    class Own(Exception):
+        def __str__(self) -> str:
+            return "in my own words"
+
+    with pytest.raises(RuntimeError, match=r"^job 7: Own: in my own words$"):
+        raise_from_serialized(made_with("3.1", serialize_exception(Own())), "job 7")
+
+
+@pytest.mark.parametrize(
+    ("record", "opens"),
+    [
+        ({}, True),
+        ({"python": "3.1"}, False),
+        ({"version": f"{serializer_info()['version'].partition('.')[0]}.0"}, True),
+        ({"version": "1.6"}, False),
+        ({"name": "marshal"}, False),
+    ],
+)
+def test_code_opens_for_the_same_python_and_the_same_series_of_the_serializer(
+    record: dict[str, str], opens: bool
+) -> None:
+    made = Maker.of_record(serializer_info() | record)
+    assert runs_code_of(here(), made) is opens
+
+
+def test_the_record_beside_a_payload_counts_where_it_does_not_tell_itself() -> None:
+    unsigned = base64.b64encode(cloudpickle.dumps(lambda: 1)).decode()
+    assert deserialize(unsigned, serializer_info())() == 1
+    with pytest.raises(DeserializeError, match=r"Python 3\.1 "):
+        deserialize(unsigned, serializer_info() | {"python": "3.1"})

@@ -25,14 +25,14 @@ class AppPlan:
     makes_own_command: bool
 
     @classmethod
-    def of_description(cls, code: AppCode, said: Mapping[str, Any], interpreter: str) -> AppPlan:
-        """From a worker's answer to `describe`; `interpreter` serves where the app's own is not here."""
+    def of_description(cls, code: AppCode, said: Mapping[str, Any]) -> AppPlan:
+        """From a worker's answer to `describe`."""
         return cls(
             code=code,
             template=said["command_template"],
             defaults=said["defaults"],
             environment=said["environment_variables"],
-            interpreter=interpreter,
+            interpreter=said["python_exe"],
             isolate=said["isolate"],
             makes_own_command=bool(_MAKE_COMMANDS & set(said["overrides"])),
         )

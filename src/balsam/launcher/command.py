@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +23,20 @@ _SHELL_WORDS = frozenset(
     """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _SHELL = next((path for path in ("/bin/bash", "/usr/bin/bash") if Path(path).exists()), "/bin/sh")
+
+
+# After each entry of a preamble, and in bash also between the lines of one. What happens inside of a script
+# that the preamble reads is that script's own business.
+_CHECK = """\
+balsam_check() {
+    [ "$1" -eq 0 ] && return
+    echo "balsam: the shell preamble failed with exit code $1: $2" >&2
+    exit "$1"
+}
+"""
+_TRAP = """\
+trap 'balsam_code=$?; [ ${#BASH_SOURCE[@]} -gt 0 ] || balsam_check $balsam_code "$BASH_COMMAND"' ERR
+"""
 
 
 class CommandError(ValueError):
@@ -45,7 +61,7 @@ def argument_list(command: Command, environment: Mapping[str, str]) -> list[str]
     if not command.text.strip():
         raise CommandError("the command is empty")
     if command.preamble:
-        return shell(" &&\n".join([*(line.rstrip("; \n") for line in command.preamble), command.text]))
+        return shell(_after_preamble(command))
     words = _plain_words(command.text)
     if words is None:
         return shell(command.text)
@@ -54,6 +70,27 @@ def argument_list(command: Command, environment: Mapping[str, str]) -> list[str]
             return shell(command.text)
         raise CommandError(f"there is no program {words[0]!r} on the PATH")
     return words
+
+
+def _after_preamble(command: Command) -> str:
+    is_bash = _SHELL.endswith("bash")
+    lines = [f"{line}\nbalsam_check $? {shlex.quote(line.strip())}\n" for line in command.preamble]
+    begin, end = (_TRAP, "trap - ERR\n") if is_bash else ("", "")
+    return "".join([_CHECK, begin, *lines, end, "unset -f balsam_check\n", command.text])
+
+
+def why_not(program: str, workdir: str, exc: OSError) -> str:
+    """Why a program could not be started; a script that is there may lack what is to run it."""
+    if exc.errno == errno.ENOENT:
+        try:
+            with Path(workdir, program).open("rb") as file:
+                first = file.readline(256)
+        except OSError:
+            return os.strerror(errno.ENOENT)
+        if first.startswith(b"#!") and (words := first[2:].split()):
+            name = words[0].decode("utf-8", "replace")
+            return f"its first line wants the interpreter {name!r}, which does not exist"
+    return exc.strerror or str(exc)
 
 
 def shell(text: str) -> list[str]:

@@ -6,42 +6,36 @@ say is in `launcher.worker`. A worker that is gone or silent is lost with its no
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import selectors
 import socket
-import subprocess
-import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from signal import Signals
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.launcher.door import Door
 from balsam.launcher.executor import Callbacks, Start
-from balsam.launcher.rendezvous import LEADER, WORKER, NotOurs, Rendezvous, greet, new_secret, own_addresses
+from balsam.launcher.lines import END_SEC, Line, Lines, WorkerLine
+from balsam.launcher.rendezvous import Rendezvous, new_secret, own_addresses
 from balsam.launcher.reports import Ending
-from balsam.platform.mpi.launch import MpiLauncher
 from balsam.platform.nodes import Node
-from balsam.runtime.children import signal_group
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.worker_pool import WorkerSetting, encode_request
+from balsam.runtime.worker_pool import encode_request
 
 log = logging.getLogger(__name__)
 
-JOIN_SEC = 300.0  # a large allocation takes minutes to start a process everywhere
+RESTARTS = 3  # of a node's worker
+RESTART_SEC = 1.0  # before the first one, at least; twice as long before the next
 OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
 DYING_SEC = 1.0  # what a guard needs to end runs, at most
-END_SEC = 5.0  # for workers that were told to end
 MAX_UNREAD_BYTES = 64 << 20  # what a worker that does not read may keep waiting
 
 
@@ -60,57 +54,55 @@ class _Link:
     jobs: set[int] = field(default_factory=set)
 
 
+@dataclass(frozen=True)
+class CrewSetting:
+    """What a leader's workers are: on which nodes, how they are started, what they are told.
+
+    `lease_sec`: of the leader's session.
+    """
+
+    nodes: Sequence[Node]
+    line: WorkerLine
+    lease_sec: float
+    max_output_bytes: int
+
+
 class Crew:
     """An executor whose runs are on the nodes of its workers, which join as they come up.
 
-    `folder`: for the file by which they find this leader. `command`: starts a worker; that file's path is
-    added to it. `output`: what workers print goes there.
+    A worker that is lost is started again after a pause, RESTARTS times on each node.
     """
 
     def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        setting: WorkerSetting,
-        guard: GuardLink,
-        callbacks: Callbacks,
-        nodes: Sequence[Node],
-        mpi: MpiLauncher,
-        folder: Path,
-        command: Sequence[str],
-        output: Path,
-        lease_sec: float,
-        max_output_bytes: int,
+        self, selector: selectors.BaseSelector, guard: GuardLink, callbacks: Callbacks, setting: CrewSetting
     ) -> None:
         self._selector = selector
         self._guard = guard
-        self._setting = setting
         self._callbacks = callbacks
-        self._output = output
+        self._output = setting.line.output
         self._silence_sec = guard.limit_sec
         self._by_node: dict[str, _Link] = {}
         self._links: set[_Link] = set()
         self._place: dict[int, _Link] = {}
-        self._nodes = {node.name: node for node in nodes}
+        self._nodes = {node.name: node for node in setting.nodes}
         self._dying: deque[tuple[float, set[int]]] = deque()
-        self._newcomers: deque[socket.socket] = deque()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        selector.register(self._bell, selectors.EVENT_READ, self._welcome)
-        self._secret = new_secret()
-        self._door = socket.create_server(("", 0), backlog=len(nodes) + 16)
-        self._file = folder / f"leader-{uuid4().hex}.json"
-        port = self._door.getsockname()[1]
-        names = tuple(self._nodes)
-        variables = [name for name in setting.environment or {} if name.isidentifier()]
+        secret = new_secret()
+        self._door = Door(secret, len(self._nodes))
+        selector.register(self._door, selectors.EVENT_READ, self._welcome)
         meeting = Rendezvous(
-            own_addresses(), port, self._secret, names, lease_sec, max_output_bytes, variables
+            addresses=own_addresses(),
+            port=self._door.port,
+            secret=secret,
+            nodes=tuple(self._nodes),
+            lease_sec=setting.lease_sec,
+            max_output_bytes=setting.max_output_bytes,
+            variables=[name for name in setting.line.environment or {} if name.isidentifier()],
         )
-        meeting.write(self._file)
-        threading.Thread(target=self._accept, name="door", daemon=True).start()
-        self._line = mpi.worker_command(list(self._nodes), [*command, str(self._file)], variables)
-        self._missing: set[str] = set()
-        self._give_up_at = 0.0
-        self._process: subprocess.Popen[bytes]
-        self._start_workers()
+        self._lines = Lines(setting.line, meeting, guard)
+        # Started, and not there yet.
+        self._missing: dict[str, Line] = dict.fromkeys(self._nodes, self._lines.start(self._nodes))
+        self._again: dict[str, float] = {}  # when they are to be started
+        self._restarts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._place)
@@ -138,12 +130,13 @@ class Crew:
 
     def resume(self) -> None:
         """This process was frozen, so its workers are dead or dying: others take their places."""
-        # Before the nodes go: a loop that has none and expects none ends.
-        self._missing = set(self._nodes)
+        self._restarts.clear()
         for link in list(self._links):
             self._lose(link, "the leader was frozen, and its workers were ended")
-        self._end_line()
-        self._start_workers()
+        self._lines.close()
+        self._restarts.clear()
+        self._again.clear()
+        self._start_workers(self._nodes)
 
     def flush(self) -> None:
         for link in list(self._links):
@@ -160,81 +153,63 @@ class Crew:
                 self._lose(link, f"its worker has been silent for {now - link.heard_at:.1f} s")
             else:
                 link.messages.append({"do": "beat"})
-        if self._missing and (now > self._give_up_at or self._process.poll() is not None):
-            missing, self._missing = sorted(self._missing), set()
-            code = self._process.poll()
-            ended = f"the line that starts them ended with {code}" if code is not None else "it took too long"
-            for name in missing:
-                self._callbacks.on_lost(name, f"no worker came up there: {ended}; see {self._output}")
+        self._give_up(now)
+        self._lines.forget_ended()
+        due = [name for name, at in self._again.items() if now >= at]
+        if due:
+            self._start_workers(due)
 
     @property
     def expects_nodes(self) -> bool:
-        return bool(self._missing)
+        return bool(self._missing or self._again)
 
     def close(self) -> None:
         for link in list(self._links):
             link.messages.append({"do": "end"})
         self.flush()
-        self._selector.unregister(self._bell)
+        self._selector.unregister(self._door)
         self._door.close()
         for link in list(self._links):
             self._forget(link)
-        self._file.unlink(missing_ok=True)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SEC)
-        self._end_line()
+        self._lines.close(END_SEC)
 
     # ---- coming and going ----
 
-    def _start_workers(self) -> None:
-        self._missing = set(self._nodes)
-        self._give_up_at = time.monotonic() + JOIN_SEC
-        log.info("workers are started on %d nodes: %s", len(self._nodes), " ".join(self._line))
-        with self._output.open("ab") as file:
-            self._process = subprocess.Popen(
-                self._line,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                cwd=self._setting.site_path,
-                env=self._setting.environment,
-                start_new_session=True,
-            )
-        self._guard.add(self._process.pid)
-
-    def _end_line(self) -> None:
-        """The processes that the platform's launcher keeps on this node."""
-        if self._process.poll() is None:
-            signal_group(self._process.pid, Signals.SIGKILL)
-            self._process.wait()
-        self._guard.remove(self._process.pid)
-
-    def _accept(self) -> None:
-        """In a thread of its own: who does not speak keeps nobody else waiting."""
-        while True:
-            try:
-                link, _ = self._door.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._let_in, args=(link,), daemon=True).start()
-
-    def _let_in(self, link: socket.socket) -> None:
+    def _start_workers(self, names: Iterable[str]) -> None:
+        names = list(names)
+        for name in names:
+            self._again.pop(name, None)
         try:
-            greet(link, self._secret, LEADER, WORKER)
-        except (OSError, NotOurs) as exc:
-            log.warning("a stranger at the workers' port was turned away: %s", exc)
-            link.close()
+            line = self._lines.start(names)
+        except OSError as exc:
+            for name in names:
+                self._lost(name, f"its worker can't be started: {exc.strerror}")
             return
-        link.setblocking(False)
-        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._newcomers.append(link)
-        with contextlib.suppress(OSError):
-            os.eventfd_write(self._bell, 1)
+        self._missing |= dict.fromkeys(names, line)
+
+    def _give_up(self, now: float) -> None:
+        """Nodes whose workers do not come up are lost."""
+        for name, line in list(self._missing.items()):
+            reason = line.failure(now)
+            if reason is not None:
+                del self._missing[name]
+                self._lost(name, f"no worker came up there: {reason}; see {self._output}")
+
+    def _lost(self, name: str, reason: str) -> None:
+        """The node is gone; unless that has happened too often, its worker is started again."""
+        count = self._restarts[name]
+        if count < RESTARTS:
+            self._restarts[name] += 1
+            # When its runs are dead, and whatever ended it had the time to pass.
+            pause_sec = self._guard.beat_sec + DYING_SEC + RESTART_SEC * 2.0**count
+            self._again[name] = time.monotonic() + pause_sec
+            reason += f"; a worker is started there again in {pause_sec:.0f} s"
+        # After that: a loop that has no node and expects none ends.
+        self._callbacks.on_lost(name, reason)
 
     def _welcome(self) -> None:
-        os.eventfd_read(self._bell)
-        while self._newcomers:
-            link = _Link(self._newcomers.popleft(), time.monotonic())
+        for newcomer in self._door.newcomers():
+            link = _Link(newcomer, time.monotonic())
             self._links.add(link)
             self._selector.register(link.socket, selectors.EVENT_READ, partial(self._ready, link))
 
@@ -243,7 +218,7 @@ class Crew:
             self._forget(link)
             log.error("a second worker came up on node %s, or one too late: it is sent away", name)
             return
-        self._missing.discard(name)
+        del self._missing[name]
         link.node = name
         self._by_node[name] = link
         self._callbacks.on_join(self._nodes[name])
@@ -253,7 +228,7 @@ class Crew:
             return
         self._forget(link)
         if link.node:
-            self._callbacks.on_lost(link.node, reason)
+            self._lost(link.node, reason)
         # Its guard may only now be killing them: nobody else is to start them before they are dead.
         self._dying.append((time.monotonic() + self._guard.beat_sec + DYING_SEC, link.jobs))
 
@@ -319,6 +294,10 @@ class Crew:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
                 self._callbacks.on_end(job_id, Ending(code, stamp_us + link.offset_us, error, payload))
+            case ["refused", job_id, reason] if job_id in link.jobs:
+                link.jobs.discard(job_id)
+                del self._place[job_id]
+                self._callbacks.on_refused(job_id, reason)
             case ["joined", name]:
                 self._join(link, name)
             case ["beat", stamp_us]:

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import selectors
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,12 +15,13 @@ from signal import Signals
 from typing import Any, Protocol
 
 from balsam.core.clock import now_us
-from balsam.launcher.command import Command, CommandError, argument_list, shell
+from balsam.launcher.command import Command, CommandError, argument_list, shell, why_not
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
 from balsam.platform.nodes import Node
-from balsam.runtime.children import Spawner, signal_group
+from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.job_output import open_appending
 from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
 
 MAX_WORKERS = 4096
@@ -28,6 +30,15 @@ LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
 
 class NotStartable(Exception):
     """A run that can't be started for a reason of its own; the sentence says which."""
+
+
+class NodeShort(Exception):
+    """A run that its node can't start for the moment, for want of processes, memory or files."""
+
+
+def unstarted(exc: OSError, sentence: str, reason: str | None = None) -> NotStartable | NodeShort:
+    """What it means that a run could not be started: the run's own fault, or its node's."""
+    return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {reason or exc.strerror}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,14 @@ class Start:
 class Callbacks:
     """What an executor tells its loop, from within that loop's selector.
 
-    `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run; `on_join(node)` when there is one node
-    more to run on, `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
+    `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run, or `on_refused(job_id, reason)` where
+    its node can't start any for the moment; `on_join(node)` when there is one node more to run on,
+    `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
     """
 
     on_start: Callable[[int, int], None]
     on_end: Callable[[int, Ending], None]
+    on_refused: Callable[[int, str], None]
     on_join: Callable[[Node], None]
     on_lost: Callable[[str, str], None]
 
@@ -73,7 +86,7 @@ class Executor(Protocol):
         ...
 
     def start(self, what: Start) -> None:
-        """Raises NotStartable."""
+        """Raises NotStartable or NodeShort."""
         ...
 
     def signal(self, job_id: int, number: Signals) -> None:
@@ -132,12 +145,16 @@ class LocalExecutor:
         self._guard = guard
         self._max_output_bytes = max_output_bytes
         self._floods: set[int] = set()
+        self._allowed: dict[
+            int, int
+        ] = {}  # how large job.out may grow: earlier runs' output is there already
         # How a run is ended that has to be; another executor that uses this one may know better.
         self.kill: Callable[[int], None] = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._look_at = time.monotonic() + LOOK_SEC
         self._environment = setting.environment or {}
         self._on_start = callbacks.on_start
         self._on_end = callbacks.on_end
+        self._on_refused = callbacks.on_refused
         self._pool = WorkerPool(MAX_WORKERS, setting, guard)
         self._selector.register(self._pool, selectors.EVENT_READ, self._pool.dispatch)
         self._processes: dict[int, _Process] = {}
@@ -180,18 +197,31 @@ class LocalExecutor:
         `refine` adds to its ending what the program itself left behind of it.
         """
         output = open_output(workdir)
+        size = os.fstat(output).st_size
         try:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
         except OSError as exc:
-            raise NotStartable(f"can't start {words[0]!r}: {exc.strerror}") from exc
+            program = shutil.which(words[0], path=environment.get("PATH")) or words[0]
+            raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
         finally:
             os.close(output)
         self._new.append(pid)
-        process = _Process(job_id, pid, os.pidfd_open(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        process = _Process(job_id, pid, self._pidfd(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        self._allowed[job_id] = size + self._max_output_bytes
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
         self._on_start(job_id, stamp)
+
+    def _pidfd(self, pid: int) -> int:
+        try:
+            return os.pidfd_open(pid)
+        except OSError as exc:
+            # Nobody would ever learn of its end.
+            signal_group(pid, Signals.SIGKILL)
+            os.waitpid(pid, 0)
+            self._guard.remove(pid)
+            raise unstarted(exc, "can't watch a process") from exc
 
     def _spawn(
         self, words: list[str], text: str, workdir: str, environment: Mapping[str, str], output: int
@@ -207,6 +237,7 @@ class LocalExecutor:
     def _start_function(self, job_id: int, request: Request) -> None:
         """Hands a run() to a worker, as soon as one is ready."""
         make_workdir(request.workdir)
+        self._allowed[job_id] = _size(f"{request.workdir}/{JOB_OUTPUT}") + self._max_output_bytes
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)
         )
@@ -242,15 +273,16 @@ class LocalExecutor:
         for job_id, ticket in self._tickets.items():
             outputs[job_id] = f"{ticket.request.workdir}/{JOB_OUTPUT}"
         for job_id, path in outputs.items():
-            if job_id not in self._floods and _size(path) > self._max_output_bytes:
+            if job_id not in self._floods and _size(path) > self._allowed[job_id]:
                 self._floods.add(job_id)
                 self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
+        del self._allowed[job_id]
         if job_id in self._floods:
             self._floods.discard(job_id)
             limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"
-            ending = replace(ending, error=f"job.out grew beyond {limit}, and the run was ended")
+            ending = replace(ending, error=f"job.out grew beyond {limit} in one run, which was ended")
         self._on_end(job_id, ending)
 
     @property
@@ -287,6 +319,10 @@ class LocalExecutor:
 
     def _replied(self, job_id: int, reply: Reply) -> None:
         del self._tickets[job_id]
+        if reply.node_short:
+            del self._allowed[job_id]
+            self._on_refused(job_id, reply.error)
+            return
         if reply.ok:
             payload = {"serialized_return_value": reply.serialized_return_value}
             self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
@@ -296,7 +332,7 @@ class LocalExecutor:
 
 
 def make_workdir(workdir: str) -> None:
-    """Makes the workdir if it is missing; raises NotStartable."""
+    """Makes the workdir if it is missing; raises NotStartable or NodeShort."""
     try:
         try:
             os.mkdir(workdir)  # noqa: PTH102 - once per run, and pathlib takes longer than the kernel
@@ -305,18 +341,16 @@ def make_workdir(workdir: str) -> None:
         except FileNotFoundError:
             os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - as above
     except OSError as exc:
-        raise NotStartable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
+        raise unstarted(exc, f"can't make the workdir {workdir}") from exc
 
 
 def open_output(workdir: str) -> int:
-    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable."""
+    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable or NodeShort."""
     make_workdir(workdir)
-    # Non-blocking: a FIFO of that name, which nobody reads, must not hold up everybody's runs.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        return os.open(f"{workdir}/{JOB_OUTPUT}", flags, 0o666)
+        return open_appending(f"{workdir}/{JOB_OUTPUT}")
     except OSError as exc:
-        raise NotStartable(f"can't write job.out in {workdir}: {exc.strerror}") from exc
+        raise unstarted(exc, f"can't write job.out in {workdir}") from exc
 
 
 def _size(path: str) -> int:

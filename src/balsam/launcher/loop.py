@@ -20,7 +20,7 @@ from balsam.launcher.appetite import Wanted
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Callbacks, Executor, NotStartable, Start
+from balsam.launcher.executor import Callbacks, Executor, NodeShort, NotStartable, Start
 from balsam.launcher.news import (
     Acquired,
     Cut,
@@ -121,9 +121,11 @@ class Loop:
         self._selector.register(self._preparers, selectors.EVENT_READ, self._preparers.dispatch)
         self._whole = Room(around.allocation)  # nodes that are still to join included
         self._room = Room(around.nodes)
-        callbacks = Callbacks(self._started, self._ended, self._joined, self._node_lost)
+        callbacks = Callbacks(self._started, self._ended, self._refused, self._joined, self._node_lost)
         self._executor = around.make_executor(self._selector, setting, guard, callbacks)
-        self._preparation = Preparation(self._preparers, around.data_path, self._prepared, self._hopeless)
+        self._preparation = Preparation(
+            self._preparers, around.data_path, self._prepared, self._hopeless, self._not_prepared
+        )
         self._courier: Reporting | None = None
         self._session_id: int | None = None
         self._preparing: dict[int, dict[str, Any]] = {}
@@ -222,11 +224,13 @@ class Loop:
             return
         self._next_beat = now + self._guard.beat_sec
         self._preparation.stop_overdue()
+        self._room.wake(now)
         if not self._guard.beat():
             log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
             self._cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
             self._guard.renew()
             self._executor.resume()
+            self._preparation.resume()
             self._preparers.dispatch()
             self._send().doubt()
         else:
@@ -406,7 +410,7 @@ class Loop:
             if name in run.share.nodes:
                 run.cut = run.cut or f"node {name} was lost: {reason}"
                 run.share = Share(())  # a node of that name that comes back is another one
-        if not len(self._room) and not self._executor.expects_nodes:
+        if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
             self.stop("no node is left to run on")
 
     # ---- jobs ----
@@ -438,6 +442,30 @@ class Loop:
             del self._running[job_id]
             self._room.give_back(waiting.need, share)
             self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
+        except NodeShort as exc:
+            self._refused(job_id, str(exc))
+
+    def _refused(self, job_id: int, reason: str) -> None:
+        """Its node could not start it, which is no fault of the job's: it goes back, and the node rests."""
+        run = self._running.pop(job_id)
+        self._grace_over.pop(job_id, None)
+        self._room.give_back(run.need, run.share)
+        self._rest(run.share.nodes, f"job {job_id} goes back: {reason}")
+        if run.killed_by is not None:
+            self._updates.append(reports.killed(job_id, now_us(), run.killed_by, None))
+        elif not run.disowned:
+            self._send().give_back([job_id])
+
+    def _not_prepared(self, job: dict[str, Any], reason: str) -> None:
+        if self._preparing.pop(job["id"], None) is job:
+            self._rest([node.name for node in self._room.nodes], f"job {job['id']} goes back: {reason}")
+            self._send().give_back([job["id"]])
+
+    def _rest(self, names: Sequence[str], reason: str) -> None:
+        log.warning("%s; nothing is started on %s for a while", reason, ", ".join(names) or "the nodes")
+        self._room.rest(names, time.monotonic())
+        if not len(self._room):
+            self._give_back_unstarted()  # others may have nodes that work
 
     def _request(self, waiting: Waiting, workdir: str, environment: Mapping[str, str]) -> Request:
         return Request(
@@ -461,6 +489,7 @@ class Loop:
     def _started(self, job_id: int, stamp_us: int) -> None:
         run = self._running[job_id]
         run.started = True
+        self._room.works(run.share.nodes)
         self._updates.append(reports.started(job_id, stamp_us, run.need, run.share))
 
     def _ended(self, job_id: int, ending: Ending) -> None:

@@ -22,8 +22,9 @@ from balsam.client.transport import Client
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher import partitions
 from balsam.launcher.courier import Courier, Terms
-from balsam.launcher.crew import Crew
+from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
+from balsam.launcher.lines import WorkerLine
 from balsam.launcher.loop import Limits, Loop, Surroundings
 from balsam.launcher.messages import Messages, Overhearing
 from balsam.launcher.mpi_executor import MpiExecutor
@@ -189,19 +190,16 @@ class Launcher:
         settings = self._site.settings.launcher
         launcher = mpi.find(settings.mpi_app_launcher)
         if needs_crew(self._orders.mode, self._nodes):
-            return Crew(
-                selector,
-                setting,
-                guard,
-                callbacks,
-                self._nodes,
-                launcher,
-                self._site.job_path,
-                [sys.executable, "-m", "balsam.launcher.worker"],
-                self._log_path.with_suffix(".workers"),
-                lease_sec,
-                settings.max_output_mb << 20,
+            line = WorkerLine(
+                mpi=launcher,
+                folder=self._site.job_path,
+                command=[sys.executable, "-m", "balsam.launcher.worker"],
+                output=self._log_path.with_suffix(".workers"),
+                site_path=setting.site_path,
+                environment=setting.environment,
             )
+            crew = CrewSetting(self._nodes, line, lease_sec, settings.max_output_mb << 20)
+            return Crew(selector, guard, callbacks, crew)
         local = LocalExecutor(selector, setting, guard, callbacks, settings.max_output_mb << 20)
         if self._orders.mode is JobMode.serial:
             return local

@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Any
 
 from balsam.launcher.command import Command, CommandError, argument_list
-from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir
+from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import Ending
 from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
@@ -116,7 +116,7 @@ class MpiExecutor:
         try:
             files.ask(encode_request(request, set()))
         except OSError as exc:
-            raise NotStartable(f"can't write {files.request}: {exc.strerror}") from exc
+            raise unstarted(exc, f"can't write {files.request}") from exc
         words = [*line, request.interpreter, "-m", python_rank.__name__, str(self._site_path)]
         words.append(str(files.request))
         ended = partial(_answered, files)

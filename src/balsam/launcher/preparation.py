@@ -6,8 +6,6 @@ User code runs in a worker, never here; most commands need no user code and are 
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,10 +24,11 @@ Job = dict[str, Any]
 
 
 class Preparation:
-    """`ready(job, plan, command)` or `hopeless(job, sentence)` is called once for each job that is added.
+    """One of the callbacks is called once for each job that is added.
 
-    `command` is None for jobs whose app has a `run()`. The callbacks come from `add`, `add_apps` or the
-    pool's `dispatch`.
+    `ready(job, plan, command)`, `command` None for jobs whose app has a `run()`; `hopeless(job, sentence)`;
+    `refused(job, sentence)`: this node can't prepare it for the moment. They come from `add`, `add_apps` or
+    the pool's `dispatch`.
     """
 
     def __init__(
@@ -38,15 +37,18 @@ class Preparation:
         data_path: Path,
         ready: Callable[[Job, AppPlan, Command | None], None],
         hopeless: Callable[[Job, str], None],
+        refused: Callable[[Job, str], None],
     ) -> None:
         self._pool = pool
         self._data_path = data_path
         self._ready = ready
         self._hopeless = hopeless
+        self._refused = refused
         self._codes: dict[int, AppCode] = {}
         self._plans: dict[tuple[int, str], AppPlan | str] = {}
         self._waiting: dict[tuple[int, str], list[Job]] = {}
         self._open: dict[Ticket, float] = {}
+        self._killed: set[Ticket] = set()
 
     def add_apps(self, records: list[dict[str, Any]]) -> None:
         """Takes in apps that are new or have changed; jobs added later use them."""
@@ -66,7 +68,12 @@ class Preparation:
             self._waiting[key].append(job)
         else:
             self._waiting[key] = [job]
-            self._submit(Request(Kind.describe, code), lambda reply: self._described(code, reply))
+            request = Request(Kind.describe, code, interpreter=code.interpreter)
+            self._submit(request, lambda reply: self._described(code, reply))
+
+    def resume(self) -> None:
+        """This process was frozen, and its guard has killed what was under way: that is asked for again."""
+        self._killed |= self._open.keys()
 
     def stop_overdue(self) -> None:
         """Kills steps of user code that take too long; their jobs become hopeless."""
@@ -78,7 +85,12 @@ class Preparation:
     def _submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         def settled(reply: Reply) -> None:
             self._open.pop(ticket, None)
-            done(reply)
+            was_killed = ticket in self._killed and reply.crashed
+            self._killed.discard(ticket)
+            if was_killed:
+                self._submit(request, done)
+            else:
+                done(reply)
 
         ticket = self._pool.submit(request, settled)
         self._open[ticket] = time.monotonic()
@@ -86,14 +98,19 @@ class Preparation:
     def _described(self, code: AppCode, reply: Reply) -> None:
         plan: AppPlan | str
         if reply.ok:
-            plan = AppPlan.of_description(code, reply.result, _interpreter(reply.result["python_exe"]))
+            plan = AppPlan.of_description(code, reply.result)
         else:
-            plan = f"the app {code.name} does not load: {reply.error}"
+            told = "" if reply.error.startswith("the app ") else f"the app {code.name} does not load: "
+            plan = f"{told}{reply.error}"
             log.warning("%s", plan)
         key = (code.app_id, code.digest)
-        self._plans[key] = plan
+        if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
+            self._plans[key] = plan
         for job in self._waiting.pop(key):
-            self._plan_job(job, plan)
+            if reply.node_short:
+                self._refused(job, reply.error)
+            else:
+                self._plan_job(job, plan)
 
     def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
         if isinstance(plan, str):
@@ -104,7 +121,7 @@ class Preparation:
             self._render(job, plan, plan.template)
         else:
             workdir = str(self._data_path / job["workdir"])
-            request = Request(Kind.command, plan.code, job, workdir, interpreter=sys.executable)
+            request = Request(Kind.command, plan.code, job, workdir, interpreter=plan.code.interpreter)
             self._submit(request, lambda reply: self._commanded(job, plan, reply))
 
     def _render(self, job: Job, plan: AppPlan, template: str) -> None:
@@ -120,10 +137,7 @@ class Preparation:
         if reply.ok:
             made: Mapping[str, Any] = reply.result
             self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
+        elif reply.node_short:
+            self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")
-
-
-def _interpreter(python_exe: str) -> str:
-    """The app's own interpreter if this machine has it, else ours."""
-    return python_exe if os.access(python_exe, os.X_OK) and Path(python_exe).is_file() else sys.executable

@@ -7,10 +7,13 @@ itself never travels.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hmac
 import os
 import secrets
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,9 +49,15 @@ class Rendezvous:
     max_output_bytes: int
     variables: Sequence[str] = ()
 
-    def write(self, path: Path) -> None:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(orjson.dumps(asdict(self)))
+    def write(self, path: Path) -> int:
+        """A file descriptor whose lock tells others that the leader lives; the file appears complete."""
+        draft = path.with_suffix(".draft")
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(fd, orjson.dumps(asdict(self)))
+        with contextlib.suppress(OSError):  # a filesystem without locks
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.rename(path)
+        return fd
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -78,13 +87,14 @@ def new_secret() -> str:
 
 
 def greet(link: socket.socket, secret: str, own: bytes, other: bytes) -> None:
-    """Both ends show that they know the secret; raises NotOurs, or OSError after GREET_SEC of silence."""
+    """Both ends show that they know the secret; raises NotOurs, or OSError after GREET_SEC in all."""
+    deadline = time.monotonic() + GREET_SEC
     link.settimeout(GREET_SEC)
     word = secrets.token_bytes(WORD_BYTES)
     link.sendall(word)
-    theirs = _exactly(link, WORD_BYTES)
+    theirs = _exactly(link, WORD_BYTES, deadline)
     link.sendall(_proof(secret, own, word, theirs))
-    proof = _exactly(link, WORD_BYTES)
+    proof = _exactly(link, WORD_BYTES, deadline)
     # Each end's name is in its proof: none can be sent back to where it came from.
     if not hmac.compare_digest(proof, _proof(secret, other, theirs, word)):
         raise NotOurs("it does not know the secret of this launcher")
@@ -95,9 +105,11 @@ def _proof(secret: str, who: bytes, own_word: bytes, other_word: bytes) -> bytes
     return hmac.digest(secret.encode(), who + own_word + other_word, "sha256")
 
 
-def _exactly(link: socket.socket, count: int) -> bytes:
+def _exactly(link: socket.socket, count: int, deadline: float) -> bytes:
     data = b""
     while len(data) < count:
+        # Of what comes drop by drop each piece has less time than the last.
+        link.settimeout(max(0.001, deadline - time.monotonic()))
         piece = link.recv(count - len(data))
         if not piece:
             raise NotOurs("it hung up")

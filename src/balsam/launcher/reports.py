@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,13 @@ def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:
     fields: dict[str, Any] = {"return_code": ending.returncode, **(ending.payload or {})}
     if ending.returncode == 0:
         return Update(job_id, JobState.run_done, ending.ended_us, {"returncode": 0}, fields)
-    told = [text for text in (tail(Path(workdir, JOB_OUTPUT), tail_lines), ending.error) if text]
+    output = tail(Path(workdir, JOB_OUTPUT), tail_lines)
+    told = [text for text in (output, ending.error) if text]
     # The traceback of a run() that raised is in its output already.
     if len(told) == 2 and ending.error.splitlines()[-1] in told[0]:
         told.pop()
+    if is_full(workdir):
+        told.append(f"the disk of {workdir} is full")  # what the run wrote about it went nowhere
     data = {"returncode": ending.returncode, "error": clean("\n".join(told))}
     return Update(job_id, JobState.run_error, ending.ended_us, data, fields)
 
@@ -65,13 +69,23 @@ def killed(job_id: int, stamp_us: int, by: str, ending: Ending | None) -> Update
 def tail(path: Path, lines: int) -> str:
     """The last lines of a run's output; what is no text is replaced."""
     try:
-        with path.open("rb") as file:
+        # Non-blocking: a FIFO that the run has put there must not hold up the launcher.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-lines:]) if lines else ""
+
+
+def is_full(path: str) -> bool:
+    """Whether there is no room for another block, or another file, on the filesystem of a path."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def clean(text: str) -> str:

@@ -14,6 +14,7 @@ from balsam.platform.nodes import Node
 
 NOBODYS: frozenset[str] = frozenset()
 MAX_NEEDS_KNOWN = 64
+REST_SEC, LONGEST_REST_SEC = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Room:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._rooms: dict[str, NodeRoom] = {}
         self._order: list[NodeRoom] = []
+        self._resting: dict[str, float] = {}  # until when
+        self._refusals: dict[str, int] = {}  # in a row
         for node in nodes:
             self.add(node)
         # For each need, the place of the first node on which it may fit: those before it are full.
@@ -54,6 +57,35 @@ class Room:
     def add(self, node: Node) -> None:
         room = self._rooms[node.name] = NodeRoom(node)
         self._order.append(room)
+
+    def rest(self, names: Collection[str], now: float) -> None:
+        """Nodes that can't start anything get nothing for a while, longer each time; they do not count."""
+        for name in self._rooms.keys() & set(names) - self._resting.keys():
+            count = self._refusals[name] = self._refusals.get(name, 0) + 1
+            self._resting[name] = now + min(LONGEST_REST_SEC, REST_SEC * 2.0 ** (count - 1))
+        self._line_up()
+
+    def wake(self, now: float) -> None:
+        """Nodes that have rested count again."""
+        rested = [name for name, until in self._resting.items() if now >= until]
+        for name in rested:
+            del self._resting[name]
+        if rested:
+            self._line_up()
+
+    def works(self, names: Iterable[str]) -> None:
+        """Something has started on these nodes: what they refused is forgotten."""
+        if self._refusals:
+            for name in names:
+                self._refusals.pop(name, None)
+
+    @property
+    def has_resting(self) -> bool:
+        return bool(self._resting)
+
+    def _line_up(self) -> None:
+        self._order = [room for name, room in self._rooms.items() if name not in self._resting]
+        self._first.clear()
 
     def free_nodes(self, kept: Reservation | None = None) -> float:
         """What nobody uses or has reserved."""
@@ -96,10 +128,9 @@ class Room:
 
     def lose(self, name: str) -> None:
         """The node is not there any more."""
-        room = self._rooms.pop(name, None)
-        if room is not None:
-            self._order.remove(room)
-            self._first.clear()
+        self._resting.pop(name, None)
+        if self._rooms.pop(name, None) is not None:
+            self._line_up()
 
     def count_of(self, need: Need) -> int:
         """How many more of such runs fit, as far as occupancy and cores go."""
@@ -143,6 +174,8 @@ class Room:
         return None
 
     def _freed(self, room: NodeRoom) -> None:
+        if room.node.name in self._resting:
+            return
         place = self._order.index(room)
         for need, first in self._first.items():
             if place < first:

@@ -4,7 +4,8 @@ It starts and ends what its leader says, and tells what becomes of it, in lists 
 
 leader: {"do": "start", job_id, workdir, environment, command | request}, {"do": "beat"}, {"do": "end"},
         {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us]
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us],
+        ["refused", job_id, reason]
 
 When its leader is gone or silent, it ends its runs and itself: they may run elsewhere by then. A guard does
 the same for a worker that is dead or frozen.
@@ -27,7 +28,7 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Callbacks, LocalExecutor, NotStartable, Start
+from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start
 from balsam.launcher.placement import Seat
 from balsam.launcher.rendezvous import NotOurs, Rendezvous, own_node
 from balsam.launcher.reports import Ending
@@ -72,7 +73,9 @@ class NodeWorker:
         self._codes: dict[tuple[int, str], AppCode] = {}
         environment = {**base_environment(os.environ, meeting.variables), **self._guard.environment}
         setting = WorkerSetting(str(site_path), environment)
-        callbacks = Callbacks(self._started, self._ended, lambda node: None, lambda name, reason: None)
+        callbacks = Callbacks(
+            self._started, self._ended, self._refused, lambda node: None, lambda name, reason: None
+        )
         self._executor = LocalExecutor(
             self._selector, setting, self._guard, callbacks, meeting.max_output_bytes
         )
@@ -145,9 +148,14 @@ class NodeWorker:
             self._executor.start(what)
         except NotStartable as exc:
             self._ended(job_id, Ending(1, now_us(), str(exc)))
+        except NodeShort as exc:
+            self._refused(job_id, str(exc))
 
     def _started(self, job_id: int, stamp_us: int) -> None:
         self._messages.append(["started", job_id, stamp_us])
+
+    def _refused(self, job_id: int, reason: str) -> None:
+        self._messages.append(["refused", job_id, reason])
 
     def _ended(self, job_id: int, ending: Ending) -> None:
         payload = dict(ending.payload) if ending.payload else None

@@ -7,14 +7,25 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+
+from balsam.runtime.job_output import open_appending
+
+
+class NotWritable(Exception):
+    """Output has nowhere to go; a sentence."""
+
 
 _libc = ctypes.CDLL(None)
 
 
 @contextlib.contextmanager
 def output_to(path: str, heading: str = "") -> Iterator[None]:
-    """Within the block, file descriptors 1 and 2 append to `path`; OSError if it can't be opened."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+    """Within the block, file descriptors 1 and 2 append to `path`; NotWritable if it can't be opened."""
+    try:
+        file = open_appending(path)
+    except OSError as exc:
+        raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
     own = (os.dup(1), os.dup(2))
     streams = (sys.stdout, sys.stderr)
     try:

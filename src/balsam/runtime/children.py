@@ -10,6 +10,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# What a node lacks for the moment: no program is to blame that can't be started for that.
+NODE_SHORT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
 # What Python ignores, and programs expect to die of.
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
 

@@ -17,6 +17,12 @@ class Unreadable(Exception):
     """Why an output can't be shown; a sentence."""
 
 
+def open_appending(path: str) -> int:
+    """A file descriptor for what a run writes; raises OSError."""
+    # Non-blocking: a FIFO of that name, which nobody reads, must not hold up anybody.
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """The last `lines` lines, or what comes behind `after` bytes.

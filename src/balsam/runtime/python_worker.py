@@ -20,18 +20,22 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
-from balsam.runtime.capture import output_to
+from balsam.runtime.capture import NotWritable, output_to
 from balsam.runtime.frames import frame, receive
+from balsam.runtime.job_output import JOB_OUTPUT
+from balsam.runtime.leftovers import Leftovers
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
-from balsam.sdk.application import ApplicationDefinition
+from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
 from balsam.sdk.apps import App
 from balsam.sdk.context import use_client
 from balsam.sdk.jobs import Job
 
-JOB_OUTPUT = "job.out"
 HOOK_OUTPUT = "balsam.log"
+RUN = "run"
 ERROR_LINES = 15
+
+log = logging.getLogger(__name__)
 
 AppClass = type[ApplicationDefinition]
 Answer = dict[str, Any]
@@ -48,10 +52,21 @@ class Worker:
         use_client(self._client)
 
     def serve(self, link: socket.socket) -> None:
-        """Greets, then answers each request, until the other end closes."""
+        """Greets, then answers each request, until the other end closes.
+
+        After a run that leaves what would harm the next one it says so, and answers nothing more.
+        """
         link.sendall(frame(b"{}"))
+        leftovers = Leftovers()
+        left = ""
         while (body := receive(link)) is not None:
-            link.sendall(frame(encode(self.answer(orjson.loads(body)))))
+            if left:
+                continue
+            request = orjson.loads(body)
+            answer = self.answer(request)
+            if request["kind"] == RUN and (left := leftovers.find()):
+                log.info("a run of %s left %s: its process ends", request["app"]["name"], left)
+            link.sendall(frame(encode({**answer, "worn": bool(left)})))
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
         """What came of it. `steps`: others than STEPS for the kinds that they name."""
@@ -86,7 +101,7 @@ class Worker:
         return loaded
 
     def _load(self, record: dict[str, Any]) -> AppClass | Exception:
-        row = {"id": record["id"], "name": record["name"], "serialized_class": record["serialized_class"]}
+        row = {name: record[name] for name in ("id", "name", "serialized_class", "serializer")}
         try:
             return ApplicationDefinition.from_serialized(App.from_row(row, self._client))
         except Exception as exc:  # the class body is user code
@@ -155,7 +170,7 @@ def hook(kind: str, app: ApplicationDefinition) -> Answer:
             return failure(exc)
 
 
-STEPS: Steps = {"command": command, "run": run}
+STEPS: Steps = {"command": command, RUN: run}
 
 
 def failure(exc: BaseException) -> Answer:
@@ -163,8 +178,14 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    lines = _user_traceback(exc).strip().splitlines()
-    return {"ok": False, "error": "\n".join(lines[-ERROR_LINES:]), "serialized_exception": payload}
+    return {"ok": False, "error": _told(exc), "serialized_exception": payload}
+
+
+def _told(exc: BaseException) -> str:
+    """One sentence where the user's code has not even begun, else the end of the traceback."""
+    if isinstance(exc, ModuleLoadError | NotWritable):
+        return str(exc)
+    return "\n".join(_user_traceback(exc).strip().splitlines()[-ERROR_LINES:])
 
 
 def _user_traceback(exc: BaseException) -> str:

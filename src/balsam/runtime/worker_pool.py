@@ -27,11 +27,12 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.digest import of_bytes
-from balsam.runtime.children import signal_group
+from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
 READ_BYTES = 1 << 18
+MAX_IDLE = 16  # workers that are kept for apps of which no run waits
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
 
 
@@ -49,20 +50,27 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class AppCode:
-    """An app class as the server stores it."""
+    """An app class as the server stores it; `serializer`: what made it, None where nobody said."""
 
     app_id: int
     name: str
     serialized_class: str = field(repr=False)
+    serializer: Mapping[str, Any] | None = None
 
     @cached_property
     def digest(self) -> str:
-        return of_bytes(self.serialized_class.encode())
+        """Another one for each class, and for each maker and interpreter of the same class."""
+        return of_bytes(orjson.dumps([self.serialized_class, self.serializer]))
+
+    @property
+    def interpreter(self) -> str:
+        """What opens the class and runs its code: the app's own `python_exe`, else this Python."""
+        return (self.serializer or {}).get("python_exe") or sys.executable
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> AppCode:
-        """From an app's JSON record."""
-        return cls(record["id"], record["name"], record["serialized_class"])
+        """From an app's JSON record, or as `encode_request` wrote it."""
+        return cls(record["id"], record["name"], record["serialized_class"], record.get("serializer"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +95,8 @@ class Request:
 class Reply:
     """What came of a request.
 
-    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died.
+    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died;
+    `node_short`: none could be started, since the node lacks processes, memory or files for the moment.
     `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
     among them if it set one). `result`: the answer to `describe` and `command`.
     """
@@ -96,6 +105,7 @@ class Reply:
     ok: bool
     error: str = ""
     crashed: bool = False
+    node_short: bool = False
     serialized_return_value: str = field(default="", repr=False)
     serialized_exception: str = field(default="", repr=False)
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -266,8 +276,9 @@ class WorkerPool:
         self._epoll.close()
         os.close(self._bell)
 
-    def _fail(self, ticket: Ticket, sentence: str) -> None:
-        self._answers.append((ticket, Reply(ticket.request, ok=False, error=sentence, crashed=True)))
+    def _fail(self, ticket: Ticket, sentence: str, node_short: bool = False) -> None:
+        reply = Reply(ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short)
+        self._answers.append((ticket, reply))
         os.eventfd_write(self._bell, 1)
 
     def _assign(self) -> None:
@@ -286,9 +297,12 @@ class WorkerPool:
             if unborn[request.interpreter, request.fresh] > 0:
                 unborn[request.interpreter, request.fresh] -= 1
             elif self._make_room():
-                error = self._start(request.interpreter, request.fresh)
-                if error is not None:
-                    self._fail(ticket, error)
+                try:
+                    self._start(request.interpreter, request.fresh)
+                except OSError as exc:
+                    sentence = f"can't start the interpreter {request.interpreter}: {exc.strerror}"
+                    whose = _whose(request.interpreter)
+                    self._fail(ticket, f"{sentence}{whose}", exc.errno in NODE_SHORT)
                     continue
             else:
                 passed.append(ticket)
@@ -308,16 +322,14 @@ class WorkerPool:
         return best
 
     def _make_room(self) -> bool:
-        if len(self._workers) < self.size:
-            return True
-        idle = next((w for w in self._workers if w.idle), None)
-        if idle is None:
-            return False
-        self._bury(idle)  # of another interpreter, or it would have been used
-        return True
+        idle = [worker for worker in self._workers if worker.idle]  # of other apps, or one would be used
+        is_full = len(self._workers) >= self.size
+        if idle and (is_full or len(idle) >= MAX_IDLE):
+            self._bury(idle[0])
+        return bool(idle) or not is_full
 
-    def _start(self, interpreter: str, fresh: bool) -> str | None:
-        """Starts a worker; a sentence if it can't."""
+    def _start(self, interpreter: str, fresh: bool) -> None:
+        """Starts a worker; raises OSError."""
         ours, theirs = socket.socketpair()
         command = [interpreter, "-m", "balsam.runtime.python_worker"]
         command += [str(theirs.fileno()), self._setting.site_path]
@@ -331,18 +343,17 @@ class WorkerPool:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
-        except OSError as exc:
-            ours.close()
-            return f"can't start the interpreter {interpreter}: {exc.strerror}"
+            worker = _Worker(process, ours, interpreter, fresh)
+        except OSError:
+            ours.close()  # a process that is there already ends with it
+            raise
         finally:
             theirs.close()
         self._guard.add(process.pid)
         ours.setblocking(False)
-        worker = _Worker(process, ours, interpreter, fresh)
         self._workers.append(worker)
         self._epoll.register(ours, selectors.EVENT_READ, worker)
         self._epoll.register(worker.pidfd, selectors.EVENT_READ, worker)
-        return None
 
     def _hand(self, worker: _Worker, ticket: Ticket) -> None:
         worker.ticket = ticket
@@ -390,8 +401,9 @@ class WorkerPool:
         if ticket is None:
             return  # its greeting
         ticket.worker = None
+        worn = message.pop("worn", False)
         self._answers.append((ticket, Reply(ticket.request, **message)))
-        if worker.fresh:
+        if worker.fresh or worn:
             self._bury(worker)
 
     def _bury(self, worker: _Worker) -> None:
@@ -427,11 +439,20 @@ class WorkerPool:
         ticket = next((t for t in self._waiting if _fits(worker, t.request)), None)
         if ticket is not None:
             self._waiting.remove(ticket)
-            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}")
+            whose = _whose(worker.interpreter, ": is balsam installed in it? The log has its own words")
+            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}{whose}")
+
+
+def _whose(interpreter: str, remedy: str = "") -> str:
+    """Where an interpreter that is not this one comes from."""
+    return f" (the app's python_exe{remedy})" if interpreter != sys.executable else ""
 
 
 def _fits(worker: _Worker, request: Request) -> bool:
-    return worker.interpreter == request.interpreter and worker.fresh == request.fresh
+    if (worker.interpreter, worker.fresh) != (request.interpreter, request.fresh):
+        return False
+    # What a run() has done to its process is seen by runs of the same app only.
+    return request.kind is not Kind.run or worker.known_apps <= {(request.app.app_id, request.app.digest)}
 
 
 def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
@@ -439,7 +460,7 @@ def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
     key = (request.app.app_id, request.app.digest)
     app: dict[str, Any] = {"id": key[0], "digest": key[1], "name": request.app.name}
     if key not in known_apps:
-        app["serialized_class"] = request.app.serialized_class
+        app |= {"serialized_class": request.app.serialized_class, "serializer": request.app.serializer}
         known_apps.add(key)
     return orjson.dumps(
         {
@@ -460,7 +481,7 @@ def decode_request(
     app = said["app"]
     key = (app["id"], app["digest"])
     if "serialized_class" in app:
-        codes[key] = AppCode(app["id"], app["name"], app["serialized_class"])
+        codes[key] = AppCode.of_record(app)
     return Request(
         Kind(said["kind"]),
         codes[key],

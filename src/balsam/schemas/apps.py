@@ -33,6 +33,12 @@ class SerializerInfo(Wire):
     python: Text
 
 
+class ClassSerializer(SerializerInfo):
+    """`python_exe`: the interpreter at the site that opens the class, where the class chooses one."""
+
+    python_exe: Text | None = None
+
+
 class AppUpdate(Wire):
     site_id: Id | None = None
     name: Name | None = None
@@ -43,7 +49,7 @@ class AppUpdate(Wire):
     transfers: dict[Text, TransferSlot] | None = None
     hooks: list[Text] | None = None
     isolate: bool | None = None
-    serializer: SerializerInfo | None = None
+    serializer: ClassSerializer | None = None
 
 
 class AppCreate(Wire):
@@ -56,7 +62,7 @@ class AppCreate(Wire):
     transfers: dict[Text, TransferSlot] = Field(default_factory=dict)
     hooks: list[Text] | None = None  # None: an old client made it; every hook may exist
     isolate: bool = False
-    serializer: SerializerInfo | None = None
+    serializer: ClassSerializer | None = None
 
 
 class AppOut(AppCreate):

@@ -11,10 +11,11 @@ import inspect
 import io
 import pickle
 import pickletools
-import sys
 import traceback
-from functools import cache
+from collections.abc import Mapping
 from typing import Any, NoReturn
+
+from balsam.schemas.serializers import Maker, here, holds_code, maker_of, runs_code_of, signed
 
 PUBLISHED_MARKS = (b"dill._dill", b"balsam._api", b"balsam.schemas.", b"tblib")
 
@@ -25,6 +26,15 @@ class SerializeError(ValueError):
 
 class DeserializeError(ValueError):
     """A payload that can't be opened here."""
+
+
+class MadeElsewhere(DeserializeError):
+    """A payload with code that only another interpreter or serializer can run."""
+
+    def __init__(self, made: Maker) -> None:
+        self.made = made
+        self.here = here()
+        super().__init__(f"it holds code made with {made}, and this is {self.here}")
 
 
 class EmptyPayload(ValueError):
@@ -42,28 +52,21 @@ class RemoteTraceback(Exception):
         return f"\n{self.text}"
 
 
-@cache
-def serializer_info() -> dict[str, str]:
-    """Name, version and Python of what this process serializes with."""
-    import cloudpickle
-
-    return {
-        "name": "cloudpickle",
-        "version": str(cloudpickle.__version__),
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-    }
-
-
 def serialize(obj: Any) -> str:
     """Base64 text of the pickled object; raises SerializeError with the object's type."""
-    return _text(_pickled(obj))
+    return _text(signed(_pickled(obj)))
 
 
-def deserialize(payload: str) -> Any:
-    """The object of `serialize`; raises EmptyPayload, or DeserializeError with the reason."""
+def deserialize(payload: str, serializer: Mapping[str, str] | None = None) -> Any:
+    """The object of `serialize`; raises EmptyPayload, or DeserializeError with the reason.
+
+    `serializer`: the record of what made it, for one that does not tell itself. MadeElsewhere is raised
+    before code of another Python can be run.
+    """
     if not payload:
         raise EmptyPayload("the payload is empty")
-    return _opened(_raw(payload))
+    raw = _raw(payload)
+    return _opened(raw, maker_of(raw) or (Maker.of_record(serializer) if serializer else None))
 
 
 def describe_exception(exc: BaseException) -> str:
@@ -83,7 +86,7 @@ def serialize_exception(exc: BaseException) -> str:
     """
     told = describe_exception(exc)
     texts = _pickled((told, "".join(traceback.format_exception(exc))))
-    return _text(_openable(exc, told) + texts)
+    return _text(signed(_openable(exc, told) + texts))
 
 
 def raise_from_serialized(payload: str, subject: str = "") -> NoReturn:
@@ -115,11 +118,11 @@ def _openable(exc: BaseException, told: str) -> bytes:
 def _exception_of(raw: bytes) -> tuple[BaseException | None, str, str]:
     """Exception, description and traceback of a payload in any form that was ever written."""
     first, second = _split(raw)
-    if not second:
+    if not second.startswith(pickle.PROTO):
         return _described(_opened(first))
     told, text = _opened(second)
     try:
-        return _opened(first)[0], told, text
+        return _opened(first, maker_of(raw))[0], told, text
     except DeserializeError:
         return None, told, text
 
@@ -167,7 +170,9 @@ def _pickled(obj: Any) -> bytes:
         raise SerializeError(f"can't serialize a {type(obj).__name__}: {exc}") from exc
 
 
-def _opened(raw: bytes) -> Any:
+def _opened(raw: bytes, made: Maker | None = None) -> Any:
+    if made is not None and holds_code(raw) and not runs_code_of(here(), made):
+        raise MadeElsewhere(made)
     try:
         if not any(mark in raw for mark in PUBLISHED_MARKS):
             return pickle.loads(raw)
@@ -175,9 +180,8 @@ def _opened(raw: bytes) -> Any:
 
         return published_payloads.loads(raw)
     except Exception as exc:  # unpickling runs code of the payload's author
-        raise DeserializeError(
-            f"can't open the payload with Python {sys.version_info.major}.{sys.version_info.minor}: {exc!r}"
-        ) from exc
+        told = f", which was made with {made}," if made else ""
+        raise DeserializeError(f"can't open the payload{told} with {here()}: {exc!r}") from exc
 
 
 def _text(raw: bytes) -> str:

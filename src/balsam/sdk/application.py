@@ -19,7 +19,8 @@ from balsam.schemas import (
     deserialize,
     get_source,
 )
-from balsam.schemas.payloads import serializer_info
+from balsam.schemas.payloads import MadeElsewhere
+from balsam.schemas.serializers import serializer_info
 from balsam.sdk import app_interface, command_template
 from balsam.sdk.apps import App
 from balsam.sdk.class_payload import class_payload
@@ -68,7 +69,8 @@ class ApplicationDefinition:
     - `environment_variables`: of the command or of `run()`.
     - `cleanup_files`: patterns of files that are deleted from the workdir after the job.
     - `isolate`: True: each run() in a process of its own, not in a worker that runs many.
-    - `python_exe`: the interpreter that runs `run()`; as a rule the one that runs the site.
+    - `python_exe`: the path of the interpreter at the site that runs `run()` and the hooks, with balsam
+      installed in it; as a rule the one that runs the site.
     """
 
     ARG_CHUNK_SIZE: ClassVar[int] = 100_000  # longest single argument that published launchers passed
@@ -268,10 +270,17 @@ class ApplicationDefinition:
     def from_serialized(cls, app: App) -> type[ApplicationDefinition]:
         """The class that an App record carries; raises ModuleLoadError with the reason."""
         try:
-            loaded = deserialize(app.serialized_class)
+            loaded = deserialize(
+                app.serialized_class, made.model_dump() if (made := app.serializer) else None
+            )
+        except MadeElsewhere as exc:
+            raise ModuleLoadError(
+                f"the app {app.name} (id {app.id}) can't be loaded by {sys.executable}: {exc}. Sync it again "
+                f"with Python {exc.here.python}, or set its python_exe to an interpreter of Python "
+                f"{exc.made.python} at the site in which balsam is installed"
+            ) from exc
         except (DeserializeError, EmptyPayload) as exc:
-            made = f" (it was made with Python {app.serializer.python})" if app.serializer else ""
-            raise ModuleLoadError(f"the app {app.name} (id {app.id}) does not load{made}: {exc}") from exc
+            raise ModuleLoadError(f"the app {app.name} (id {app.id}) does not load: {exc}") from exc
         if not (isinstance(loaded, type) and issubclass(loaded, ApplicationDefinition)):
             raise ModuleLoadError(f"the app {app.name} (id {app.id}) holds no ApplicationDefinition")
         loaded._remember(app)
@@ -305,8 +314,14 @@ class ApplicationDefinition:
             "transfers": app_interface.transfers_of(cls),
             "hooks": cls.overridden_hooks(),
             "isolate": cls.isolate,
-            "serializer": serializer_info(),
+            "serializer": serializer_info() | cls._own_interpreter(),
         }
+
+    @classmethod
+    def _own_interpreter(cls) -> dict[str, str]:
+        """For who starts the interpreter that opens the class: `python_exe`, where a class sets it."""
+        own = cls.__mro__[: cls.__mro__.index(ApplicationDefinition)]
+        return {"python_exe": cls.python_exe} if any("python_exe" in vars(base) for base in own) else {}
 
     @classmethod
     def overridden_hooks(cls) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, TypedDict, Unpack
 
-from balsam.schemas import AppParameter, SerializerInfo, TransferSlot
+from balsam.schemas import AppParameter, ClassSerializer, TransferSlot
 from balsam.sdk.fields import FULL, PLAIN, READ, TREE, Field, schema
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
@@ -19,7 +19,7 @@ class AppOptions(TypedDict, total=False):
     transfers: dict[str, TransferSlot] | None
     hooks: list[str] | None
     isolate: bool
-    serializer: SerializerInfo | dict[str, str] | None
+    serializer: ClassSerializer | dict[str, str] | None
 
 
 class AppUpdates(AppOptions, total=False):
@@ -56,7 +56,7 @@ class App(Model):
         "transfers": Field(FULL, schema(dict[str, TransferSlot]), {}),
         "hooks": Field(FULL, TREE),
         "isolate": Field(FULL, PLAIN, False),
-        "serializer": Field(FULL, schema(SerializerInfo)),
+        "serializer": Field(FULL, schema(ClassSerializer)),
     }
     objects: ClassVar[AppManager]
 
@@ -69,7 +69,7 @@ class App(Model):
     transfers: dict[str, TransferSlot]
     hooks: list[str] | None
     isolate: bool
-    serializer: SerializerInfo | None
+    serializer: ClassSerializer | None
 
     def __init__(
         self,

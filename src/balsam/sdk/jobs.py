@@ -214,7 +214,11 @@ class Job(RemoteJob):
         """The app's parameters."""
         if not self.is_saved:
             return dict(self._parameters)
-        return copy.deepcopy(parameters.read(self.parameters_json, self.serialized_parameters))
+        return copy.deepcopy(self._read_parameters())
+
+    def _read_parameters(self) -> dict[str, Any]:
+        made = None if self.serializer is None else self.serializer.model_dump()
+        return parameters.read(self.parameters_json, self.serialized_parameters, made)
 
     def set_parameters(self, value: Mapping[str, Any]) -> None:
         """Other parameters, from the next `save()` on."""

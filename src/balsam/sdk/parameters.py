@@ -12,7 +12,8 @@ import orjson
 
 from balsam.core.limits import MAX_ID, MAX_PAYLOAD_CHARS
 from balsam.schemas import AppParameter, deserialize, serialize
-from balsam.schemas.payloads import serializer_info
+from balsam.schemas.payloads import MadeElsewhere
+from balsam.schemas.serializers import serializer_info
 
 MAX_DEPTH = 40
 _FLAT = frozenset({type(None), bool, int, float, str})  # what nobody can change in place
@@ -36,11 +37,23 @@ def fields_of(parameters: Mapping[str, Any], workdir: object) -> dict[str, Any]:
     return {"serialized_parameters": payload, "parameters_json": plain, "serializer": serializer_info()}
 
 
-def read(parameters_json: dict[str, Any] | None, serialized: str) -> dict[str, Any]:
-    """The parameters of a job's two fields; the JSON is preferred, for it opens everywhere."""
+def read(
+    parameters_json: dict[str, Any] | None, serialized: str, serializer: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The parameters of a job's fields; the JSON is preferred, for it opens everywhere.
+
+    Raises ParameterError for code that only another Python can run; `serializer`: what made them.
+    """
     if parameters_json is not None:
         return parameters_json
-    content: dict[str, Any] = deserialize(serialized) if serialized else {}
+    try:
+        content: dict[str, Any] = deserialize(serialized, serializer) if serialized else {}
+    except MadeElsewhere as exc:
+        raise ParameterError(
+            f"the job's parameters can't be used here: {exc}. Submit the job with Python {exc.here.python}, "
+            f"without functions or classes of your own among its parameters, or let the app's python_exe be "
+            f"an interpreter of Python {exc.made.python}"
+        ) from exc
     return content
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from balsam.core.states import DONE_STATES, JobState
-from balsam.schemas import deserialize, raise_from_serialized
+from balsam.schemas import DeserializeError, deserialize, raise_from_serialized
+from balsam.schemas.payloads import MadeElsewhere
 from balsam.sdk.events import EventLog
 
 if TYPE_CHECKING:
@@ -26,7 +27,19 @@ def outcome(job: Job) -> Any:
         raise NoResult(f"{_named(job)} is FAILED: {_reason(job)}")
     if not job.serialized_return_value:
         raise NoResult(f"{_named(job)} is JOB_FINISHED and returned no value: its output is in job.out")
-    return deserialize(job.serialized_return_value)
+    return _value(job)
+
+
+def _value(job: Job) -> Any:
+    try:
+        return deserialize(job.serialized_return_value)
+    except MadeElsewhere as exc:
+        raise DeserializeError(
+            f"{_named(job)} returned what can't be used here: {exc}. Ask for its result with Python "
+            f"{exc.made.python}, or let run() return plain values"
+        ) from exc
+    except DeserializeError as exc:
+        raise DeserializeError(f"what {_named(job)} returned does not open: {exc}") from exc
 
 
 def _named(job: Job) -> str:

@@ -30,12 +30,14 @@ def needs_worker(job: Record, app: Record) -> bool:
 
 def request_for(job: Record, app: Record, data_path: Path, session_id: int | None) -> Request:
     """The hook as a worker is asked to run it."""
+    code = AppCode.of_record(app)
     return Request(
         kind=hook_of(job),
-        app=AppCode.of_record(app),
+        app=code,
         job=job,
         workdir=str(data_path / job["workdir"]),
         session_id=session_id,
+        interpreter=code.interpreter,
         fresh=bool(app["isolate"]),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from functools import partial
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 TICK_SEC = 15.0
 POLL_SEC = 30.0  # the safety net below the stream
 ATTEMPTS = 2  # of a hook whose worker dies
+SHORT_SEC = 5.0  # before the next attempt where this host lacks processes, memory or files
 HOOK_OUTPUT = "balsam.log"
 
 Record = dict[str, Any]
@@ -97,6 +99,7 @@ class ProcessingService:
         self._in_hand: dict[int, Record] = {}
         self._hooks: dict[int, Future[Reply]] = {}
         self._killed: dict[int, str] = {}
+        self._again: deque[tuple[float, Callable[[], None]]] = deque()
         self._more = True
         self._fruitless = 0
         self._next_acquire = 0.0
@@ -152,11 +155,14 @@ class ProcessingService:
         if time.monotonic() >= self._next_tick:
             self._beat()
         now = time.monotonic()
+        while self._again and now >= self._again[0][0]:
+            self._again.popleft()[1]()
         if now >= self._next_poll or (self._more and now >= self._next_acquire):
             self._acquire()
         full = not room_for(self._prefetch_depth, len(self._in_hand))
         wanted = self._next_acquire if self._more and not full else self._next_poll
-        return min(self._next_tick, wanted) - time.monotonic()
+        again = [at for at, _ in list(self._again)[:1]]
+        return min(self._next_tick, wanted, *again) - time.monotonic()
 
     def _beat(self) -> None:
         lost = self._session.tick()
@@ -206,6 +212,12 @@ class ProcessingService:
         reply = future.result()
         if (by := self._killed.get(job["id"])) is not None:
             self._report(hooks.killed(job, by, now_us()))
+            return
+        if reply.node_short:
+            log.warning("%s of job %d waits: %s", hooks.hook_of(job), job["id"], reply.error)
+            again = partial(self._run_hook, job, reply.request, attempt)
+            self._again.append((time.monotonic() + SHORT_SEC, again))
+            self.bell.ring()
             return
         if reply.crashed and attempt < ATTEMPTS:
             # Somebody killed the worker, or the hook did: the second time it is the hook's own doing.
