@@ -25,13 +25,18 @@ import uvicorn
 import yaml
 
 from balsam.client.transport import Client
+from balsam.logic import logins, passwords
+from balsam.logic.logins import Lifetimes
 from balsam.server import daemon, deployment
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings, load_deployment
+from balsam.store import users
+from balsam.store.owner import Owner
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
+PASSWORD = "a good password"
 
 
 def free_port() -> int:
@@ -192,7 +197,26 @@ class PasswordServer:
         self._thread.join(10)
 
     def new_user(self) -> User:
-        return new_user(self.url)
+        """Somebody who is logged in as if they had registered: straight into the database.
+
+        Registering and logging in take a slow hash each: for every test, that is too much.
+        """
+        name = _new_name()
+        settings = self.settings
+        lifetimes = Lifetimes(settings.token_ttl_sec, settings.short_token_ttl_sec, settings.login_ttl_sec)
+        with self.server.db.write() as tx:
+            owner = Owner(users.create(tx.conn, name, _password_hash()))
+            tokens = logins.begin(tx, owner, "password", lifetimes, renewable=False)
+        return User(name, PASSWORD, tokens.access, Client(self.url, tokens.access, retry_sec=5.0))
+
+
+@functools.cache
+def _password_hash() -> str:
+    return passwords.hash_of(PASSWORD)
+
+
+def _new_name() -> str:
+    return f"user{next(_numbers)}-{os.getpid()}"
 
 
 def new_address() -> str:
@@ -209,12 +233,12 @@ def elsewhere(address: str | None = None) -> httpx.Client:
 
 def new_user(url: str) -> User:
     """Somebody who has just registered at this server."""
-    name, password = f"user{next(_numbers)}-{os.getpid()}", "a good password"
-    body = {"username": name, "password": password}
+    name = _new_name()
+    body = {"username": name, "password": PASSWORD}
     with elsewhere() as http:
         http.post(f"{url}/auth/password/register", json=body).raise_for_status()
         token = http.post(f"{url}/auth/password/login", data=body).json()["access_token"]
-    return User(name, password, token, Client(url, token, retry_sec=5.0))
+    return User(name, PASSWORD, token, Client(url, token, retry_sec=5.0))
 
 
 class EmbeddedServer:
