@@ -33,6 +33,7 @@ from balsam.server.context import Server
 from balsam.server.settings import ServerSettings, load_deployment
 from balsam.store import users
 from balsam.store.owner import Owner
+from tests import asking
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -227,8 +228,7 @@ def new_address() -> str:
 
 def elsewhere(address: str | None = None) -> httpx.Client:
     """A client at a new address, or at the given one."""
-    transport = httpx.HTTPTransport(local_address=address or new_address())
-    return httpx.Client(transport=transport, timeout=60)
+    return asking.client(local_address=address or new_address())
 
 
 def new_user(url: str) -> User:
@@ -269,7 +269,7 @@ class EmbeddedServer:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=1.0).status_code == 200
+            return asking.get(f"{self.url}/health", timeout=1.0).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -369,7 +369,7 @@ class LoginProvider:
     def _answers(self) -> bool:
         assert self.process.poll() is None, "the login provider has ended"
         try:
-            return httpx.get(f"{self.issuer}/.well-known/openid-configuration").status_code == 200
+            return asking.get(f"{self.issuer}/.well-known/openid-configuration").status_code == 200
         except httpx.TransportError:
             return False
 

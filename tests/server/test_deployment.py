@@ -20,6 +20,7 @@ from balsam.core.errors import BalsamError, InvalidSettings, WrongSchema
 from balsam.server import daemon, deployment
 from balsam.server.deployed import listening
 from balsam.server.settings import ServerSettings
+from tests import asking
 from tests.server.lab import Lab
 from tests.server.test_operations import samples
 from tests.services import DeployedServer, EmbeddedServer
@@ -144,14 +145,14 @@ def test_a_killed_worker_is_replaced(deployed: DeployedServer) -> None:
 
 def test_metrics_are_those_of_all_workers(deployed: DeployedServer) -> None:
     def counted() -> float:
-        answer = httpx.get(f"{deployed.url}/metrics")  # a new connection: any worker may take it
+        answer = asking.get(f"{deployed.url}/metrics")  # a new connection: any worker may take it
         return samples(answer.text).get(
             "balsam_request_seconds_count method=GET route=/auth/how status=200", 0
         )
 
     before = counted()
     for _ in range(60):
-        httpx.get(f"{deployed.url}/auth/how").raise_for_status()
+        asking.get(f"{deployed.url}/auth/how").raise_for_status()
     assert {counted() for _ in range(10)} == {before + 60}
 
 
@@ -159,7 +160,7 @@ def test_streams_of_workers_that_are_gone_do_not_count(deployed: DeployedServer)
     user = deployed.new_user()
 
     def streams() -> float:
-        return samples(httpx.get(f"{deployed.url}/metrics").text)["balsam_streams"]
+        return samples(asking.get(f"{deployed.url}/metrics").text)["balsam_streams"]
 
     wait_until(lambda: streams() == 0, timeout=30)
     headers = {"authorization": f"Bearer {user.token}"}

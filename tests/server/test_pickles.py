@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import free_port
 from tests.waiting import wait_until
@@ -69,7 +70,7 @@ def watched(tmp_path: Path) -> Iterator[Client]:
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return asking.get(f"http://127.0.0.1:{port}/health").status_code == 200
     except httpx.TransportError:
         return False
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from balsam.client.transport import Client
@@ -20,6 +19,7 @@ from balsam.runtime.site_folder import SiteFolder
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.context import session
 from balsam.site.processes import StartReport, agent_status, start_agent, stop_agent
+from tests import asking
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -82,7 +82,7 @@ class Bench:
         }
         login = {"authorization": f"Bearer {self.site.token}"}
         wanted = {**body, "site_id": self.site.site_id, **values}
-        answer = httpx.post(f"{self.site.login.api_root}/batch-jobs/", json=wanted, headers=login)
+        answer = asking.post(f"{self.site.login.api_root}/batch-jobs/", json=wanted, headers=login)
         return int(answer.raise_for_status().json()["id"])
 
     def batch_job(self, batch_job_id: int) -> Record:
