@@ -262,7 +262,7 @@ class EmbeddedServer:
         with (self.data / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            wait_until(self._answers, timeout=30, on_timeout=(self.data / "server.log").read_text)
+            wait_until(self._answers, timeout=60, on_timeout=(self.data / "server.log").read_text)
         except BaseException:
             self.kill()  # else its end would be held against some later test
             raise
@@ -375,7 +375,7 @@ class LoginProvider:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def _node() -> Path:

@@ -47,12 +47,12 @@ def serving(folder: Folder, client: Client) -> Iterator[Folder]:
     """The site with its agent at work; at the end neither agent nor launcher is left."""
     folder.balsam("site", "start")
     try:
-        wait_until(lambda: _is_served(client, folder), timeout=30, on_timeout=folder.report)
+        wait_until(lambda: _is_served(client, folder), timeout=60, on_timeout=folder.report)
         yield folder
         for batch_job in client.get("/batch-jobs/")["results"]:
             if batch_job["state"] not in AT_AN_END:
                 client.put(f"/batch-jobs/{batch_job['id']}", {"state": "pending_deletion"})
-        wait_until(lambda: _are_at_an_end(client), timeout=30, on_timeout=folder.report)
+        wait_until(lambda: _are_at_an_end(client), timeout=60, on_timeout=folder.report)
     finally:
         folder.balsam("site", "stop")
 

@@ -127,7 +127,7 @@ def test_a_stream_misses_nothing_while_workers_are_replaced(deployed: DeployedSe
         made += lab.create()
     replacing.join()
     made += lab.create()
-    wait_until(lambda: len(heard) >= len(made), timeout=30)
+    wait_until(lambda: len(heard) >= len(made), timeout=60)
     stop.set()
     listener.join(30)
     user.client.close()
@@ -162,7 +162,7 @@ def test_streams_of_workers_that_are_gone_do_not_count(deployed: DeployedServer)
     def streams() -> float:
         return samples(asking.get(f"{deployed.url}/metrics").text)["balsam_streams"]
 
-    wait_until(lambda: streams() == 0, timeout=30)
+    wait_until(lambda: streams() == 0, timeout=60)
     headers = {"authorization": f"Bearer {user.token}"}
     with httpx.stream("GET", f"{deployed.url}/stream", headers=headers) as answer:
         lines = answer.iter_lines()
@@ -177,7 +177,7 @@ def test_streams_of_workers_that_are_gone_do_not_count(deployed: DeployedServer)
 def test_nothing_outlives_a_killed_supervisor(deployed: DeployedServer) -> None:
     processes = [psutil.Process(pid) for pid in deployed.workers()]
     os.kill(deployed.pid, signal.SIGKILL)
-    wait_until(lambda: not any(process.is_running() for process in processes), timeout=30)
+    wait_until(lambda: not any(process.is_running() for process in processes), timeout=60)
     deployed.up()
     assert is_ready(deployed)
 

@@ -111,7 +111,7 @@ def test_streams_go_on_after_the_return(server: PasswordServer, user: User, mort
     mortal.stop()
     mortal.start()
     after = lab.create()
-    wait_until(lambda: heard == before + after, timeout=30)
+    wait_until(lambda: heard == before + after, timeout=60)
     stop.set()
     listener.join(30)
 

@@ -59,13 +59,13 @@ def watched(tmp_path: Path) -> Iterator[Client]:
     command += ["--data", str(data), "--port", str(port)]
     process = subprocess.Popen(command)
     try:
-        wait_until(lambda: _answers(port), timeout=30)
+        wait_until(lambda: _answers(port), timeout=60)
         token = yaml.safe_load((data / "client.yml").read_text())["token"]
         with Client(f"http://127.0.0.1:{port}", token) as client:
             yield client
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(port: int) -> bool:

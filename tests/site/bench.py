@@ -89,7 +89,7 @@ class Bench:
         record: Record = self.client.get(f"/batch-jobs/{batch_job_id}")
         return record
 
-    def await_state(self, batch_job_id: int, state: str, timeout: float = 10.0) -> Record:
+    def await_state(self, batch_job_id: int, state: str, timeout: float = 25.0) -> Record:
         def there() -> bool:
             return bool(self.batch_job(batch_job_id)["state"] == state)
 
@@ -122,7 +122,7 @@ class Bench:
         found = self.client.get("/jobs/", {"id": job_ids})["results"]
         return [job["state"] for job in found]
 
-    def await_states(self, job_ids: list[int], state: str, timeout: float = 15.0) -> None:
+    def await_states(self, job_ids: list[int], state: str, timeout: float = 25.0) -> None:
         wait_until(
             lambda: set(self.states(job_ids)) == {state},
             timeout,
