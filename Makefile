@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 PUBLISHED := .venv-published
+# Tests start hundreds of processes: where bytecode is not written, each compiles Balsam anew.
+unexport PYTHONDONTWRITEBYTECODE
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Half of what tests take is waiting for processes, leases and grace periods.
 WORKERS = $(shell expr 2 '*' $(CORES))
