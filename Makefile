@@ -2,7 +2,12 @@
 
 VENV ?= .venv
 PUBLISHED := .venv-published
-PYTEST_ARGS ?= -n logical
+# Tests start hundreds of processes: where bytecode is not written, each compiles Balsam anew.
+unexport PYTHONDONTWRITEBYTECODE
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# Half of what tests take is waiting for processes, leases and grace periods.
+WORKERS = $(shell expr 2 '*' $(CORES))
+PYTEST_ARGS ?= -n $(WORKERS) --dist worksteal
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 SOURCES := src tests benchmarks examples
@@ -26,6 +31,7 @@ test: venv-dev venv-published
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Tests against other people's programs, which `make machines` installs. Where one is missing they fail.
+test-machines: WORKERS = $(CORES)
 test-machines: venv-dev venv-published
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/machines
 

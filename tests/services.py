@@ -25,13 +25,19 @@ import uvicorn
 import yaml
 
 from balsam.client.transport import Client
+from balsam.logic import logins, passwords
+from balsam.logic.logins import Lifetimes
 from balsam.server import daemon, deployment
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.settings import ServerSettings, load_deployment
+from balsam.store import users
+from balsam.store.owner import Owner
+from tests import asking
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
+PASSWORD = "a good password"
 
 
 def free_port() -> int:
@@ -192,7 +198,26 @@ class PasswordServer:
         self._thread.join(10)
 
     def new_user(self) -> User:
-        return new_user(self.url)
+        """Somebody who is logged in as if they had registered: straight into the database.
+
+        Registering and logging in take a slow hash each: for every test, that is too much.
+        """
+        name = _new_name()
+        settings = self.settings
+        lifetimes = Lifetimes(settings.token_ttl_sec, settings.short_token_ttl_sec, settings.login_ttl_sec)
+        with self.server.db.write() as tx:
+            owner = Owner(users.create(tx.conn, name, _password_hash()))
+            tokens = logins.begin(tx, owner, "password", lifetimes, renewable=False)
+        return User(name, PASSWORD, tokens.access, Client(self.url, tokens.access, retry_sec=5.0))
+
+
+@functools.cache
+def _password_hash() -> str:
+    return passwords.hash_of(PASSWORD)
+
+
+def _new_name() -> str:
+    return f"user{next(_numbers)}-{os.getpid()}"
 
 
 def new_address() -> str:
@@ -203,18 +228,17 @@ def new_address() -> str:
 
 def elsewhere(address: str | None = None) -> httpx.Client:
     """A client at a new address, or at the given one."""
-    transport = httpx.HTTPTransport(local_address=address or new_address())
-    return httpx.Client(transport=transport, timeout=60)
+    return asking.client(local_address=address or new_address())
 
 
 def new_user(url: str) -> User:
     """Somebody who has just registered at this server."""
-    name, password = f"user{next(_numbers)}-{os.getpid()}", "a good password"
-    body = {"username": name, "password": password}
+    name = _new_name()
+    body = {"username": name, "password": PASSWORD}
     with elsewhere() as http:
         http.post(f"{url}/auth/password/register", json=body).raise_for_status()
         token = http.post(f"{url}/auth/password/login", data=body).json()["access_token"]
-    return User(name, password, token, Client(url, token, retry_sec=5.0))
+    return User(name, PASSWORD, token, Client(url, token, retry_sec=5.0))
 
 
 class EmbeddedServer:
@@ -238,14 +262,14 @@ class EmbeddedServer:
         with (self.data / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            wait_until(self._answers, timeout=30, on_timeout=(self.data / "server.log").read_text)
+            wait_until(self._answers, timeout=60, on_timeout=(self.data / "server.log").read_text)
         except BaseException:
             self.kill()  # else its end would be held against some later test
             raise
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=1.0).status_code == 200
+            return asking.get(f"{self.url}/health", timeout=1.0).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -345,13 +369,13 @@ class LoginProvider:
     def _answers(self) -> bool:
         assert self.process.poll() is None, "the login provider has ended"
         try:
-            return httpx.get(f"{self.issuer}/.well-known/openid-configuration").status_code == 200
+            return asking.get(f"{self.issuer}/.well-known/openid-configuration").status_code == 200
         except httpx.TransportError:
             return False
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 def _node() -> Path:

@@ -5,9 +5,13 @@ from collections.abc import Callable
 
 
 def wait_until(
-    condition: Callable[[], object], timeout: float = 10.0, on_timeout: Callable[[], str] = lambda: ""
+    condition: Callable[[], object], timeout: float = 25.0, on_timeout: Callable[[], str] = lambda: ""
 ) -> None:
-    """Returns once `condition()` is true; after `timeout` seconds fails with what `on_timeout()` says."""
+    """Returns once `condition()` is true; after `timeout` seconds fails with what `on_timeout()` says.
+
+    Long, since a busy machine is no fault; but shorter than agents poll (30 s), so that a push that does not
+    come is noticed.
+    """
     deadline = time.monotonic() + timeout
     pause = 0.01
     while not condition():

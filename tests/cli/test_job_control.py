@@ -133,7 +133,7 @@ def test_a_terminal_gets_no_control_characters_unless_asked_for(
     ):
         command = [sys.executable, "-m", "balsam.cli.main", "job", "tail", str(jobs[0].id), *words]
         with Terminal(command, os.environ) as terminal:
-            assert terminal.process.wait(30) == 0
+            assert terminal.process.wait(60) == 0
         # Leaving the block waits until all of it is read.
         assert terminal._shown == expected
 

@@ -52,9 +52,9 @@ def brief(tmp_path: Path, short_leases: PasswordServer) -> Iterator[Pilot]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server of its own, with short leases, that a test may kill."""
-    server = EmbeddedServer(tmp_path / "server", lease_sec=4.0)
+def own_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddedServer]:
+    """A server of its own that a test may kill, with leases of 4 s or of what the test sets."""
+    server = EmbeddedServer(tmp_path / "server", lease_sec=getattr(request, "param", 4.0))
     server.start()
     yield server
     server.kill()

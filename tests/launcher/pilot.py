@@ -79,7 +79,7 @@ class Pilot:
                 process.terminate()
         for process in self.launchers:
             try:
-                process.wait(15)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -130,14 +130,14 @@ class Pilot:
         path: Path = self.site.data_path / self.row(job_id)["workdir"] / "job.out"
         return path.read_text()
 
-    def wait_done(self, ids: Sequence[int], timeout: float = 20.0) -> list[Row]:
+    def wait_done(self, ids: Sequence[int], timeout: float = 60.0) -> list[Row]:
         """The jobs, all of them finished or failed."""
         wait_until(
             lambda: all(state in DONE_STATES for state in self.states(ids)), timeout, lambda: self.told(ids)
         )
         return self.rows(ids)
 
-    def wait_state(self, ids: Sequence[int], state: str, timeout: float = 20.0) -> None:
+    def wait_state(self, ids: Sequence[int], state: str, timeout: float = 60.0) -> None:
         wait_until(lambda: set(self.states(ids)) == {state}, timeout, lambda: self.told(ids))
 
     def told(self, ids: Sequence[int]) -> str:

@@ -43,7 +43,7 @@ class TestKill:
         [job] = running.submit(running.command("trap '' TERM; echo up; while true; do sleep 0.1; done"))
         running.wait_state([job], "RUNNING")
         wait_until(lambda: running.output(job) == "up\n")
-        assert job_of(running, job).kill(timeout=30).outcome == "killed"
+        assert job_of(running, job).kill(timeout=60).outcome == "killed"
         assert running.events(job)[-2]["data"]["returncode"] == -signal.SIGKILL
 
     def test_handle_error_is_not_called(self, running: Pilot) -> None:
@@ -105,7 +105,7 @@ class TestKill:
         answer = job_of(brief, job).kill(timeout=0.2)
         assert answer.outcome == "told"
         assert "its last heartbeat was at" in answer.sentence
-        brief.wait_state([job], "FAILED", timeout=30)
+        brief.wait_state([job], "FAILED")
         os.kill(launcher.pid, signal.SIGCONT)
         assert brief.walk(job)[2:] == ["RUNNING", "RUN_TIMEOUT", "FAILED"]
 
@@ -180,7 +180,7 @@ def test_a_drained_launcher_gives_back_what_waits_and_ends_after_its_runs(pilot:
     started = [one["id"] for one in pilot.rows(ids) if one["state"] == "RUNNING"]
     assert launcher.poll() is None
     go.touch()
-    assert launcher.wait(15) == 0
+    assert launcher.wait(60) == 0
     assert set(pilot.states(started)) == {"JOB_FINISHED"}
     left = [job for job in ids if job not in started]
     assert left and set(pilot.states(left)) == {"PREPROCESSED"}

@@ -38,7 +38,7 @@ def test_killed_launcher_leaves_no_process_and_its_job_runs_again(brief: Pilot) 
     wait_until(lambda: not processes_with(hidden) and not processes_with(seen), timeout=3)
     launcher.wait()
     brief.launch()
-    brief.wait_done([job], timeout=30)
+    brief.wait_done([job])
     assert brief.walk(job)[2:] == [
         "RUNNING",
         "RUN_TIMEOUT",
@@ -70,7 +70,7 @@ def test_launcher_frozen_for_longer_than_its_lease_goes_on_with_a_new_session(br
     launcher = brief.launch()
     brief.wait_state([job], "RUNNING")
     os.kill(launcher.pid, signal.SIGSTOP)
-    brief.wait_state([job], "RESTART_READY", timeout=30)
+    brief.wait_state([job], "RESTART_READY")
     os.kill(launcher.pid, signal.SIGCONT)
     brief.wait_done([job])
     assert brief.walk(job).count("RUNNING") == 2
@@ -120,7 +120,7 @@ def test_signal_ends_runs_and_launcher_in_good_order(pilot: Pilot, number: signa
     launcher = pilot.launch()
     pilot.wait_state([job], "RUNNING")
     launcher.send_signal(number)
-    assert launcher.wait(10) == 0
+    assert launcher.wait(60) == 0
     assert not processes_with(sleeping)
     assert pilot.states([job]) == ["RESTART_READY"]
     assert number.name in pilot.events(job)[-2]["data"]["message"]
@@ -132,7 +132,7 @@ def test_run_that_ignores_sigterm_is_killed_at_the_wall_time(pilot: Pilot) -> No
     app = pilot.command("trap '' TERM; while true; do sleep 0.1; done")
     [job] = pilot.submit(app)
     launcher = pilot.launch(minutes=0.15)
-    assert launcher.wait(20) == 0
+    assert launcher.wait(60) == 0
     assert pilot.walk(job)[2:] == ["RUNNING", "RUN_TIMEOUT", "RESTART_READY"]
     assert "wall time" in pilot.events(job)[-2]["data"]["message"]
 
@@ -165,7 +165,7 @@ def test_jobs_end_once_while_the_server_is_away(own_pilot: Pilot, own_server: Em
         own_server.kill()
         time.sleep(0.8)  # runs end in the meantime
         own_server.start()
-    own_pilot.wait_done(ids, timeout=40)
+    own_pilot.wait_done(ids)
     assert set(own_pilot.states(ids)) == {"JOB_FINISHED"}
     assert all(runs_once(own_pilot, job) for job in ids)
 
@@ -243,7 +243,7 @@ def test_launcher_that_starts_before_its_server_waits_for_it(
 
 def test_launcher_of_an_unknown_batch_job_ends_with_the_servers_sentence(pilot: Pilot) -> None:
     launcher = pilot.launch("--batch-job", "987654")
-    assert launcher.wait(15) == 1
+    assert launcher.wait(60) == 1
     [log] = pilot.site.log_path.glob("serial_mode_*")
     assert "987654" in log.read_text()
 

@@ -181,14 +181,14 @@ def test_launcher_acquires_only_jobs_with_its_tags(pilot: Pilot) -> None:
     pilot.set("launcher", idle_ttl_sec=1)
     launcher = pilot.launch("--tag", "set=a")
     pilot.wait_done(mine)
-    assert launcher.wait(10) == 0
+    assert launcher.wait(60) == 0
     assert pilot.states(other) == ["PREPROCESSED"]
 
 
 def test_idle_launcher_ends_and_closes_its_session(pilot: Pilot) -> None:
     pilot.set("launcher", idle_ttl_sec=1)
     launcher = pilot.launch()
-    assert launcher.wait(10) == 0
+    assert launcher.wait(60) == 0
     assert pilot.client.get("/sessions/")["results"] == []
 
 

@@ -158,7 +158,7 @@ def test_good_end_leaves_neither_workers_nor_their_file(several: tuple[Pilot, di
     ids = pilot.submit(pilot.command("true"), 3)
     launcher = pilot.launch(environment=environment)
     pilot.wait_done(ids, 40)
-    assert launcher.wait(30) == 0
+    assert launcher.wait(60) == 0
     assert not workers_of(pilot)
     assert not list(pilot.site.job_path.glob("leader-*"))
 
@@ -226,7 +226,7 @@ def test_partitions_run_side_by_side_with_their_own_mode_and_tags(
     assert {row["state"] for row in pilot.wait_done(serial + wide, 40)} == {"JOB_FINISHED"}
     assert {tuple(nodes_of(pilot, job_id)) for job_id in wide} == {("nid0001", "nid0002")}
     assert {tuple(nodes_of(pilot, job_id)) for job_id in serial} == {("nid0003",)}
-    assert launcher.wait(30) == 0
+    assert launcher.wait(60) == 0
 
 
 def test_single_node_of_a_serial_part_is_used_wherever_it_is(several: tuple[Pilot, dict[str, str]]) -> None:
@@ -259,9 +259,9 @@ def test_nodes_without_a_program_that_reaches_them_are_refused_with_the_remedy(
 ) -> None:
     pilot, environment = several
     pilot.set("launcher", mpi_app_launcher="local")
-    assert pilot.launch(environment=environment).wait(20) == 2
+    assert pilot.launch(environment=environment).wait(60) == 2
     pilot.set("launcher", mpi_app_launcher="mpich")
-    assert pilot.launch(environment={**environment, "PATH": "/nonexistent"}).wait(20) == 2
+    assert pilot.launch(environment={**environment, "PATH": "/nonexistent"}).wait(60) == 2
     told = (pilot.site.log_path / "launcher.out").read_text()
     assert "this site starts programs without MPI" in told
     assert "there is no program 'mpiexec.hydra' on the PATH" in told
@@ -269,7 +269,7 @@ def test_nodes_without_a_program_that_reaches_them_are_refused_with_the_remedy(
 
 def test_node_that_is_no_part_of_the_allocation_is_refused(several: tuple[Pilot, dict[str, str]]) -> None:
     pilot, environment = several
-    assert pilot.launch("--nodes", "nid0009", environment=environment).wait(20) == 2
+    assert pilot.launch("--nodes", "nid0009", environment=environment).wait(60) == 2
     assert (
         "this allocation has no node nid0009; it has nid0001, nid0002, nid0003"
         in (pilot.site.log_path / "launcher.out").read_text()

@@ -101,14 +101,14 @@ class SlurmCluster:
         pids = [int(file.read_text()) for file in (self.folder / "run").glob("*.pid")]
         for pid in pids:
             _signal(pid, signal.SIGTERM)
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), timeout=30)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), timeout=60)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _cancel_jobs(self) -> None:
         """Jobs that a test left behind would outlive the daemons."""
         if (self.folder / "run" / "slurmctld.pid").exists() and self.run("squeue", "-h"):
             self.run("scancel", "--user", "root")
-            wait_until(lambda: not self.run("squeue", "-h", "-t", "R,CG,PD"), timeout=30)
+            wait_until(lambda: not self.run("squeue", "-h", "-t", "R,CG,PD"), timeout=60)
 
     def run(self, *words: str, timeout: float = 60) -> str:
         """What a command of Slurm prints."""
@@ -220,7 +220,7 @@ class Bench:
         except BaseException:
             # Whatever stays behind would keep its nodes from the next test.
             os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
+            process.wait(60)
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import asking
 from tests.services import PasswordServer, User
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -173,7 +174,7 @@ def send(exchange: dict[str, Any], world: World, url: str) -> httpx.Response:
         (key, _query_value(key, value, kind, world)) for key, value in exchange["query"]
     ]
     sent = _body(exchange, kind, world)
-    return httpx.request(exchange["method"], url + path, params=params, headers=headers, **sent)
+    return asking.request(exchange["method"], url + path, params=params, headers=headers, **sent)
 
 
 def _query_value(key: str, value: str, kind: str, world: World) -> str:

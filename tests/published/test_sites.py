@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from balsam.client.transport import Client
@@ -47,12 +48,12 @@ def serving(folder: Folder, client: Client) -> Iterator[Folder]:
     """The site with its agent at work; at the end neither agent nor launcher is left."""
     folder.balsam("site", "start")
     try:
-        wait_until(lambda: _is_served(client, folder), timeout=30, on_timeout=folder.report)
+        wait_until(lambda: _is_served(client, folder), timeout=60, on_timeout=folder.report)
         yield folder
         for batch_job in client.get("/batch-jobs/")["results"]:
             if batch_job["state"] not in AT_AN_END:
                 client.put(f"/batch-jobs/{batch_job['id']}", {"state": "pending_deletion"})
-        wait_until(lambda: _are_at_an_end(client), timeout=30, on_timeout=folder.report)
+        wait_until(lambda: _are_at_an_end(client), timeout=60, on_timeout=folder.report)
     finally:
         folder.balsam("site", "stop")
 
@@ -100,6 +101,8 @@ EXPECTED = {
 MOVES = ["PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
 
 
+# What these sites send is replayed on both engines by the recorded exchanges; here, each runs on one.
+@pytest.mark.parametrize("engine", ["postgresql"], indirect=True)
 def test_all_pairs_of_client_and_site_run_apps(
     published: Release, ours: Release, new_account: Callable[[], Account], tmp_path: Path
 ) -> None:
@@ -142,6 +145,7 @@ def check(told: dict[str, Any], site: Folder, label: str) -> None:
     assert (site.path / "data" / label / "hello" / "job.out").read_text().strip() == "Hello, you!"
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_the_published_serial_mode_runs_jobs(
     published: Release, new_account: Callable[[], Account], tmp_path: Path
 ) -> None:

@@ -9,10 +9,7 @@ import pytest
 
 from balsam.api import App, ApplicationDefinition, Job, Site
 from balsam.sdk.context import session
-from tests.sdk.accounts import accounts, new_user
 from tests.services import User
-
-__all__ = ["accounts", "new_user"]
 
 
 @pytest.fixture

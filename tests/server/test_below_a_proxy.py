@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from balsam.client.stream import follow
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User, free_port, new_user
 from tests.waiting import wait_until
@@ -128,13 +129,13 @@ def test_the_client_works_below_the_path(user: User, url: str) -> None:
 
 def test_an_added_slash_leads_below_the_path_without_a_guess_at_scheme_and_host(user: User, url: str) -> None:
     headers = {"authorization": f"Bearer {user.token}"}
-    answer = httpx.get(f"{url}/jobs?limit=3", headers=headers)
+    answer = asking.get(f"{url}/jobs?limit=3", headers=headers)
     assert (answer.status_code, answer.headers["location"]) == (307, f"{PREFIX}/jobs/?limit=3")
-    assert httpx.get(f"{url}/jobs?limit=3", headers=headers, follow_redirects=True).status_code == 200
+    assert asking.get(f"{url}/jobs?limit=3", headers=headers, follow_redirects=True).status_code == 200
 
 
 def test_the_document_names_the_path(url: str) -> None:
-    assert httpx.get(f"{url}/openapi.json").json()["servers"] == [{"url": PREFIX}]
+    assert asking.get(f"{url}/openapi.json").json()["servers"] == [{"url": PREFIX}]
 
 
 def test_the_stream_comes_through(user: User) -> None:
@@ -156,6 +157,6 @@ def test_an_address_is_believed_from_a_trusted_proxy_only(
     caplog.set_level("INFO", "balsam.access")
     options = {"root_path": PREFIX, "access_log": True, "trusted_proxies": tuple(trusted)}
     with PasswordServer(new_database(), **options) as server, proxied(server, strips=False) as url:
-        httpx.get(f"{url}/healthz")
+        asking.get(f"{url}/healthz")
         wait_until(lambda: "/healthz" in caplog.text)
     assert f"{told} GET '/balsam/healthz' 200" in caplog.text

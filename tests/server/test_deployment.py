@@ -20,6 +20,7 @@ from balsam.core.errors import BalsamError, InvalidSettings, WrongSchema
 from balsam.server import daemon, deployment
 from balsam.server.deployed import listening
 from balsam.server.settings import ServerSettings
+from tests import asking
 from tests.server.lab import Lab
 from tests.server.test_operations import samples
 from tests.services import DeployedServer, EmbeddedServer
@@ -126,7 +127,7 @@ def test_a_stream_misses_nothing_while_workers_are_replaced(deployed: DeployedSe
         made += lab.create()
     replacing.join()
     made += lab.create()
-    wait_until(lambda: len(heard) >= len(made), timeout=30)
+    wait_until(lambda: len(heard) >= len(made), timeout=60)
     stop.set()
     listener.join(30)
     user.client.close()
@@ -144,14 +145,14 @@ def test_a_killed_worker_is_replaced(deployed: DeployedServer) -> None:
 
 def test_metrics_are_those_of_all_workers(deployed: DeployedServer) -> None:
     def counted() -> float:
-        answer = httpx.get(f"{deployed.url}/metrics")  # a new connection: any worker may take it
+        answer = asking.get(f"{deployed.url}/metrics")  # a new connection: any worker may take it
         return samples(answer.text).get(
             "balsam_request_seconds_count method=GET route=/auth/how status=200", 0
         )
 
     before = counted()
     for _ in range(60):
-        httpx.get(f"{deployed.url}/auth/how").raise_for_status()
+        asking.get(f"{deployed.url}/auth/how").raise_for_status()
     assert {counted() for _ in range(10)} == {before + 60}
 
 
@@ -159,9 +160,9 @@ def test_streams_of_workers_that_are_gone_do_not_count(deployed: DeployedServer)
     user = deployed.new_user()
 
     def streams() -> float:
-        return samples(httpx.get(f"{deployed.url}/metrics").text)["balsam_streams"]
+        return samples(asking.get(f"{deployed.url}/metrics").text)["balsam_streams"]
 
-    wait_until(lambda: streams() == 0, timeout=30)
+    wait_until(lambda: streams() == 0, timeout=60)
     headers = {"authorization": f"Bearer {user.token}"}
     with httpx.stream("GET", f"{deployed.url}/stream", headers=headers) as answer:
         lines = answer.iter_lines()
@@ -176,7 +177,7 @@ def test_streams_of_workers_that_are_gone_do_not_count(deployed: DeployedServer)
 def test_nothing_outlives_a_killed_supervisor(deployed: DeployedServer) -> None:
     processes = [psutil.Process(pid) for pid in deployed.workers()]
     os.kill(deployed.pid, signal.SIGKILL)
-    wait_until(lambda: not any(process.is_running() for process in processes), timeout=30)
+    wait_until(lambda: not any(process.is_running() for process in processes), timeout=60)
     deployed.up()
     assert is_ready(deployed)
 

@@ -3,13 +3,12 @@
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from threading import Barrier
 
-from balsam.client.transport import Client
+from tests.server.drainer import drain
 from tests.server.lab import Lab
 from tests.services import PasswordServer
 
-LAUNCHERS, JOBS, AT_ONCE = 8, 20_000, 64
+LAUNCHERS, JOBS = 8, 20_000
 
 
 def test_each_of_many_jobs_is_acquired_by_one_of_eight_processes(
@@ -39,18 +38,3 @@ def drained(urls: list[str], token: str, sessions: list[int]) -> list[list[int]]
         start = manager.Barrier(LAUNCHERS)
         places = [urls[number % len(urls)] for number in range(LAUNCHERS)]
         return list(pool.map(drain, places, [token] * LAUNCHERS, sessions, [start] * LAUNCHERS))
-
-
-def drain(url: str, token: str, session: int, start: Barrier) -> list[int]:
-    """Acquires until nothing is left."""
-    taken: list[int] = []
-    with Client(url, token) as client:
-        client.get("/sites/")
-        # Processes start one after the other: without this the last one might find nothing left.
-        start.wait(timeout=120)
-        while True:
-            body = {"max_num_jobs": AT_ONCE, "filter_tags": {}}
-            rows = client.post(f"/sessions/{session}", body)
-            if not rows:
-                return taken
-            taken += [row["id"] for row in rows]

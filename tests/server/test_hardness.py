@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -26,9 +27,7 @@ class Raw:
     """Sends bytes as they are."""
 
     def __init__(self, server: PasswordServer, user: User) -> None:
-        self.http = httpx.Client(
-            base_url=server.url, headers={"authorization": f"Bearer {user.token}"}, timeout=60.0
-        )
+        self.http = asking.client(base_url=server.url, headers={"authorization": f"Bearer {user.token}"})
         self.port = int(server.url.rpartition(":")[2])
 
     def send(self, method: str, path: str, content: Any = None, kind: str = "application/json") -> Any:

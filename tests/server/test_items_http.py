@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from balsam.client.errors import ServerRefused
 from balsam.client.jobs import patch_jobs, refusals
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import User
 
@@ -74,7 +74,7 @@ def test_what_a_run_printed_is_mended_so_that_its_end_is_known(lab: Lab, user: U
     body = json.dumps([{"id": job, "state": "RUN_ERROR", "state_data": printed}])
     headers = {"authorization": f"Bearer {user.token}", "content-type": "application/json"}
     url = f"{user.client.api_root}/jobs/?session_id={session}"
-    assert httpx.patch(url, content=body, headers=headers).json() == 1
+    assert asking.patch(url, content=body, headers=headers).json() == 1
     [event] = [e for e in lab.events(job) if e["to_state"] == "RUN_ERROR"]
     assert event["data"] == {"returncode": 1, "error": "a\ufffdb?", "k\ufffd": ["\ufffd"]}
 

@@ -14,6 +14,7 @@ from balsam.core.errors import Invalid
 from balsam.logic import attempts, login_requests
 from balsam.logic.login_requests import Identity, Trip
 from balsam.store.database import Database
+from tests import asking
 from tests.services import PasswordServer
 
 ADA = Identity("https://login.example", "subject-1", "ada")
@@ -33,14 +34,14 @@ def db(server: PasswordServer) -> Database:
 
 
 def begin(server: PasswordServer, **form: str) -> dict[str, Any]:
-    answer = httpx.post(f"{server.url}/auth/device/login", data={"client_id": "any", **form})
+    answer = asking.post(f"{server.url}/auth/device/login", data={"client_id": "any", **form})
     return dict(answer.raise_for_status().json())
 
 
 def collect(server: PasswordServer, device_code: str) -> httpx.Response:
     grant = "urn:ietf:params:oauth:grant-type:device_code"
     form = {"grant_type": grant, "device_code": device_code, "client_id": "any"}
-    return httpx.post(f"{server.url}/auth/device/token", data=form)
+    return asking.post(f"{server.url}/auth/device/token", data=form)
 
 
 def come_back(db: Database, user_code: str, identity: Identity = ADA) -> tuple[Trip, str]:
@@ -52,7 +53,7 @@ def come_back(db: Database, user_code: str, identity: Identity = ADA) -> tuple[T
 
 def test_the_three_ways_are_offered_as_published(server: PasswordServer) -> None:
     offered = ["LoginMethod.password", "LoginMethod.oauth_device", "LoginMethod.oauth_authcode"]
-    assert httpx.get(f"{server.url}/auth/how").json() == offered
+    assert asking.get(f"{server.url}/auth/how").json() == offered
 
 
 def test_a_device_login_begins_as_published(server: PasswordServer) -> None:
@@ -81,8 +82,8 @@ def test_an_allowed_program_gets_its_token_once(server: PasswordServer, db: Data
     answer = collect(server, begun["device_code"]).raise_for_status().json()
     assert set(answer) == {"access_token", "token_type", "expiration"}
     headers = {"authorization": f"Bearer {answer['access_token']}"}
-    assert httpx.get(f"{server.url}/auth/password/me", headers=headers).json()["username"] == "ada"
-    assert [one["method"] for one in httpx.get(f"{server.url}/auth/logins", headers=headers).json()] == [
+    assert asking.get(f"{server.url}/auth/password/me", headers=headers).json()["username"] == "ada"
+    assert [one["method"] for one in asking.get(f"{server.url}/auth/logins", headers=headers).json()] == [
         "device"
     ]
     assert collect(server, begun["device_code"]).json() == {"detail": "invalid_grant"}
@@ -94,7 +95,7 @@ def test_a_renewable_device_login_gets_a_refresh_token(server: PasswordServer, d
     login_requests.answer(db, consent, trip.browser, allowed=True)
     answer = collect(server, begun["device_code"]).json()
     form = {"refresh_token": answer["refresh_token"]}
-    assert httpx.post(f"{server.url}/auth/refresh", data=form).status_code == 200
+    assert asking.post(f"{server.url}/auth/refresh", data=form).status_code == 200
 
 
 def test_a_refused_program_hears_so(server: PasswordServer, db: Database) -> None:
@@ -163,7 +164,7 @@ def test_a_providers_user_is_the_same_user_at_every_login_and_never_one_of_that_
     server: PasswordServer, db: Database
 ) -> None:
     form = {"username": "grace", "password": "a good password"}
-    httpx.post(f"{server.url}/auth/password/register", json=form).raise_for_status()
+    asking.post(f"{server.url}/auth/password/register", json=form).raise_for_status()
     names = []
     for identity in (
         Identity(ADA.issuer, "subject-2", "grace"),
@@ -174,13 +175,13 @@ def test_a_providers_user_is_the_same_user_at_every_login_and_never_one_of_that_
         trip = login_requests.depart(db, begin(server)["user_code"], None, "")
         names.append(login_requests.ask(db, login_requests.check_return(db, trip), trip, identity).username)
     assert names == ["grace-2", "grace-2", "grace-3", "grace-4"]
-    refused = httpx.post(f"{server.url}/auth/password/login", data={**form, "username": "grace-2"})
+    refused = asking.post(f"{server.url}/auth/password/login", data={**form, "username": "grace-2"})
     assert refused.status_code == 401, "who comes from a provider has no password here"
 
 
 def test_wrong_codes_are_limited_for_their_address(server: PasswordServer) -> None:
     answers = [
-        httpx.get(f"{server.url}/auth/oauth/institute/login/device", params={"user_code": "XXXX-XXXX"})
+        asking.get(f"{server.url}/auth/oauth/institute/login/device", params={"user_code": "XXXX-XXXX"})
         for _ in range(attempts.OF_CODES.burst + 1)
     ]
     assert [one.status_code for one in answers] == [400] * attempts.OF_CODES.burst + [429]
@@ -188,19 +189,19 @@ def test_wrong_codes_are_limited_for_their_address(server: PasswordServer) -> No
 
 
 def test_a_callback_that_nobody_expects_is_refused_as_published(server: PasswordServer) -> None:
-    answer = httpx.get(f"{server.url}/auth/oauth/institute/callback", params={"code": "a", "state": "b"})
+    answer = asking.get(f"{server.url}/auth/oauth/institute/callback", params={"code": "a", "state": "b"})
     assert (answer.status_code, answer.json()) == (400, {"detail": "invalid_state"})
 
 
 def test_errors_are_pages_for_who_reads_pages(server: PasswordServer) -> None:
     address = f"{server.url}/auth/oauth/institute/callback?state=<script>"
-    answer = httpx.get(address, headers={"accept": "text/html"})
+    answer = asking.get(address, headers={"accept": "text/html"})
     assert answer.status_code == 400 and answer.headers["content-type"].startswith("text/html")
     assert "run balsam login again" in answer.text and "<script>" not in answer.text
 
 
 def test_pages_are_locked_down(server: PasswordServer) -> None:
-    page = httpx.get(f"{server.url}/auth/oauth/institute/login/device")
+    page = asking.get(f"{server.url}/auth/oauth/institute/login/device")
     assert page.status_code == 200 and 'name="user_code"' in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
@@ -210,9 +211,9 @@ def test_pages_are_locked_down(server: PasswordServer) -> None:
 def test_another_provider_is_unknown_and_none_is_offered_where_there_is_none(
     server: PasswordServer, password_server: PasswordServer
 ) -> None:
-    assert httpx.get(f"{server.url}/auth/oauth/other/login/device").status_code == 404
-    assert httpx.get(f"{password_server.url}/auth/oauth/oidc/login/device").status_code == 404
-    refused = httpx.post(f"{password_server.url}/auth/device/login", data={"client_id": "x"})
+    assert asking.get(f"{server.url}/auth/oauth/other/login/device").status_code == 404
+    assert asking.get(f"{password_server.url}/auth/oauth/oidc/login/device").status_code == 404
+    refused = asking.post(f"{password_server.url}/auth/device/login", data={"client_id": "x"})
     assert refused.status_code == 403 and "it offers password" in refused.json()["detail"]
 
 
@@ -222,7 +223,7 @@ def test_addresses_are_the_public_ones_where_they_are_set(new_database: Callable
     with PasswordServer(new_database(), **settings) as behind:
         begun = begin(behind)
         assert begun["verification_uri"] == f"{public}/auth/oauth/oidc/login/device"
-        answer = httpx.post(f"{behind.url}/auth/browser/login", data={}).json()
+        answer = asking.post(f"{behind.url}/auth/browser/login", data={}).json()
         assert answer["address"] == f"{public}/auth/oauth/oidc/login?user_code={answer['user_code']}"
         headers = {"host": "evil.example"}
-        assert "evil" not in httpx.post(f"{behind.url}/auth/browser/login", headers=headers).text
+        assert "evil" not in asking.post(f"{behind.url}/auth/browser/login", headers=headers).text

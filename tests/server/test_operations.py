@@ -22,6 +22,7 @@ from balsam.server.metrics import Metrics
 from balsam.server.settings import ServerSettings
 from balsam.store import migrate, slow
 from balsam.store.database import Database
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 from tests.waiting import wait_until
@@ -37,14 +38,14 @@ def samples(scraped: str) -> dict[str, float]:
 
 
 def scrape(server: PasswordServer) -> dict[str, float]:
-    answer = httpx.get(f"{server.url}/metrics")
+    answer = asking.get(f"{server.url}/metrics")
     assert answer.status_code == 200, answer.text
     return samples(answer.text)
 
 
 def test_health_needs_no_login(password_server: PasswordServer) -> None:
-    assert httpx.get(f"{password_server.url}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{password_server.url}/readyz").json() == {"status": "ready"}
+    assert asking.get(f"{password_server.url}/healthz").json() == {"status": "ok"}
+    assert asking.get(f"{password_server.url}/readyz").json() == {"status": "ready"}
 
 
 def test_metrics_tell_requests_by_template_and_jobs_by_state(
@@ -54,7 +55,7 @@ def test_metrics_tell_requests_by_template_and_jobs_by_state(
     [job] = lab.create()
     lab.job(job)
     # What an earlier test has let count is used for a while.
-    wait_until(lambda: scrape(password_server)["balsam_jobs state=PREPROCESSED"] >= 1, timeout=30)
+    wait_until(lambda: scrape(password_server)["balsam_jobs state=PREPROCESSED"] >= 1, timeout=60)
     found = scrape(password_server)
     assert found["balsam_request_seconds_count method=GET route=/jobs/{job_id} status=200"] >= 1
     assert found["balsam_jobs_waiting"] >= 1
@@ -85,13 +86,13 @@ def test_an_open_stream_is_counted_until_it_ends(password_server: PasswordServer
 
 def test_paths_that_nobody_knows_share_one_label(password_server: PasswordServer) -> None:
     for path in ("/made-up-1", "/made-up-2"):
-        httpx.get(password_server.url + path)
+        asking.get(password_server.url + path)
     assert not any("made-up" in name for name in scrape(password_server))
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "X-Real-IP"])
 def test_metrics_are_not_shown_through_a_proxy(password_server: PasswordServer, header: str) -> None:
-    answer = httpx.get(f"{password_server.url}/metrics", headers={header: "127.0.0.1"})
+    answer = asking.get(f"{password_server.url}/metrics", headers={header: "127.0.0.1"})
     assert answer.status_code == 403
 
 
@@ -101,13 +102,13 @@ def test_a_token_opens_the_metrics_from_anywhere(tmp_path: Path, new_database: C
     token.write_text("a long token\n")
     with PasswordServer(new_database(), metrics_token_file=token, metrics_from=()) as server:
         for sent, status in (("", 403), ("Bearer wrong", 403), ("Bearer a long token", 200)):
-            answer = httpx.get(f"{server.url}/metrics", headers={"authorization": sent})
+            answer = asking.get(f"{server.url}/metrics", headers={"authorization": sent})
             assert answer.status_code == status
 
 
 def test_every_answer_has_safe_headers_and_an_id(password_server: PasswordServer) -> None:
     for path in ("/health", "/jobs/", "/nonsense", "/openapi.json", "/jobs"):
-        headers = httpx.get(password_server.url + path).headers
+        headers = asking.get(password_server.url + path).headers
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
@@ -119,12 +120,12 @@ def test_every_answer_has_safe_headers_and_an_id(password_server: PasswordServer
 
 def test_hsts_is_sent_where_it_is_configured(new_database: Callable[[], str]) -> None:
     with PasswordServer(new_database(), hsts_sec=3600) as server:
-        assert httpx.get(f"{server.url}/healthz").headers["strict-transport-security"] == "max-age=3600"
+        assert asking.get(f"{server.url}/healthz").headers["strict-transport-security"] == "max-age=3600"
 
 
 def test_a_plain_request_id_is_taken_over_and_another_is_not(password_server: PasswordServer) -> None:
     def answered(sent: str) -> str:
-        return httpx.get(f"{password_server.url}/healthz", headers={"x-request-id": sent}).headers[
+        return asking.get(f"{password_server.url}/healthz", headers={"x-request-id": sent}).headers[
             "x-request-id"
         ]
 
@@ -208,6 +209,6 @@ def test_the_access_log_has_a_line_for_each_request(
 ) -> None:
     caplog.set_level(logging.INFO, "balsam.access")
     with PasswordServer(new_database(), access_log=True) as server:
-        httpx.get(f"{server.url}/healthz?secret=1")
+        asking.get(f"{server.url}/healthz?secret=1")
         wait_until(lambda: "'/healthz' 200" in caplog.text)
     assert "secret" not in caplog.text

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
 from balsam.client.errors import ServerFault
 from balsam.client.stream import follow
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.server.test_operations import samples
 from tests.services import PasswordServer, PostgresServer, User
@@ -52,15 +52,15 @@ def test_requests_get_a_503_with_a_sentence_until_the_database_is_back(
         with pytest.raises(ServerFault, match="database can't be written or read now") as caught:
             hasty.get("/jobs/")
         assert caught.value.status == 503
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
-    ready = httpx.get(f"{server.url}/readyz")
+    assert asking.get(f"{server.url}/healthz").status_code == 200
+    ready = asking.get(f"{server.url}/readyz")
     assert (ready.status_code, ready.json()["reason"]) == (503, "the database does not answer")
-    assert samples(httpx.get(f"{server.url}/metrics").text)["balsam_streams"] == 0
+    assert samples(asking.get(f"{server.url}/metrics").text)["balsam_streams"] == 0
     mortal.start()
     with ThreadPoolExecutor(20) as pool:
         made = list(pool.map(lambda _: lab.create(), range(60)))
     assert len(made) == 60
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    assert asking.get(f"{server.url}/readyz").status_code == 200
     wait_until(lambda: _in_use(server) <= 1)  # the one that reads this
     hasty.close()
 
@@ -111,10 +111,10 @@ def test_streams_go_on_after_the_return(server: PasswordServer, user: User, mort
     mortal.stop()
     mortal.start()
     after = lab.create()
-    wait_until(lambda: heard == before + after, timeout=30)
+    wait_until(lambda: heard == before + after, timeout=60)
     stop.set()
     listener.join(30)
 
 
 def _in_use(server: PasswordServer) -> float:
-    return samples(httpx.get(f"{server.url}/metrics").text)["balsam_database_connections_in_use"]
+    return samples(asking.get(f"{server.url}/metrics").text)["balsam_database_connections_in_use"]

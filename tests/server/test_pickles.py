@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import free_port
 from tests.waiting import wait_until
@@ -58,18 +59,18 @@ def watched(tmp_path: Path) -> Iterator[Client]:
     command += ["--data", str(data), "--port", str(port)]
     process = subprocess.Popen(command)
     try:
-        wait_until(lambda: _answers(port), timeout=30)
+        wait_until(lambda: _answers(port), timeout=60)
         token = yaml.safe_load((data / "client.yml").read_text())["token"]
         with Client(f"http://127.0.0.1:{port}", token) as client:
             yield client
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(port: int) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        return asking.get(f"http://127.0.0.1:{port}/health").status_code == 200
     except httpx.TransportError:
         return False
 

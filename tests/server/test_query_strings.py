@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
 from pydantic import BaseModel
 
 from balsam.server import queries
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -33,7 +33,7 @@ TAKEN: dict[tuple[str, str], type[BaseModel]] = {
 
 @pytest.fixture(scope="module")
 def operations(password_server: PasswordServer) -> dict[tuple[str, str], Any]:
-    paths = httpx.get(f"{password_server.url}/openapi.json").json()["paths"]
+    paths = asking.get(f"{password_server.url}/openapi.json").json()["paths"]
     return {(method, path): found for path, methods in paths.items() for method, found in methods.items()}
 
 
@@ -73,7 +73,7 @@ def test_a_repeated_name_is_a_list_where_one_is_taken_and_else_the_last_counts(u
     first, second, _ = lab.create(3)
     found = client.get("/jobs/", {"id": [first, second]})
     assert [row["id"] for row in found["results"]] == [first, second]
-    sent = httpx.get(
+    sent = asking.get(
         f"{client.api_root}/jobs/?id={first}&id={second}&limit=5&limit=1&unknown=1",
         headers={"authorization": f"Bearer {user.token}"},
     )
@@ -81,7 +81,7 @@ def test_a_repeated_name_is_a_list_where_one_is_taken_and_else_the_last_counts(u
 
 
 def test_what_is_wrong_with_a_query_string_is_told_by_name(user: User) -> None:
-    answer = httpx.get(
+    answer = asking.get(
         f"{user.client.api_root}/jobs/?limit=-1&id=1&id=x&ordering=nonsense&state=NONE",
         headers={"authorization": f"Bearer {user.token}"},
     )

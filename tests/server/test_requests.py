@@ -1,10 +1,10 @@
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
 from balsam.client.errors import AuthError, NotFoundError, ServerRefused
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -55,7 +55,7 @@ def test_a_site_token_sees_its_site_only_and_can_be_revoked(
 
 def test_wrong_user_and_wrong_password_look_the_same(user: User, password_server: PasswordServer) -> None:
     answers = [
-        httpx.post(f"{password_server.url}/auth/password/login", data={"username": name, "password": word})
+        asking.post(f"{password_server.url}/auth/password/login", data={"username": name, "password": word})
         for name, word in ((user.name, "wrong"), ("nobody", user.password))
     ]
     assert [answer.status_code for answer in answers] == [401, 401]
@@ -67,7 +67,7 @@ def test_without_a_valid_token_nothing_is_answered(
     password_server: PasswordServer, header: str | None
 ) -> None:
     headers = {"authorization": header} if header else {}
-    answer = httpx.get(f"{password_server.url}/jobs/", headers=headers)
+    answer = asking.get(f"{password_server.url}/jobs/", headers=headers)
     assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
 
 
@@ -143,7 +143,7 @@ def test_large_bodies_of_strangers_are_not_parsed(
     body = b"{" * (3 * 2**20)
     headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
     sent = iter([body[: 2**20]] * 3) if hides_its_length else body
-    answer = httpx.post(f"{password_server.url}{path}", content=sent, headers=headers, timeout=30)
+    answer = asking.post(f"{password_server.url}{path}", content=sent, headers=headers)
     assert answer.status_code == 401 and "log in first" in answer.json()["detail"]
 
 
@@ -162,7 +162,7 @@ def test_a_body_that_hides_its_length_is_still_limited(new_database: Callable[[]
                 yield b" " * 100
 
         headers = {"authorization": f"Bearer {user.token}", "content-type": "application/json"}
-        answer = httpx.post(f"{small.url}/jobs/", content=chunks(), headers=headers)
+        answer = asking.post(f"{small.url}/jobs/", content=chunks(), headers=headers)
         assert answer.status_code == 413 and "larger than 1000 bytes" in answer.json()["detail"]
         user.client.close()
 

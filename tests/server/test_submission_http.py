@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
 import pytest
 
 from balsam.client.errors import ServerRefused
 from balsam.client.transport import Client
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -52,7 +52,7 @@ def test_the_published_client_is_told_of_it_by_why(
     lab: Lab, user: User, password_server: PasswordServer, values: dict[str, Any], told: str
 ) -> None:
     body = [{"workdir": "w", "app_id": lab.app["id"], **GOOD, **values}]
-    answer = httpx.post(f"{password_server.url}/jobs/", json=body, headers=_login(user))
+    answer = asking.post(f"{password_server.url}/jobs/", json=body, headers=_login(user))
     assert answer.status_code == 201
     why = lab.client.get(f"/jobs/{answer.json()[0]['id']}/why")
     assert told in why["doubt"] and why["sentence"].endswith(f"But: {why['doubt']}.")
@@ -100,7 +100,7 @@ def test_allocations_that_no_queue_takes(
     assert told in refused.value.sentence
     body = {"site_id": lab.site["id"], "num_nodes": 1, "wall_time_min": 10, "job_mode": "serial", **wanted}
     # The published client is told by the site's agent instead, as published.
-    answer = httpx.post(f"{password_server.url}/batch-jobs/", json=body, headers=_login(user))
+    answer = asking.post(f"{password_server.url}/batch-jobs/", json=body, headers=_login(user))
     assert answer.status_code == 201 and answer.json()["state"] == "pending_submission"
 
 

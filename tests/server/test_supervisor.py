@@ -46,7 +46,7 @@ def supervisor(tmp_path: Path) -> Iterator[psutil.Process]:
     wait_until(lambda: len(list(tmp_path.glob("serves-*"))) == 2)
     yield process
     child.terminate()
-    child.wait(20)
+    child.wait(60)
 
 
 def workers(supervisor: psutil.Process) -> set[int]:

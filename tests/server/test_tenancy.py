@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from balsam.store import ids
 from balsam.store.database import Database
 from balsam.store.tables import metadata
+from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -314,7 +315,7 @@ class Tenant:
         [message] = self.client.get(f"/sessions/{session}/messages")
         token = self.client.post("/auth/site-tokens", {"site_id": lab.site["id"]})
         form = {"username": user.name, "password": user.password, "scope": "offline_access"}
-        httpx.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
+        asking.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
         self.token, self.site_token = user.token, str(token["token"])
         self.ids = {
             "site": lab.site["id"],
@@ -461,4 +462,4 @@ def _told(answer: httpx.Response, ids: Ids) -> tuple[int, str, str | None]:
 
 def _http(server: PasswordServer, authorization: str | None) -> httpx.Client:
     headers = {} if authorization is None else {b"authorization": authorization.encode("latin-1")}
-    return httpx.Client(base_url=server.url, headers=headers, timeout=30.0)
+    return asking.client(base_url=server.url, headers=headers)

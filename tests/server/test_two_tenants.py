@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from balsam.core.states import JobState
+from tests import asking
 from tests.server.test_tenancy import SLOT
 from tests.services import PasswordServer, User
 
@@ -20,9 +21,7 @@ Pool = dict[str, list[int]]
 
 class Tenant:
     def __init__(self, server: PasswordServer, user: User) -> None:
-        self.http = httpx.Client(
-            base_url=server.url, headers={"authorization": f"Bearer {user.token}"}, timeout=30.0
-        )
+        self.http = asking.client(base_url=server.url, headers={"authorization": f"Bearer {user.token}"})
 
     def act(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
         answer = self.http.request(method, path, json=body, params=query)

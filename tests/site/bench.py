@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from balsam.client.transport import Client
@@ -20,6 +19,7 @@ from balsam.runtime.site_folder import SiteFolder
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.context import session
 from balsam.site.processes import StartReport, agent_status, start_agent, stop_agent
+from tests import asking
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -82,14 +82,14 @@ class Bench:
         }
         login = {"authorization": f"Bearer {self.site.token}"}
         wanted = {**body, "site_id": self.site.site_id, **values}
-        answer = httpx.post(f"{self.site.login.api_root}/batch-jobs/", json=wanted, headers=login)
+        answer = asking.post(f"{self.site.login.api_root}/batch-jobs/", json=wanted, headers=login)
         return int(answer.raise_for_status().json()["id"])
 
     def batch_job(self, batch_job_id: int) -> Record:
         record: Record = self.client.get(f"/batch-jobs/{batch_job_id}")
         return record
 
-    def await_state(self, batch_job_id: int, state: str, timeout: float = 10.0) -> Record:
+    def await_state(self, batch_job_id: int, state: str, timeout: float = 25.0) -> Record:
         def there() -> bool:
             return bool(self.batch_job(batch_job_id)["state"] == state)
 
@@ -122,7 +122,7 @@ class Bench:
         found = self.client.get("/jobs/", {"id": job_ids})["results"]
         return [job["state"] for job in found]
 
-    def await_states(self, job_ids: list[int], state: str, timeout: float = 15.0) -> None:
+    def await_states(self, job_ids: list[int], state: str, timeout: float = 25.0) -> None:
         wait_until(
             lambda: set(self.states(job_ids)) == {state},
             timeout,

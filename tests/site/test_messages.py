@@ -41,7 +41,7 @@ def test_the_agent_answers_after_its_session_was_lost(bench: Bench) -> None:
     [first] = agent_sessions(bench)
     bench.client.delete(f"/sessions/{first}")
     [job] = bench.jobs(bench.app())
-    wait_until(lambda: agent_sessions(bench) not in ([], [first]), timeout=40, on_timeout=bench.log)
+    wait_until(lambda: agent_sessions(bench) not in ([], [first]), timeout=60, on_timeout=bench.log)
     bench.workdir(job).mkdir(parents=True, exist_ok=True)
     (bench.workdir(job) / "job.out").write_text("still here")
 
@@ -51,7 +51,7 @@ def test_the_agent_answers_after_its_session_was_lost(bench: Bench) -> None:
         except ServerRefused:
             return False
 
-    wait_until(answers, timeout=40, on_timeout=bench.log)
+    wait_until(answers, timeout=60, on_timeout=bench.log)
 
 
 def test_a_link_to_elsewhere_is_not_read(bench: Bench) -> None:
