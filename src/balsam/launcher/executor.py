@@ -206,8 +206,8 @@ class LocalExecutor:
             raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
         finally:
             os.close(output)
-        self._new.append(pid)
         process = _Process(job_id, pid, self._pidfd(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        self._new.append(pid)
         self._allowed[job_id] = size + self._max_output_bytes
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
@@ -220,7 +220,6 @@ class LocalExecutor:
             # Nobody would ever learn of its end.
             signal_group(pid, Signals.SIGKILL)
             os.waitpid(pid, 0)
-            self._guard.remove(pid)
             raise unstarted(exc, "can't watch a process") from exc
 
     def _spawn(

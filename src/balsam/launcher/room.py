@@ -31,6 +31,8 @@ class Room:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._rooms: dict[str, NodeRoom] = {}
         self._order: list[NodeRoom] = []
+        self.gpu_maker: str | None = None  # whose GPUs the nodes have; None without any
+        self._never: dict[Need, str | None] = {}
         self._resting: dict[str, float] = {}  # until when
         self._refusals: dict[str, int] = {}  # in a row
         for node in nodes:
@@ -49,14 +51,12 @@ class Room:
         """Whether all these nodes are still there."""
         return all(name in self._rooms for name in names)
 
-    @property
-    def gpu_maker(self) -> str | None:
-        """Whose GPUs the nodes have; None without any."""
-        return next((room.node.gpu_maker for room in self._order if room.node.gpus), None)
-
     def add(self, node: Node) -> None:
         room = self._rooms[node.name] = NodeRoom(node)
         self._order.append(room)
+        self._never.clear()
+        if self.gpu_maker is None and node.gpus:
+            self.gpu_maker = node.gpu_maker
 
     def rest(self, names: Collection[str], now: float) -> None:
         """Nodes that can't start anything get nothing for a while, longer each time; they do not count."""
@@ -86,6 +86,7 @@ class Room:
     def _line_up(self) -> None:
         self._order = [room for name, room in self._rooms.items() if name not in self._resting]
         self._first.clear()
+        self._never.clear()
 
     def free_nodes(self, kept: Reservation | None = None) -> float:
         """What nobody uses or has reserved."""
@@ -102,6 +103,13 @@ class Room:
 
     def never_fits(self, need: Need) -> str | None:
         """Why a run does not fit even when nothing else runs, or None."""
+        if need not in self._never:
+            if len(self._never) > MAX_NEEDS_KNOWN:
+                self._never.clear()
+            self._never[need] = self._why_never(need)
+        return self._never[need]
+
+    def _why_never(self, need: Need) -> str | None:
         reasons = [room.never_fits(need) for room in self._order]
         able = reasons.count(None)
         if able >= need.nodes:
