@@ -9,18 +9,15 @@ import logging
 import selectors
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from signal import Signals
-from typing import Any, Protocol
+from typing import Any
 
 from balsam.core.clock import now_us
 from balsam.launcher import appetite, reports
-from balsam.launcher.appetite import Wanted
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Callbacks, Executor, NodeShort, NotStartable, Start
+from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
 from balsam.launcher.news import (
     Acquired,
     Cut,
@@ -37,6 +34,8 @@ from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
 from balsam.launcher.room import Room
+from balsam.launcher.runs import TERM_GRACE_SEC, Run, Runs
+from balsam.launcher.setting import Limits, Reporting, Surroundings
 from balsam.platform.mpi.gpus import VARIABLE_OF
 from balsam.platform.nodes import Node
 from balsam.runtime.guard_link import GuardLink
@@ -44,65 +43,6 @@ from balsam.runtime.updates import Update
 from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
 
 log = logging.getLogger(__name__)
-
-TERM_GRACE_SEC = 5.0  # between SIGTERM and SIGKILL
-
-
-class Reporting(Protocol):
-    """The courier, as the loop sees it."""
-
-    def report(self, *updates: Update) -> None: ...
-    def ask(self, wanted: Wanted, answers_seen: int) -> None: ...
-    def acknowledge(self) -> None: ...
-    def doubt(self) -> None: ...
-    def give_back(self, job_ids: Collection[int]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Times are of `time.monotonic()`.
-
-    `max_runs`: at a time. `warn_at`: when runs get the signal `warning`, before they are ended at `end_at`.
-    `long_first`: the order that the site's `sort_by` asks for.
-    """
-
-    end_at: float
-    idle_ttl_sec: float
-    prefetch_per_slot: int
-    error_tail_lines: int
-    stop_on_cut: bool
-    max_runs: int | None = None
-    warn_at: float | None = None
-    warning: Signals = Signals.SIGUSR1
-    long_first: bool = False
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where runs happen: the site, the nodes, and what every run finds in its environment.
-
-    `nodes`: those of the allocation that are there from the beginning; others join.
-    """
-
-    site_path: Path
-    data_path: Path
-    allocation: Sequence[Node]
-    nodes: Sequence[Node]
-    environment: Mapping[str, str]
-    make_executor: Callable[[selectors.BaseSelector, WorkerSetting, GuardLink, Callbacks], Executor]
-    may_share_nodes: bool = True
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    job: Mapping[str, Any]
-    need: Need
-    share: Share
-    workdir: str
-    started: bool = False  # its start has been reported
-    cut: str | None = None  # why it is being ended before its time
-    killed_by: str | None = None  # who wanted it ended
-    disowned: bool = False  # somebody else's by now: not reported
 
 
 class Loop:
@@ -130,7 +70,7 @@ class Loop:
         self._session_id: int | None = None
         self._preparing: dict[int, dict[str, Any]] = {}
         self._waiting = Backlog()
-        self._running: dict[int, _Running] = {}
+        self._runs = Runs(self._executor.signal, limits.error_tail_lines)
         self._updates: list[Update] = []
         self._pace = appetite.Pace()
         self._like: Need | None = None  # of the job that was acquired last
@@ -143,7 +83,6 @@ class Loop:
         self._spool_trouble: str | None = None
         self._kill_at: float | None = None
         self._warned = False
-        self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
         self._draining = False
 
     # ---- called from outside ----
@@ -157,18 +96,12 @@ class Loop:
         if self._stopping is None:
             log.info("stopping: %s; %d runs are ended", reason, len(self._executor))
             self._stopping = reason
-            self._cut_all(reason, Signals.SIGTERM)
+            self._runs.cut_all(reason, Signals.SIGTERM)
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
 
     def kill(self, job_id: int, by: str) -> str:
         """Ends a run as `stop` does, for good, or gives up a job that has not started; what it does."""
-        run = self._running.get(job_id)
-        if run is not None and run.killed_by is None:
-            log.info("job %d is killed by %s", job_id, by)
-            run.killed_by = by
-            self._executor.signal(job_id, Signals.SIGTERM)
-            self._grace_over[job_id] = time.monotonic() + TERM_GRACE_SEC
-        if run is not None:
+        if self._runs.kill(job_id, by):
             return "ending"
         if not self._forget({job_id}):
             return "not here"
@@ -178,7 +111,7 @@ class Loop:
     def drain(self) -> None:
         """Starts nothing more, gives back what has not started, and ends when the last run has."""
         if not self._draining:
-            log.info("draining: %d runs go on, nothing more is started", len(self._running))
+            log.info("draining: %d runs go on, nothing more is started", len(self._runs))
             self._draining = True
             self._give_back_unstarted()
 
@@ -212,7 +145,7 @@ class Loop:
     def _timeout(self) -> float:
         now = time.monotonic()
         due = [self._next_beat, self._limits.end_at if self._stopping is None else self._kill_at or now]
-        due += self._grace_over.values()
+        due += self._runs.due
         if self._is_idle():
             due.append(self._busy_at + self._limits.idle_ttl_sec)
         if self._limits.warn_at is not None and not self._warned:
@@ -227,7 +160,7 @@ class Loop:
         self._room.wake(now)
         if not self._guard.beat():
             log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
-            self._cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
+            self._runs.cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
             self._guard.renew()
             self._executor.resume()
             self._preparation.resume()
@@ -237,19 +170,17 @@ class Loop:
             self._executor.beat()
 
     def _watch_clock(self, now: float) -> None:
-        for job_id in [i for i, due in self._grace_over.items() if now >= due]:
-            del self._grace_over[job_id]
-            self._executor.signal(job_id, Signals.SIGKILL)
+        self._runs.kill_overdue(now)
         if self._stopping is not None:
             if self._kill_at is not None and now >= self._kill_at:
-                self._signal_all(Signals.SIGKILL)
+                self._runs.signal_all(Signals.SIGKILL)
                 self._kill_at = now + 1.0
         elif now >= self._limits.end_at:
             self.stop("the wall time is over")
         elif self._limits.warn_at is not None and not self._warned and now >= self._limits.warn_at:
             self._warned = True
-            log.info("%d runs get %s", len(self._running), self._limits.warning.name)
-            self._signal_all(self._limits.warning)
+            log.info("%d runs get %s", len(self._runs), self._limits.warning.name)
+            self._runs.signal_all(self._limits.warning)
         elif self._draining and self._is_idle():
             self.stop("drained: the last run has ended")
         elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
@@ -257,10 +188,10 @@ class Loop:
 
     def _is_idle(self) -> bool:
         # Who has no node yet waits for its workers.
-        return not (self._running or self._waiting or self._preparing) and len(self._room) > 0
+        return not (self._runs or self._waiting or self._preparing) and len(self._room) > 0
 
     def _may_start(self) -> bool:
-        full = self._limits.max_runs is not None and len(self._running) >= self._limits.max_runs
+        full = self._limits.max_runs is not None and len(self._runs) >= self._limits.max_runs
         return not full and self._spool_trouble is None
 
     def _start_what_fits(self, now: float) -> None:
@@ -284,7 +215,7 @@ class Loop:
             return
         free_nodes = self._room.free_nodes(self._waiting.kept)
         view = appetite.View(
-            running=len(self._running),
+            running=len(self._runs),
             waiting=len(self._waiting) + len(self._preparing),
             blocked=self._waiting.count_heavier(free_nodes) if free_nodes > SLACK else 0,
             room=self._room_for_more(),
@@ -334,7 +265,9 @@ class Loop:
                 self._spool_trouble = told
             case Cut(seconds):
                 if self._limits.stop_on_cut:
-                    self._cut_all(f"the server could not be reached for {seconds:.0f} s", Signals.SIGKILL)
+                    self._runs.cut_all(
+                        f"the server could not be reached for {seconds:.0f} s", Signals.SIGKILL
+                    )
             case Kill(killed, by, tell):
                 tell({"jobs": {str(job_id): self.kill(job_id, by) for job_id in killed}})
             case Drain(tell):
@@ -378,23 +311,11 @@ class Loop:
             self._updates.clear()
         else:
             self._updates = [update for update in self._updates if update.job_id not in job_ids]
-        for job_id, run in self._running.items():
-            if job_ids is None or job_id in job_ids:
-                run.disowned = True
-                self._executor.signal(job_id, Signals.SIGKILL)
+        self._runs.disown(job_ids)
         self._waiting.drop(job_ids)
         for job_id in [i for i in self._preparing if job_ids is None or i in job_ids]:
             del self._preparing[job_id]
         self._send().acknowledge()
-
-    def _cut_all(self, reason: str, number: Signals) -> None:
-        for run in self._running.values():
-            run.cut = run.cut or reason
-        self._signal_all(number)
-
-    def _signal_all(self, number: Signals) -> None:
-        for job_id in list(self._running):
-            self._executor.signal(job_id, number)
 
     # ---- nodes ----
 
@@ -406,10 +327,7 @@ class Loop:
         """Its runs are over, as the executor tells of each; the others go on."""
         log.error("node %s is lost: %s", name, reason)
         self._room.lose(name)
-        for run in self._running.values():
-            if name in run.share.nodes:
-                run.cut = run.cut or f"node {name} was lost: {reason}"
-                run.share = Share(())  # a node of that name that comes back is another one
+        self._runs.lose_node(name, reason)
         if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
             self.stop("no node is left to run on")
 
@@ -433,13 +351,13 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        self._running[job_id] = _Running(waiting.job, waiting.need, share, workdir)
+        self._runs.begin(job_id, Run(waiting.need, share, workdir))
         own = self._variables(waiting.job, share)
         request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:
             self._executor.start(Start(waiting.job, workdir, own, share.seats, waiting.command, request))
         except NotStartable as exc:
-            del self._running[job_id]
+            self._runs.pop(job_id)
             self._room.give_back(waiting.need, share)
             self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
         except NodeShort as exc:
@@ -447,8 +365,7 @@ class Loop:
 
     def _refused(self, job_id: int, reason: str) -> None:
         """Its node could not start it, which is no fault of the job's: it goes back, and the node rests."""
-        run = self._running.pop(job_id)
-        self._grace_over.pop(job_id, None)
+        run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
         self._rest(run.share.nodes, f"job {job_id} goes back: {reason}")
         if run.killed_by is not None:
@@ -487,31 +404,16 @@ class Loop:
         return own
 
     def _started(self, job_id: int, stamp_us: int) -> None:
-        run = self._running[job_id]
-        run.started = True
+        run, update = self._runs.started(job_id, stamp_us)
         self._room.works(run.share.nodes)
-        self._updates.append(reports.started(job_id, stamp_us, run.need, run.share))
+        self._updates.append(update)
 
     def _ended(self, job_id: int, ending: Ending) -> None:
-        run = self._running.pop(job_id)
-        self._grace_over.pop(job_id, None)
+        run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
         self._busy_at = time.monotonic()
         self._pace.add(self._busy_at)
         self._count += 1
-        if run.disowned:
-            return
-        self._updates.extend(self._report_of(job_id, run, ending))
-        if not run.started and run.cut is not None and run.killed_by is None and self._stopping is None:
+        self._updates.extend(self._runs.report_of(job_id, run, ending))
+        if run.never_started and not run.disowned and self._stopping is None:
             self._send().give_back([job_id])
-
-    def _report_of(self, job_id: int, run: _Running, ending: Ending) -> list[Update]:
-        if run.killed_by is not None:
-            return [reports.killed(job_id, ending.ended_us, run.killed_by, ending if run.started else None)]
-        if not run.started and run.cut is not None:
-            return []  # never handed to a worker: it goes back, at the latest with the session's end
-        if not run.started:
-            return [reports.not_startable(job_id, ending.ended_us, ending.error)]
-        if run.cut is not None:
-            return [reports.cut_short(job_id, ending.ended_us, run.cut)]
-        return [reports.ended(job_id, ending, run.workdir, self._limits.error_tail_lines)]

@@ -25,12 +25,13 @@ from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
 from balsam.launcher.lines import WorkerLine
-from balsam.launcher.loop import Limits, Loop, Surroundings
+from balsam.launcher.loop import Loop
 from balsam.launcher.messages import Messages, Overhearing
 from balsam.launcher.mpi_executor import MpiExecutor
 from balsam.launcher.news import Mailbox, News, Opened, Rejected
 from balsam.launcher.orders import Orders, UsageError, parse_orders
 from balsam.launcher.rendezvous import is_here
+from balsam.launcher.setting import Limits, Surroundings
 from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
 from balsam.platform.mpi.launch import LaunchError

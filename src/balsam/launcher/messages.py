@@ -10,8 +10,8 @@ from typing import Any
 
 from balsam.core.states import RUN_END_STATES, JobState
 from balsam.launcher.appetite import Wanted
-from balsam.launcher.loop import Reporting
 from balsam.launcher.news import Drain, Kill, News
+from balsam.launcher.setting import Reporting
 from balsam.runtime.postman import Postman, tail_of
 from balsam.runtime.updates import Update
 

@@ -89,7 +89,7 @@ class LauncherSettings(Section):
     mpi_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "mpich"
     local_app_launcher: Annotated[str, AfterValidator(_known_launcher)] = "local"
     mpirun_allows_node_packing: bool = True
-    serial_mode_prefetch_per_rank: Positive = 64
+    serial_mode_prefetch_per_rank: Positive = 512
     serial_mode_startup_params: Params = Field(default_factory=dict)
     sort_by: Literal["long_large_first"] | None = None
     on_cut: Literal["finish", "stop"] = "finish"
