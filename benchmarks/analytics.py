@@ -11,7 +11,8 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 
 from balsam.analytics import throughput_report, utilization_report
 from balsam.api import EventLog
-from balsam.core.clock import from_us, to_us
+from balsam.core.clock import to_us
 from balsam.sdk.context import use_client
 from balsam.sdk.events import EventLogQuery
 from benchmarks import bulk, grown, report, serving
@@ -37,15 +38,16 @@ Array = Any  # of numpy
 
 @dataclass(frozen=True)
 class Sizes:
-    """`jobs`: with six events each; the newest third of them is the log of a million events."""
+    """`jobs`: in the log, with six events each; `points`: the jobs of a longer one, 0 for none."""
 
     jobs: int
+    points: int
     rounds: int
     judged: bool
 
 
-FULL = Sizes(jobs=500_000, rounds=5, judged=True)
-QUICK = Sizes(jobs=30_000, rounds=3, judged=False)
+FULL = Sizes(jobs=166_667, points=500_000, rounds=5, judged=True)
+QUICK = Sizes(jobs=10_000, points=0, rounds=3, judged=False)
 
 
 @dataclass(frozen=True)
@@ -57,30 +59,29 @@ class Columns:
     ends: Array
     nodes: Array
 
-    def since(self, us: int) -> Columns:
-        runs = self.ends >= us
-        return Columns(
-            self.finished[self.finished >= us], self.starts[runs], self.ends[runs], self.nodes[runs]
-        )
-
 
 def measure(engine: serving.Engine, sizes: Sizes) -> list[Row]:
     """The rows of one engine."""
+    what = f"{engine.name}, {sizes.jobs * grown.EVENTS_PER_JOB:,} events"
+    with _log(engine, sizes.jobs) as columns:
+        rows = _reports(what, EventLog.objects.all(), columns, sizes.rounds)
+    if not sizes.judged:
+        return [unjudged(row) for row in rows]
+    with _log(engine, sizes.points) as columns:
+        return [*rows, *_points(engine.name, EventLog.objects.all(), columns, sizes.rounds)]
+
+
+@contextmanager
+def _log(engine: serving.Engine, jobs: int) -> Iterator[Columns]:
+    """A server with a log of so many jobs, all of whom ran."""
     with engine.serve() as server, server.client() as client, use_client(client):
-        grown.fill(server, client, bulk.set_up(client), sizes.jobs)
-        every = _columns(server)
-        since = int(every.starts[-sizes.jobs // 3]) - 4_000_000  # before the first event of that job
-        log = EventLog.objects.filter(timestamp_after=from_us(since))
-        number = sizes.jobs // 3 * grown.EVENTS_PER_JOB
-        rows = _reports(f"{engine.name}, {number:,} events", log, every.since(since), since, sizes)
-        if not sizes.judged:
-            return [unjudged(row) for row in rows]
-        return [*rows, *_points(engine.name, EventLog.objects.all(), every, sizes)]
+        grown.fill(server, client, bulk.set_up(client), jobs)
+        yield _columns(server)
 
 
-def _reports(what: str, log: EventLogQuery, columns: Columns, since: int, sizes: Sizes) -> list[Row]:
+def _reports(what: str, log: EventLogQuery, columns: Columns, rounds: int) -> list[Row]:
     def row(title: str, ours: Callable[[], Lists], numpys: Callable[[], Lists], target: float) -> Row:
-        return _row(f"{what}: {title}", ours, numpys, target, sizes.rounds)
+        return _row(f"{what}: {title}", ours, numpys, target, rounds)
 
     return [
         row(
@@ -93,19 +94,19 @@ def _reports(what: str, log: EventLogQuery, columns: Columns, since: int, sizes:
         row(
             f"throughput_report, {BINS} bins",
             lambda: throughput_report(log, bins=BINS),
-            lambda: _binned_counts(columns.finished, since),
+            lambda: _binned_counts(columns.finished),
             BINNED_SEC,
         ),
         row(
             f"utilization_report, {BINS} bins",
             lambda: utilization_report(log, bins=BINS),
-            lambda: _means(columns, since),
+            lambda: _means(columns),
             BINNED_SEC,
         ),
     ]
 
 
-def _points(name: str, log: EventLogQuery, columns: Columns, sizes: Sizes) -> list[Row]:
+def _points(name: str, log: EventLogQuery, columns: Columns, rounds: int) -> list[Row]:
     """The reports whose lists themselves are as long as that."""
     jobs = len(columns.finished)
     return [
@@ -114,14 +115,14 @@ def _points(name: str, log: EventLogQuery, columns: Columns, sizes: Sizes) -> li
             lambda: throughput_report(log),
             lambda: _counts(columns.finished),
             None,
-            sizes.rounds,
+            rounds,
         ),
         _row(
             f"{name}: utilization_report of {2 * jobs:,} points",
             lambda: utilization_report(log),
             lambda: _steps(columns),
             None,
-            sizes.rounds,
+            rounds,
         ),
     ]
 
@@ -161,11 +162,11 @@ def _columns(server: serving.Serving) -> Columns:
 
 
 def _counts(times: Array) -> Lists:
-    return times, np.arange(1, len(times) + 1)
+    return np.sort(times), np.arange(1, len(times) + 1)
 
 
-def _binned_counts(times: Array, start: int) -> Lists:
-    edges = _edges(start, int(times[-1]))
+def _binned_counts(times: Array) -> Lists:
+    edges = _edges(int(times[0]), int(times[-1]))
     return edges[1:], np.append(np.searchsorted(times, edges[1:-1]), len(times))
 
 
@@ -178,7 +179,8 @@ def _steps(columns: Columns) -> Lists:
     return times[last], np.round(levels[last], 9)
 
 
-def _means(columns: Columns, start: int) -> Lists:
+def _means(columns: Columns) -> Lists:
+    start = int(columns.starts[0])
     edges = _edges(start, int(columns.ends[-1]))
     held = _held(columns.starts, columns.nodes, edges, start) - _held(
         columns.ends, columns.nodes, edges, start

@@ -82,11 +82,12 @@ def utilization(conn: Connection, scope: Scope, unit: Unit, by: str | None, bins
         series = {group: step_sum(Spans(*columns), window) for group, columns in found.items()}
         return _answer(by, {group: one for group, one in series.items() if one[0]})
     span = figures.span_range(conn, scope)
-    parts = None if span is None else _parts(scope, window, *span, bins)
-    if parts is None:
+    if span is None or (parts := _parts(scope, window, *span, bins)) is None:
         return _answer(by, {})
+    _, last, is_open = span
     grouped: dict[Group, list[Moments]] = {}
-    rows = figures.span_moments(conn, scope, by, unit, parts.start, parts.end, parts.width)
+    end = parts.end if is_open or last > parts.end else None
+    rows = figures.span_moments(conn, scope, by, unit, parts.start, parts.width, end)
     for group, *values in rows:
         grouped.setdefault(group, []).append(Moments(*values))
     return _answer(by, {group: _closed(parts, means(parts, some)) for group, some in grouped.items()})
