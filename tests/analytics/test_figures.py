@@ -32,7 +32,7 @@ from tests.analytics.reference import Event, Run, Window, grouped
 J = JobState
 SEC = 1_000_000
 quickly = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
