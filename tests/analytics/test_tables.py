@@ -1,263 +1,39 @@
-"""The server's analytics say what the slow, obvious reference says, on random histories and both engines."""
+"""Tables say what the slow, obvious reference says, on random histories and both engines."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection
 
 from balsam.core.states import DONE_STATES, RUNNABLE_STATES, JobState
-from balsam.logic import analytics, durations, efficiency, traces
+from balsam.logic import durations, efficiency, traces
 from balsam.logic import failures as failure_logic
-from balsam.store import migrate
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.database import Database
-from balsam.store.events import EventFilter
 from balsam.store.figures import Unit
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
 from balsam.store.scope import Scope
 from balsam.store.traces import Attempts
 from tests.analytics import reference
-from tests.analytics.histories import NOW, ZERO, History, Job, histories, others, us, write, written
-from tests.analytics.reference import Event, Run, Window, grouped
+from tests.analytics.cases import (
+    SEC,
+    Case,
+    Choice,
+    case,
+    choices,
+    labels,
+    quickly,
+    spans,
+    windows,
+)
+from tests.analytics.histories import NOW, History, Job, histories, us, written
+from tests.analytics.reference import Run, Window, grouped
 
 J = JobState
-SEC = 1_000_000
-quickly = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
-
-
-@pytest.fixture(scope="module")
-def db(new_database: Callable[[], str]) -> Iterator[Database]:
-    database = Database(new_database())
-    migrate.upgrade(database)
-    write(database, others())
-    yield database
-    database.close()
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A filter, and what it means."""
-
-    filter: EventFilter | JobFilter | BatchJobFilter
-    runs: Callable[[Run], bool]
-    events: Callable[[Event], bool]
-    jobs: Callable[[Job], bool]
-
-
-def _is_small(job: Job) -> bool:
-    return job.tags.get("size") == "1"
-
-
-def _ran_in_one(job: Job) -> bool:
-    return any(move.allocation is not None for move in job.moves)
-
-
-CHOICES = {
-    "everything": Choice(EventFilter(), lambda run: True, lambda event: True, lambda job: True),
-    "every job": Choice(JobFilter(), lambda run: True, lambda event: True, lambda job: True),
-    "events by tag": Choice(
-        EventFilter(tags={"size": "1"}),
-        lambda run: _is_small(run.job),
-        lambda event: _is_small(event.job),
-        _is_small,
-    ),
-    "jobs by tag": Choice(
-        JobFilter(tags={"size": "1"}),
-        lambda run: _is_small(run.job),
-        lambda event: _is_small(event.job),
-        _is_small,
-    ),
-    "restarts": Choice(
-        EventFilter(from_state=["RESTART_READY"]),
-        lambda run: run.attempt > 1,
-        lambda event: event.old is J.restart_ready,
-        lambda job: J.restart_ready in [move.new for move in job.moves[:-1]],
-    ),
-    "running jobs": Choice(
-        JobFilter(state=[J.running]),
-        lambda run: run.job.state is J.running,
-        lambda event: event.job.state is J.running,
-        lambda job: job.state is J.running,
-    ),
-    "allocations": Choice(
-        BatchJobFilter(),
-        lambda run: run.allocation is not None,
-        lambda event: event.allocation is not None or event.first_allocation is not None,
-        _ran_in_one,
-    ),
-}
-choices = st.sampled_from(list(CHOICES.values()))
-optional_seconds = st.none() | st.integers(0, 70)
-windows = st.builds(Window, after=optional_seconds, before=optional_seconds)
-labels = st.sampled_from([None, "site", "app", "project", "batch_job", "tag:size"])
-bin_numbers = st.integers(1, 7)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A history that is written, what is asked of it, and what of it matches."""
-
-    conn: Connection
-    scope: Scope
-    history: History
-    choice: Choice
-    window: Window
-
-    def runs(self) -> list[Run]:
-        found = reference.runs(self.history)
-        return [run for run in found if self.choice.runs(run) and run.overlaps(self.window)]
-
-    def events(self) -> list[Event]:
-        found = reference.events(self.history)
-        return [event for event in found if self.choice.events(event) and self.window.holds(event.move.at)]
-
-
-@contextmanager
-def case(db: Database, history: History, choice: Choice, window: Window) -> Iterator[Case]:
-    after = None if window.after is None else us(window.after)
-    before = None if window.before is None else us(window.before)
-    wanted = choice.filter
-    if isinstance(wanted, EventFilter):
-        values = {name: getattr(wanted, name) for name in ("tags", "from_state")}
-        wanted = EventFilter(**values, timestamp_after=after, timestamp_before=before)
-    with written(db, history) as (conn, owner):
-        yield Case(conn, Scope.of(conn, owner, wanted, after, before, now=NOW), history, choice, window)
-
-
-def told(answer: dict[str, Any], by: str | None) -> dict[Any, tuple[list[float], list[float]]]:
-    """The series of each group that has one, in seconds."""
-    groups = [{"group": None, **answer}] if by is None else answer["groups"]
-    return {
-        one["group"]: ([(time - ZERO) / SEC for time in one["times_us"]], one["values"])
-        for one in groups
-        if one["times_us"]
-    }
-
-
-def spans(runs: list[Run], unit: str) -> list[tuple[int, int | None, float]]:
-    return [(run.start, run.stop, run.weight(unit)) for run in runs]
-
-
-def edges_of(times: list[float], number: int) -> None:
-    """Times in equal steps, as many as were asked for, or fewer where the steps are microseconds."""
-    steps = [after - before for before, after in itertools.pairwise(times)]
-    assert 1 <= len(steps) <= number
-    assert all(step == pytest.approx(steps[0], abs=1e-5) for step in steps[:-1])
-    assert 0 < steps[-1] <= steps[0] + 1e-9
-
-
-@given(histories(), choices, windows, labels, st.sampled_from([J.running, J.job_finished, J.restart_ready]))
-@quickly
-def test_throughput(
-    db: Database, history: History, choice: Choice, window: Window, by: str | None, state: JobState
-) -> None:
-    with case(db, history, choice, window) as one:
-        entered = [event for event in one.events() if event.move.new is state]
-        answer = analytics.throughput(one.conn, one.scope, state, by, None)
-        assert told(answer, by) == {
-            group: reference.throughput(some) for group, some in grouped(entered, by).items()
-        }
-
-
-@given(histories(), choices, windows, labels, bin_numbers)
-@quickly
-def test_throughput_in_bins(
-    db: Database, history: History, choice: Choice, window: Window, by: str | None, number: int
-) -> None:
-    with case(db, history, choice, window) as one:
-        entered = grouped([event for event in one.events() if event.move.new is J.running], by)
-        found = told(analytics.throughput(one.conn, one.scope, J.running, by, number), by)
-        rates = told(analytics.throughput_rates(one.conn, one.scope, J.running, by, number), by)
-        assert found.keys() == rates.keys() == entered.keys()
-        for group, some in entered.items():
-            ends, counts = found[group]
-            edges, per_hour = rates[group]
-            edges_of(edges, number)
-            assert edges[1:] == ends
-            stamps = [event.move.at for event in some]
-            expected = [sum(at < end for at in stamps) for end in ends[:-1]] + [len(stamps)]
-            assert counts == expected
-            hours = [(high - low) / 3600 for low, high in zip(edges, ends, strict=False)]
-            each = [after - before for before, after in zip([0, *counts], counts, strict=False)]
-            assert per_hour[:-1] == pytest.approx([n / h for n, h in zip(each, hours, strict=True)])
-            assert per_hour[-1] == per_hour[-2]
-
-
-@given(histories(), choices, windows, labels, st.sampled_from(list(Unit)))
-@quickly
-def test_utilization(
-    db: Database, history: History, choice: Choice, window: Window, by: str | None, unit: Unit
-) -> None:
-    with case(db, history, choice, window) as one:
-        found = told(analytics.utilization(one.conn, one.scope, unit, by, None), by)
-        for group, some in grouped(one.runs(), by).items():
-            times, values = reference.steps(spans(some, unit), window)
-            found_times, found_values = found.pop(group, ([], []))
-            assert found_times == times
-            assert found_values == pytest.approx(values, abs=1e-6)
-        assert found == {}
-
-
-@given(histories(), choices, windows, labels, st.sampled_from(list(Unit)), bin_numbers)
-@quickly
-def test_utilization_in_bins(
-    db: Database,
-    history: History,
-    choice: Choice,
-    window: Window,
-    by: str | None,
-    unit: Unit,
-    number: int,
-) -> None:
-    with case(db, history, choice, window) as one:
-        found = told(analytics.utilization(one.conn, one.scope, unit, by, number), by)
-        expected = {
-            group: some
-            for group, some in grouped(one.runs(), by).items()
-            if reference.steps(spans(some, unit), window)[0]
-        }
-        assert found.keys() == expected.keys()
-        for group, some in expected.items():
-            edges, values = found[group]
-            edges_of(edges, number)
-            assert values[:-1] == pytest.approx(
-                reference.means(spans(some, unit), edges, min(window.end, edges[-1])), abs=1e-4
-            )
-            assert values[-1] == values[-2]
-
-
-@given(histories(), windows, st.sampled_from([None, "site", "project", "batch_job"]), bin_numbers)
-@quickly
-def test_available_nodes(db: Database, history: History, window: Window, by: str | None, number: int) -> None:
-    with case(db, history, CHOICES["allocations"], window) as one:
-        groups: dict[Any, list[tuple[int, int | None, float]]] = {}
-        for allocation in history.allocations:
-            # One whose clock says that it ended before the window is not in it, whenever it began.
-            last = window.end if allocation.end is None else allocation.end
-            ended_before = window.after is not None and last < window.after
-            if allocation.start is not None and not ended_before:
-                end = None if allocation.end is None else max(allocation.start, allocation.end)
-                name = reference.LABELS[by](Job(allocation.site, 0, 1, 1, {}), allocation)
-                groups.setdefault(name, []).append((allocation.start, end, float(allocation.nodes)))
-        expected = {group: reference.steps(some, window) for group, some in groups.items()}
-        found = told(analytics.available_nodes(one.conn, one.scope, by, None), by)
-        assert found == {group: series for group, series in expected.items() if series[0]}
-        binned = told(analytics.available_nodes(one.conn, one.scope, by, number), by)
-        for group, (edges, values) in binned.items():
-            edges_of(edges, number)
-            ends = min(window.end, edges[-1])
-            assert values[:-1] == pytest.approx(reference.means(groups[group], edges, ends), abs=1e-6)
 
 
 @given(histories(), choices, windows, labels)
