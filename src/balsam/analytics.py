@@ -1,129 +1,326 @@
-"""Throughput, utilization and available nodes as step functions, ready for `plt.step(x, y, where="post")`.
+"""What happened, how fast, and how well the nodes were used; the server computes it over a query's filters.
 
     from balsam.analytics import available_nodes, throughput_report, utilization_report
 
     plt.step(*utilization_report(EventLog.objects.filter(tags={"experiment": "foo"})), where="post")
 
-Each report takes a query, whose filters the server computes over, or a plain list. It gives two lists:
-times (UTC, ascending) and the value that holds from each time on; `([], [])` where nothing matches. Where
-something still runs, one point at the window's end or now closes the series.
+Series are two lists: times (UTC, ascending) and the value that holds from each time on; `([], [])` where
+nothing matches. Where something still runs, one point at the window's end or now closes the series. With
+`bins` they have at most so many values, for equal parts of the window. With `group_by` there is a series for
+each group: `site`, `app`, `project`, `queue`, `batch_job`, `job` or `tag:KEY` (those of `available_nodes` are
+made of whole allocations: `site`, `project`, `queue`, `batch_job`).
+
+All take a query of EventLog, Job or BatchJob, and a window: `timestamp_after`, `timestamp_before`. Tables
+have one row for each group, which is None for all together and for what has no such tag or allocation.
+
+Raises ValueError for a slice of a query, TypeError for what is no query, and ServerRefused for an option that
+the server does not know, with those that it knows. Each figure's meaning: docs/analytics.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, Literal, Unpack, overload
 
-from balsam.core.clock import UtcDatetime, now_us, to_us
+from balsam.core.clock import UtcDatetime
 from balsam.core.states import JobState
-from balsam.schemas.analytics import SeriesOut, SummaryOut
+from balsam.schemas.analytics import (
+    Attempt,
+    Backlog,
+    Durations,
+    Failures,
+    Group,
+    LittlesLaw,
+    NodeHours,
+    NodeTimeline,
+    Scaling,
+    StateTimes,
+    SummaryOut,
+)
+from balsam.sdk import slow_reports
 from balsam.sdk.batch_jobs import BatchJob, BatchJobQuery
 from balsam.sdk.events import EventLog, EventLogQuery
+from balsam.sdk.figures import (
+    AnyQuery,
+    Series,
+    Window,
+    ask,
+    must_be_whole,
+    series,
+    series_by_group,
+    table,
+)
 from balsam.sdk.jobs import JobQuery
-from balsam.sdk.query import IDS_PER_REQUEST, Query
 
-__all__ = ["available_nodes", "summary", "throughput_report", "utilization_report"]
+__all__ = [
+    "available_nodes",
+    "backlog",
+    "failures",
+    "littles_law",
+    "node_hours",
+    "run_delays",
+    "scaling",
+    "state_times",
+    "summary",
+    "throughput_rates",
+    "throughput_report",
+    "timeline",
+    "trace",
+    "utilization_report",
+]
 
-Series = tuple[list[UtcDatetime], list[float]]
-Span = tuple[int, int | None, float]  # start and end (None: open) in microseconds since 1970, weight
+Unit = Literal["job", "node", "cpu", "gpu"]
+Counts = tuple[list[UtcDatetime], list[int]]
+MAX_PAGE = 10_000
+QUERIES = (EventLogQuery, JobQuery, BatchJobQuery)
 
 
+@overload
 def throughput_report(
-    log_query: EventLogQuery | Iterable[EventLog], to_state: JobState | str = JobState.job_finished
-) -> tuple[list[UtcDatetime], list[int]]:
-    """How many events entered `to_state`: one point for each, counts 1, 2, 3 ..."""
+    log_query: AnyQuery | Iterable[EventLog],
+    to_state: JobState | str = ...,
+    *,
+    bins: int | None = ...,
+    group_by: None = ...,
+    **window: Unpack[Window],
+) -> Counts: ...
+@overload
+def throughput_report(
+    log_query: AnyQuery,
+    to_state: JobState | str = ...,
+    *,
+    bins: int | None = ...,
+    group_by: str,
+    **window: Unpack[Window],
+) -> dict[Group, Counts]: ...
+def throughput_report(
+    log_query: Any,
+    to_state: JobState | str = JobState.job_finished,
+    *,
+    bins: int | None = None,
+    group_by: str | None = None,
+    **window: Unpack[Window],
+) -> Any:
+    """How many events entered `to_state`: one point for each, counts 1, 2, 3 ...
+
+    With `bins`, one point at the end of each: how many had by then.
+    """
     state = JobState(to_state).value
-    if isinstance(log_query, EventLogQuery):
-        times, counts = _ask(log_query, "throughput", entered=state)
-        return times, [int(count) for count in counts]
-    entered = sorted(to_us(event.timestamp) for event in log_query if event.to_state == state)
-    return [UtcDatetime.of_us(us) for us in entered], list(range(1, len(entered) + 1))
+    if _is_list(log_query, bins, group_by, window):
+        return slow_reports.throughput(log_query, state)
+    return _series(log_query, "throughput", group_by, entered=state, bins=bins, **window)
 
 
-def utilization_report(log_query: EventLogQuery | Iterable[EventLog], node_weighting: bool = True) -> Series:
+@overload
+def throughput_rates(
+    query: AnyQuery,
+    to_state: JobState | str = ...,
+    *,
+    bins: int = ...,
+    group_by: None = ...,
+    **window: Unpack[Window],
+) -> Series: ...
+@overload
+def throughput_rates(
+    query: AnyQuery,
+    to_state: JobState | str = ...,
+    *,
+    bins: int = ...,
+    group_by: str,
+    **window: Unpack[Window],
+) -> dict[Group, Series]: ...
+def throughput_rates(
+    query: AnyQuery,
+    to_state: JobState | str = JobState.job_finished,
+    *,
+    bins: int = 100,
+    group_by: str | None = None,
+    **window: Unpack[Window],
+) -> Any:
+    """Events per hour that entered `to_state`, in each bin."""
+    return _series(query, "throughput-rates", group_by, entered=JobState(to_state).value, bins=bins, **window)
+
+
+@overload
+def utilization_report(
+    log_query: AnyQuery | Iterable[EventLog],
+    node_weighting: bool = ...,
+    *,
+    unit: Unit | None = ...,
+    bins: int | None = ...,
+    group_by: None = ...,
+    **window: Unpack[Window],
+) -> Series: ...
+@overload
+def utilization_report(
+    log_query: AnyQuery,
+    node_weighting: bool = ...,
+    *,
+    unit: Unit | None = ...,
+    bins: int | None = ...,
+    group_by: str,
+    **window: Unpack[Window],
+) -> dict[Group, Series]: ...
+def utilization_report(
+    log_query: Any,
+    node_weighting: bool = True,
+    *,
+    unit: Unit | None = None,
+    bins: int | None = None,
+    group_by: str | None = None,
+    **window: Unpack[Window],
+) -> Any:
     """Nodes that runs keep busy; or, without weighting, how many runs go on at a time.
 
     A run of one node counts as the share of it that the job asked for. Several runs of one job count
-    separately; one that began before the query's window counts from the window's start.
+    separately; one that began before the query's window counts from the window's start. `unit` counts runs
+    (`job`), nodes, CPU cores (`cpu`) or GPUs instead. With `bins`, the mean of each.
     """
-    if isinstance(log_query, EventLogQuery):
-        return _ask(log_query, "utilization", node_weighting=node_weighting)
-    return _steps(_runs(log_query, node_weighting))
+    if _is_list(log_query, bins, group_by, window) and unit is None:
+        return slow_reports.utilization(log_query, node_weighting)
+    wanted = unit or ("node" if node_weighting else "job")
+    return _series(log_query, "utilization", group_by, unit=wanted, bins=bins, **window)
 
 
-def available_nodes(batch_job_query: BatchJobQuery | Iterable[BatchJob]) -> Series:
-    """Nodes on which launchers were there to run jobs."""
-    if isinstance(batch_job_query, BatchJobQuery):
-        return _ask(batch_job_query, "available-nodes")
-    return _steps(
-        (to_us(batch_job.start_time), _us(batch_job.end_time), float(batch_job.num_nodes))
-        for batch_job in batch_job_query
-        if batch_job.start_time is not None
-    )
+@overload
+def available_nodes(
+    batch_job_query: AnyQuery | Iterable[BatchJob],
+    *,
+    bins: int | None = ...,
+    group_by: None = ...,
+    **window: Unpack[Window],
+) -> Series: ...
+@overload
+def available_nodes(
+    batch_job_query: AnyQuery, *, bins: int | None = ..., group_by: str, **window: Unpack[Window]
+) -> dict[Group, Series]: ...
+def available_nodes(
+    batch_job_query: Any,
+    *,
+    bins: int | None = None,
+    group_by: str | None = None,
+    **window: Unpack[Window],
+) -> Any:
+    """Nodes on which launchers were there to run jobs; with `bins`, the mean of each.
+
+    A query of jobs or events means the allocations in which their runs ran.
+    """
+    if _is_list(batch_job_query, bins, group_by, window):
+        return slow_reports.available_nodes(batch_job_query)
+    return _series(batch_job_query, "available-nodes", group_by, bins=bins, **window)
+
+
+def node_hours(query: AnyQuery, group_by: str | None = None, **window: Unpack[Window]) -> list[NodeHours]:
+    """Node-hours busy and idle, CPU and GPU hours.
+
+    Idle is what the allocations of these runs had and no run used. Groups that share allocations (by app,
+    tag ...) share it by the node-hours that each kept busy there.
+    """
+    return table(query, "node-hours", NodeHours, group_by=group_by, **window)
+
+
+def state_times(query: AnyQuery, group_by: str | None = None, **window: Unpack[Window]) -> list[StateTimes]:
+    """How long jobs stay in each state: median, 95 and 99 % of the stays that ended in the window.
+
+    Each stay of each attempt counts by itself; `group_by="attempt"` tells first runs from restarts.
+    Quantiles have straight lines between values (method 7 of Hyndman and Fan, 1996; numpy's default).
+    """
+    return table(query, "state-times", StateTimes, group_by=group_by, **window)
+
+
+def run_delays(query: AnyQuery, group_by: str | None = None, **window: Unpack[Window]) -> list[Durations]:
+    """How long runs waited for nodes: from when the job became runnable to the start of the run.
+
+    Of runs that started in the window; also by `num_nodes` and `attempt`.
+    """
+    return table(query, "run-delays", Durations, group_by=group_by, **window)
+
+
+def failures(query: AnyQuery, group_by: str = "signature", **window: Unpack[Window]) -> list[Failures]:
+    """Runs that ended in RUN_ERROR in the window, the most frequent group first.
+
+    A signature is the return code and the last line of the output, with `#` for numbers and without folders.
+    Other groups (`host`, `app`, `batch_job`, `num_nodes`, `tag:KEY` ...) also tell which share of their runs
+    failed.
+    """
+    return table(query, "failures", Failures, group_by=group_by, **window)
+
+
+def scaling(query: AnyQuery, group_by: str = "num_nodes", **window: Unpack[Window]) -> list[Scaling]:
+    """Run times and throughput of runs that ended well, by their nodes, or by `allocation_nodes` or a tag.
+
+    Weak scaling: `efficiency` is the first (smallest) group's median run time over the group's;
+    `throughput_efficiency` compares runs per hour and busy node.
+    """
+    return table(query, "scaling", Scaling, group_by=group_by, **window)
+
+
+def littles_law(
+    query: AnyQuery, group_by: str | None = None, *, unit: Unit = "node", **window: Unpack[Window]
+) -> list[LittlesLaw]:
+    """Throughput times mean run time, beside the mean concurrency that was measured (J. D. C. Little, 1961).
+
+    Weighted by the nodes, CPU cores or GPUs of each run; `unit="job"` counts runs. The two agree where all
+    runs begin and end in the window.
+    """
+    return table(query, "littles-law", LittlesLaw, group_by=group_by, unit=unit, **window)
+
+
+def backlog(query: AnyQuery, group_by: str | None = None, **window: Unpack[Window]) -> list[Backlog]:
+    """Jobs that are left, and when they will be done at the rate of the window, or else of the last hour."""
+    return table(query, "backlog", Backlog, group_by=group_by, **window)
+
+
+def trace(
+    query: AnyQuery,
+    *,
+    end_state: JobState | str | Iterable[JobState | str] | None = None,
+    order: Literal["start", "-start", "slowest"] = "start",
+    limit: int | None = None,
+    **window: Unpack[Window],
+) -> list[Attempt]:
+    """One row for each attempt of each job; `limit` rows at most.
+
+    `slowest` has the longest runs first, and 10,000 at most.
+    """
+    return list(islice(_attempts(query, limit, end_state=_states(end_state), order=order, **window), limit))
+
+
+def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) -> list[NodeTimeline]:
+    """The newest runs, `limit` at most, as bars on the nodes where they ran."""
+    return table(query, "timeline", NodeTimeline, limit=limit, **window)
 
 
 def summary(job_query: JobQuery) -> SummaryOut:
     """Jobs by state, median time in each state, and node-hours busy and available, over the same jobs."""
-    _must_be_whole(job_query)
+    must_be_whole(job_query)
     return SummaryOut(**job_query.client().get("/analytics/summary", job_query.filters))
 
 
-def _ask(query: Query[Any], report: str, **options: Any) -> Series:
-    _must_be_whole(query)
-    if query.matches_nothing:
-        return [], []
-    answer = SeriesOut(**query.client().get(f"/analytics/{report}", {**query.filters, **options}))
-    return [UtcDatetime.of_us(us) for us in answer.times_us], answer.values
+def _attempts(query: AnyQuery, limit: int | None, **options: Any) -> Iterator[Attempt]:
+    after: str | None = None
+    size = MAX_PAGE if limit is None else max(1, min(limit, MAX_PAGE))
+    while True:
+        page = ask(query, "trace", {"results": [], "next": None}, limit=size, after=after, **options)
+        yield from (Attempt(**row) for row in page["results"])
+        after = page["next"]
+        if after is None:
+            return
 
 
-def _must_be_whole(query: Query[Any]) -> None:
-    if query.is_sliced:
-        raise ValueError(
-            "a report needs whole runs, and a slice cuts them: narrow the query with filters, "
-            "such as timestamp_after and timestamp_before, or give a list"
-        )
-    if any(isinstance(value, list) and len(value) > IDS_PER_REQUEST for value in query.filters.values()):
-        raise ValueError(
-            f"a report takes up to {IDS_PER_REQUEST} ids: filter by tags, or give a list of events"
-        )
+def _states(states: JobState | str | Iterable[JobState | str] | None) -> list[str] | None:
+    if states is None:
+        return None
+    return [JobState(one).value for one in ([states] if isinstance(states, str) else states)]
 
 
-# ---- the slow reference: what the reports mean, over a plain list ----
+def _series(query: AnyQuery, figure: str, group_by: str | None, **options: Any) -> Any:
+    if group_by is None:
+        return series(query, figure, **options)
+    return series_by_group(query, figure, group_by, **options)
 
 
-def _runs(events: Iterable[EventLog], node_weighting: bool) -> list[Span]:
-    """One span for each stay in RUNNING; events need `data["num_nodes"]`, and where it is missing it is 1."""
-    spans: list[Span] = []
-    open_runs: dict[int, tuple[int, float]] = {}
-    for event in sorted(events, key=lambda event: event.id):
-        us = to_us(event.timestamp)
-        if event.from_state == JobState.running and event.job_id in open_runs:
-            start, weight = open_runs.pop(event.job_id)
-            spans.append((start, max(start, us), weight))
-        if event.to_state == JobState.running and not event.data.get("forced"):
-            open_runs[event.job_id] = (us, float(event.data.get("num_nodes", 1)) if node_weighting else 1.0)
-    return spans + [(start, None, weight) for start, weight in open_runs.values()]
-
-
-def _steps(spans: Iterable[Span]) -> Series:
-    now = now_us()
-    change: dict[int, float] = {}
-    is_open = False
-    for start, end, weight in spans:
-        change[start] = change.get(start, 0.0) + weight
-        if end is None:
-            is_open = True
-        else:
-            change[end] = change.get(end, 0.0) - weight
-    times, values = sorted(change), list[float]()
-    for us in times:
-        level = (values[-1] if values else 0.0) + change[us]
-        values.append(max(0.0, round(level, 9)))  # sums of thirds drift
-    if is_open and times[-1] < now:
-        times.append(now)
-        values.append(values[-1])
-    return [UtcDatetime.of_us(us) for us in times], values
-
-
-def _us(moment: UtcDatetime | None) -> int | None:
-    return None if moment is None else to_us(moment)
+def _is_list(query: object, bins: int | None, group_by: str | None, window: Window) -> bool:
+    """Whether it is no query, and nothing is asked that needs one."""
+    return not isinstance(query, QUERIES) and bins is None and group_by is None and not window

@@ -6,7 +6,7 @@ import pytest
 from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
 from balsam.core.clock import to_us
-from balsam.logic.series import Window, step_sum
+from balsam.logic.series import Spans, Window, step_sum
 from tests.server.lab import Lab
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -32,7 +32,8 @@ def run(lab: Lab, session: int, job: int, start: float, end: float | None, state
 
 
 def series(lab: Lab, name: str, **params: Any) -> tuple[list[int], list[float]]:
-    answer = lab.client.get(f"/analytics/{name}", params)
+    subject = "batch-jobs" if name == "available-nodes" else "events"
+    answer = lab.client.get(f"/analytics/{subject}/{name}", params)
     return answer["times_us"], answer["values"]
 
 
@@ -57,7 +58,7 @@ def test_utilization_weighs_runs_by_their_nodes(lab: Lab) -> None:
     run(lab, session, packed[1], 15, 40)
     expected = ([us(0), us(10), us(15), us(20), us(30), us(40)], [2.0, 2.5, 3.0, 2.5, 0.5, 0.0])
     assert series(lab, "utilization") == expected
-    assert series(lab, "utilization", node_weighting=False)[1] == [1.0, 2.0, 3.0, 2.0, 1.0, 0.0]
+    assert series(lab, "utilization", unit="job")[1] == [1.0, 2.0, 3.0, 2.0, 1.0, 0.0]
     assert series(lab, "utilization", job_id=packed[0]) == ([us(10), us(20)], [0.5, 0.0])
 
 
@@ -163,7 +164,9 @@ def test_runs_can_be_rebuilt_from_the_events(lab: Lab) -> None:
             if event["from_state"] == "RUNNING":
                 spans[-1] = (spans[-1][0], when, spans[-1][2])
     before = at(1000)
-    assert series(lab, "utilization", timestamp_before=before) == step_sum(spans, Window(None, us(1000)))
+    assert series(lab, "utilization", timestamp_before=before) == step_sum(
+        Spans.of(spans), Window(None, us(1000))
+    )
 
 
 def test_the_summary_counts_states_times_and_node_hours(lab: Lab) -> None:

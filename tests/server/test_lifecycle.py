@@ -150,7 +150,7 @@ def test_an_owner_may_force_a_job_that_nobody_holds_and_the_event_says_so(lab: L
 def test_a_forced_running_job_is_left_out_of_utilization(lab: Lab) -> None:
     [job] = lab.create()
     lab.move([job], "RUNNING")
-    assert lab.client.get("/analytics/utilization", {"job_id": job})["values"] == []
+    assert lab.client.get("/analytics/events/utilization", {"job_id": job})["values"] == []
     assert lab.client.get(f"/jobs/{job}/why")["code"] == "running_unheld"
 
 

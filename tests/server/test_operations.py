@@ -65,6 +65,18 @@ def test_metrics_tell_requests_by_template_and_jobs_by_state(
     assert not any(user.name in name for name in found)
 
 
+def test_metrics_tell_how_many_nodes_there_are_and_are_busy(new_database: Callable[[], str]) -> None:
+    with PasswordServer(new_database()) as server, server.new_user().client as client:
+        lab = Lab(client, hooks=[])
+        [wide], [shared], _ = lab.create(num_nodes=2), lab.create(node_packing_count=4), lab.create()
+        session = lab.session(num_nodes=4)
+        lab.acquire(session)
+        lab.move([wide, shared], "RUNNING", session)
+        found = scrape(server)
+        assert found["balsam_nodes_available"] == 4
+        assert found["balsam_nodes_busy"] == 2.25
+
+
 def test_the_count_of_events_is_never_behind(password_server: PasswordServer, user: User) -> None:
     """Another worker may have told a later one before."""
     lab = Lab(user.client, hooks=[])

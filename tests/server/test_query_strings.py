@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from balsam.server import queries
+from balsam.server.analytics import SELECTIONS
 from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
@@ -24,10 +25,7 @@ TAKEN: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/sessions/"): queries.SessionQuery,
     ("get", "/transfers/"): queries.TransferQuery,
     ("get", "/events/"): queries.EventQuery,
-    ("get", "/analytics/available-nodes"): queries.BatchJobSelection,
     ("get", "/analytics/summary"): queries.JobSelection,
-    ("get", "/analytics/throughput"): queries.EventSelection,
-    ("get", "/analytics/utilization"): queries.EventSelection,
 }
 
 
@@ -38,7 +36,10 @@ def operations(password_server: PasswordServer) -> dict[tuple[str, str], Any]:
 
 
 def test_every_parameter_of_a_list_is_in_the_document(operations: dict[tuple[str, str], Any]) -> None:
-    for operation, model in TAKEN.items():
+    figures = [one for one in operations if one[1].startswith("/analytics/{subject}/")]
+    assert len(figures) == 13
+    every = [(figure, model) for figure in figures for model in SELECTIONS.values()]
+    for operation, model in [*TAKEN.items(), *every]:
         named = {parameter["name"] for parameter in operations[operation]["parameters"]}
         assert set(model.model_fields) <= named, operation
 

@@ -33,6 +33,21 @@ class Guard(Enum):
     USER = "a login only"
 
 
+FIGURES = (
+    "throughput",
+    "throughput-rates",
+    "utilization",
+    "available-nodes",
+    "node-hours",
+    "state-times",
+    "run-delays",
+    "failures",
+    "scaling",
+    "littles-law",
+    "backlog",
+    "trace",
+    "timeline",
+)
 ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/openapi.json"): Guard.OPEN,
     ("GET", "/health"): Guard.OPEN,
@@ -99,9 +114,7 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/transfers/{transfer_id}"): Guard.CALLER,
     ("PUT", "/transfers/{transfer_id}"): Guard.CALLER,
     ("GET", "/events/"): Guard.CALLER,
-    ("GET", "/analytics/throughput"): Guard.CALLER,
-    ("GET", "/analytics/utilization"): Guard.CALLER,
-    ("GET", "/analytics/available-nodes"): Guard.CALLER,
+    **{("GET", f"/analytics/{{subject}}/{figure}"): Guard.CALLER for figure in FIGURES},
     ("GET", "/analytics/summary"): Guard.CALLER,
     ("GET", "/stream"): Guard.CALLER,
 }
@@ -115,17 +128,20 @@ TAGS = {"owner": "victim"}
 class Try:
     """One request of a stranger. `{name}` in path and query is an id of somebody else or of nobody.
 
-    `body` is made from those ids and the stranger's own. `route`: which of ROUTES it exercises.
+    `body` is made from those ids and the stranger's own. `route`: which of ROUTES it exercises. `subject`
+    stands for the `{subject}` in its path.
     """
 
     method: str
     route: str
     query: str = ""
     body: Callable[[Ids, Ids], Any] = field(default=lambda theirs, own: None)
+    subject: str = ""
 
     def send(self, http: httpx.Client, theirs: Ids, own: Ids) -> httpx.Response:
         names = {**theirs, **{f"own_{name}": number for name, number in own.items()}}
         path = re.sub(r"{(\w+)_id}", lambda found: str(names[found[1]]), self.route)
+        path = path.replace("{subject}", self.subject)
         query = self.query.format(**names)
         content = self.body(theirs, own)
         url = f"{path}?{query}"
@@ -184,6 +200,20 @@ JOB_FILTERS = ("id@job", "parent_id@job", "app_id", "site_id", "batch_job_id", "
 EVENT_FILTERS = ("id@event", "job_id", "batch_job_id", "site_id", "scheduler_id@scheduler_id")
 VICTIMS_TAG = "tags=owner:victim"
 
+# Of each subject the filters that are looked up in their own ways.
+SUBJECTS = {
+    "events": ("batch_job_id={batch_job}", "job_id={job}", VICTIMS_TAG),
+    "jobs": ("id={job}", VICTIMS_TAG),
+    "batch-jobs": ("id={batch_job}", "scheduler_id={scheduler_id}"),
+}
+FIGURE_TRIES = [
+    Try("GET", f"/analytics/{{subject}}/{figure}", query, subject=subject)
+    for number, figure in enumerate(FIGURES)
+    for place, (subject, queries) in enumerate(SUBJECTS.items())
+    for query in queries
+    # Three subjects are the same to all figures: each figure meets one, and one figure meets all.
+    if figure == "utilization" or (number % len(SUBJECTS) == place and query == queries[0])
+]
 FOREIGN_PARENT = Try("POST", "/jobs/", body=lambda theirs, own: _job(own["app"], parent_ids=[theirs["job"]]))
 LOG_OUT = Try("DELETE", "/auth/logins/current")
 TRIES: list[Try] = [
@@ -277,9 +307,7 @@ TRIES: list[Try] = [
     Try("GET", "/transfers/{transfer_id}"),
     Try("PUT", "/transfers/{transfer_id}", body=lambda theirs, own: {"state": "done"}),
     *_filters("/events/", EVENT_FILTERS, VICTIMS_TAG, "data=secret:victim"),
-    *_filters("/analytics/throughput", EVENT_FILTERS, VICTIMS_TAG),
-    *_filters("/analytics/utilization", EVENT_FILTERS, VICTIMS_TAG),
-    *_filters("/analytics/available-nodes", ["id@batch_job", "site_id", "scheduler_id@scheduler_id"]),
+    *FIGURE_TRIES,
     *_filters("/analytics/summary", JOB_FILTERS, VICTIMS_TAG),
     *_filters("/stream", ["site_id", "job_id", "session_id"]),
 ]

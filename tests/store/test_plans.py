@@ -8,13 +8,16 @@ import pytest
 from sqlalchemy import Connection, event
 
 from balsam.core.states import RUNNABLE_STATES, JobState
-from balsam.store import batch_jobs, events, jobs, migrate, runs, sessions, users
+from balsam.store import batch_jobs, events, figures, jobs, migrate, sessions, traces, users
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.database import Database
 from balsam.store.events import EventFilter, Position
+from balsam.store.figures import Unit
 from balsam.store.jobs import Acquisition, JobFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page
+from balsam.store.scope import Scope
+from balsam.store.traces import Attempts
 
 USER = Owner(1)
 SITE = Owner(1, 1)
@@ -52,6 +55,10 @@ def plan(db: Database, statement: Statement, owner: Owner) -> str:
             if sql.lstrip().startswith("SELECT"):
                 lines += [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", parameters)]
     return "\n".join(lines)
+
+
+def scope(conn: Connection, owner: Owner, **filters: Any) -> Scope:
+    return Scope.of(conn, owner, EventFilter(**filters), now=0)
 
 
 HOT: dict[str, tuple[Statement, str]] = {
@@ -94,8 +101,20 @@ HOT: dict[str, tuple[Statement, str]] = {
         "ix_events_job_id",
     ),
     "runs of a BatchJob": (
-        lambda conn, owner: runs.intervals(conn, owner, runs.where(owner, EventFilter(batch_job_id=[1]))),
+        lambda conn, owner: figures.spans(conn, scope(conn, owner, batch_job_id=[1]), None, Unit.node),
         "ix_runs_batch_job_id_attempt",
+    ),
+    "runs that a tag's jobs had": (
+        lambda conn, owner: figures.spans(conn, scope(conn, owner, tags={"a": "b"}), None, Unit.node),
+        "ix_runs_job_id",
+    ),
+    "entries to a state": (
+        lambda conn, owner: figures.entries(conn, scope(conn, owner), None, "RUNNING"),
+        "ix_events_owner_id_to_state_timestamp",
+    ),
+    "attempts, by start": (
+        lambda conn, owner: traces.trace(conn, scope(conn, owner), Attempts(None, "start", 10, None, 0)),
+        "ix_runs_owner_id_start",
     ),
     "BatchJobs of a site": (
         lambda conn, owner: batch_jobs.page(

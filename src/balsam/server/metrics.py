@@ -102,6 +102,10 @@ class _CensusCollector(Collector):
             "balsam_jobs_waiting", "Runnable jobs that no session holds.", value=found.jobs_waiting
         )
         yield GaugeMetricFamily("balsam_sessions", "Live sessions.", value=found.sessions)
+        yield GaugeMetricFamily(
+            "balsam_nodes_available", "Nodes of live launchers.", value=found.nodes_available
+        )
+        yield GaugeMetricFamily("balsam_nodes_busy", "Nodes that runs keep busy.", value=found.nodes_busy)
         yield CounterMetricFamily("balsam_events_written", "Events of jobs ever written.", value=written)
 
     def _current(self) -> tuple[Census, int] | None:

@@ -57,6 +57,15 @@ def _is_list(annotation: Any) -> bool:
     return annotation is list or get_origin(annotation) is list
 
 
+def documented_all(*models: type[BaseModel]) -> dict[str, Any]:
+    """The parameters of several models; one that several have is told as the first has it."""
+    named: dict[str, Any] = {}
+    for model in models:
+        for parameter in documented(model)["parameters"]:
+            named.setdefault(parameter["name"], parameter)
+    return {"parameters": list(named.values())}
+
+
 def _resolved(schema: Any, named: dict[str, Any]) -> Any:
     """With its definitions in the places that refer to them: parameters have none beside them."""
     if isinstance(schema, list):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, case, func, select, text
 
-from balsam.core.states import RUNNABLE_STATES
+from balsam.core.states import RUNNABLE_STATES, JobState
 from balsam.store.tables import jobs, sessions
 
 
@@ -17,18 +17,30 @@ class Census:
     jobs_by_state: dict[str, int]
     jobs_waiting: int  # runnable, and held by no session
     sessions: int
+    nodes_available: float  # those of launchers that are live
+    nodes_busy: float  # by runs that a session holds
 
 
 def take(conn: Connection) -> Census:
     """Reads an index entry of each job: seconds, where there are many millions."""
     by_state = conn.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
     waiting = select(func.count()).where(jobs.c.session_id.is_(None), jobs.c.state.in_(list(RUNNABLE_STATES)))
-    live = select(func.count()).select_from(sessions).where(sessions.c.ended.is_(None))
+    live = select(func.count(), func.coalesce(func.sum(sessions.c.num_nodes), 0))
+    number, nodes = conn.execute(live.where(sessions.c.ended.is_(None))).one()
     return Census(
         {row[0]: row[1] for row in by_state},
         conn.execute(waiting).scalar_one(),
-        conn.execute(live).scalar_one(),
+        number,
+        float(nodes),
+        _busy_nodes(conn),
     )
+
+
+def _busy_nodes(conn: Connection) -> float:
+    """As `core.resources.node_weight` has it: whole nodes if more than one, else a share of one."""
+    weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
+    running = [jobs.c.session_id.is_not(None), jobs.c.state == JobState.running]
+    return float(conn.execute(select(func.coalesce(func.sum(weight), 0)).where(*running)).scalar_one())
 
 
 def events_written(conn: Connection) -> int:

@@ -74,9 +74,9 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
         if ids_ is not None:
             conditions.append(among(column, ids_))
     if f.batch_job_id is not None:
-        conditions.append(_in_batch_jobs(list(f.batch_job_id)))
+        conditions.append(in_batch_jobs(list(f.batch_job_id)))
     if f.scheduler_id is not None:
-        conditions.append(_in_batch_jobs(with_scheduler_id(owner, f.scheduler_id)))
+        conditions.append(in_batch_jobs(with_scheduler_id(owner, f.scheduler_id)))
     if f.timestamp_before is not None:
         conditions.append(events.c.timestamp <= f.timestamp_before)
     if f.timestamp_after is not None:
@@ -92,7 +92,7 @@ def with_scheduler_id(owner: Owner, scheduler_id: int) -> Select[tuple[int]]:
     )
 
 
-def _in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool]:
+def in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool]:
     """Events of these BatchJobs, and those before the first run of the jobs that they first ran.
 
     Two branches, each with an index of its own: an OR of the two would go through all events.
@@ -224,21 +224,3 @@ def _after_by_transaction(
     unsettled = select(events.c.id).where(*mine(events, owner, searched=True), events.c.xid >= oldest_open)
     held_back = conn.execute(unsettled.limit(1)).first() is not None
     return Following(rows, max(position, Position(oldest_open - 1, MAX_ID)), held_back)
-
-
-def timestamps(conn: Connection, owner: Owner, f: EventFilter, to_state: str) -> list[int]:
-    """When jobs entered a state, ascending."""
-    stmt = (
-        select(events.c.timestamp)
-        .where(*where(owner, f), events.c.to_state == to_state)
-        .order_by(events.c.timestamp)
-    )
-    return list(conn.execute(stmt).scalars().all())
-
-
-def stays(conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]) -> list[tuple[str, int]]:
-    """(state, microseconds) for each completed stay of the jobs that `conditions` on events choose."""
-    stmt = select(events.c.from_state, events.c.timestamp - events.c.entered).where(
-        *mine(events, owner), *conditions
-    )
-    return [(state, us) for state, us in conn.execute(stmt).all()]

@@ -57,11 +57,3 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
         starts = select(events.c.id).where(*event_store.where(owner, of_start))
         conditions.append(runs.c.start_event_id.in_(starts))
     return conditions
-
-
-def intervals(
-    conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]
-) -> list[tuple[int, int | None, float]]:
-    """(start, end or None, nodes) of each run, by start."""
-    stmt = select(runs.c.start, runs.c.end, runs.c.num_nodes).where(*mine(runs, owner), *conditions)
-    return [(start, end, nodes) for start, end, nodes in conn.execute(stmt.order_by(runs.c.start)).all()]

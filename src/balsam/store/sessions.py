@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from balsam.core.states import BatchJobState
 from balsam.store.owner import Owner, mine
@@ -103,28 +103,6 @@ def silent(conn: Connection, before: int) -> list[dict[str, Any]]:
         .order_by(sessions.c.id)
     )
     return [dict(row) for row in conn.execute(stmt).mappings()]
-
-
-def launcher_spans(
-    conn: Connection, owner: Owner, conditions: Sequence[ColumnElement[bool]]
-) -> list[tuple[int, int | None, float]]:
-    """(start, end or None while live, nodes) of each launcher of the BatchJobs that `conditions` choose.
-
-    A BatchJob that no launcher of ours reported for gives its own times instead.
-    """
-    chosen = select(batch_jobs.c.id).where(*conditions)
-    ours = select(sessions.c.started, sessions.c.ended, sessions.c.num_nodes).where(
-        *mine(sessions, owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
-    )
-    told = select(sessions.c.batch_job_id).where(
-        *mine(sessions, owner), sessions.c.batch_job_id.in_(chosen), sessions.c.num_nodes > 0
-    )
-    theirs = select(batch_jobs.c.start_time, batch_jobs.c.end_time, batch_jobs.c.num_nodes).where(
-        *conditions, batch_jobs.c.id.not_in(told), batch_jobs.c.start_time.is_not(None)
-    )
-    return [
-        (start, stop, float(nodes)) for stmt in (ours, theirs) for start, stop, nodes in conn.execute(stmt)
-    ]
 
 
 def live_at(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:

@@ -1,0 +1,102 @@
+"""Runs that failed, counted by what they have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection
+
+from balsam.logic.analytics import in_order
+from balsam.store import figures
+from balsam.store.figures import Group
+from balsam.store.scope import Scope
+
+SIGNATURE, HOST = "signature", "host"
+TAIL_CHARS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    count: int
+    jobs: int
+    first: int
+    last: int
+    newest: int  # id of the event with which the newest ended
+
+
+def failures(conn: Connection, scope: Scope, by: str) -> list[dict[str, Any]]:
+    """The most frequent first. `by`: `signature`, `host`, or a name of `store.groups`.
+
+    A run of several nodes counts for each of its hosts. `jobs`: how many failed so, each once for each
+    signature; None by host.
+    """
+    others = None if by == SIGNATURE else by
+    found: dict[Group, dict[str, _Failures]] = {}
+    for group, signature, *told in figures.failed_runs(conn, scope, others):
+        for name in _names(by, group, signature):
+            one, before = _Failures(*told), found.setdefault(name, {}).get(signature)
+            found[name][signature] = one if before is None else _together(one, before)
+    runs = _runs(conn, scope, by)
+    newest = {name: max(one.newest for one in by_sign.values()) for name, by_sign in found.items()}
+    data = figures.event_data(conn, scope, list(newest.values()))
+    rows = [_row(by, name, found[name], runs, *data[newest[name]]) for name in in_order(found)]
+    return sorted(rows, key=lambda row: -row["failures"])
+
+
+def _runs(conn: Connection, scope: Scope, by: str) -> dict[Group, int]:
+    """How many runs ended in each group; none by signature, which only failures have."""
+    runs: dict[Group, int] = {}
+    if by != SIGNATURE:
+        for group, number in figures.ended_runs(conn, scope, by).items():
+            for name in _names(by, group, ""):
+                runs[name] = runs.get(name, 0) + number
+    return runs
+
+
+def _names(by: str, group: Group, signature: str) -> list[Group]:
+    if by == SIGNATURE:
+        return [signature]
+    if by != HOST:
+        return [group]
+    return list(dict.fromkeys(orjson.loads(str(group)))) or [None]
+
+
+def _together(one: _Failures, other: _Failures) -> _Failures:
+    return replace(
+        one,
+        count=one.count + other.count,
+        jobs=one.jobs + other.jobs,
+        first=min(one.first, other.first),
+        last=max(one.last, other.last),
+        newest=max(one.newest, other.newest),
+    )
+
+
+def _row(
+    by: str, group: Group, by_signature: dict[str, _Failures], runs: dict[Group, int], job_id: int, data: Any
+) -> dict[str, Any]:
+    each = list(by_signature.values())
+    count = sum(one.count for one in each)
+    return {
+        "group": group,
+        "failures": count,
+        "jobs": None if by == HOST else sum(one.jobs for one in each),
+        "runs": runs.get(group),
+        "failed_fraction": count / runs[group] if runs.get(group) else None,
+        "signatures": {
+            signature: one.count
+            for signature, one in sorted(by_signature.items(), key=lambda item: (-item[1].count, item[0]))
+        },
+        "first_us": min(one.first for one in each),
+        "last_us": max(one.last for one in each),
+        "newest_job_id": job_id,
+        "newest_tail": tail_of(data),
+    }
+
+
+def tail_of(data: Any) -> str:
+    """What an end event says of the output's end."""
+    told = data.get("error", data.get("message", "")) if isinstance(data, dict) else ""
+    return str(told)[-TAIL_CHARS:]
