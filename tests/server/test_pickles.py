@@ -94,7 +94,15 @@ def test_the_server_opens_no_payload(tmp_path: Path, watched: Client, payload: s
     errors = {"error": payload, "returncode": 1}
     assert lab.move(jobs[1:], "RUN_ERROR", session, state_data=errors, **results) == (2, [])
     assert lab.job(jobs[0])["serialized_return_value"] == payload
-    for path in ("/jobs/", "/jobs/why", "/events/", "/apps/", "/analytics/summary", "/analytics/throughput"):
+    for path in (
+        "/jobs/",
+        "/jobs/why",
+        "/jobs/why/counts",
+        "/events/",
+        "/apps/",
+        "/analytics/summary",
+        "/analytics/throughput",
+    ):
         watched.get(path)
     assert (tmp_path / "seen").read_text() == ""
     assert not (tmp_path / "opened").exists()
