@@ -33,7 +33,7 @@ class Places:
         self.conn = conn
         self.owner = owner
         self.now = now_us()
-        self.site = cache(lambda site_id: sites.get(conn, owner.everywhere, site_id) or {})
+        self.site = cache(lambda site_id: sites.get(conn, owner, site_id) or {})
         self.agent = cache(self._agent)
         self.place = cache(self._place)
         self.session = cache(lambda session_id: sessions.get(conn, owner, session_id))
