@@ -147,3 +147,16 @@ def test_term_of_an_ambiguous_id_names_both(site: Site, balsam: Balsam) -> None:
     said = balsam("queue", "term", 1)
     assert said.status == 1
     assert "--id" in said.err
+
+
+def test_why_and_its_column_tell_what_keeps_an_allocation(site: Site, balsam: Balsam) -> None:
+    balsam("queue", "submit", *ALLOCATION)
+    [made] = BatchJob.objects.all()
+    sentence = balsam("queue", "why", made.id).out.strip()
+    assert f"BatchJob {made.id} was asked for at" in sentence and "`balsam site start`" in sentence
+    header, row = balsam("queue", "ls", "--why").out.splitlines()
+    assert header.endswith("Why") and "`balsam site start`" in row
+    assert made.why().code == "no_agent"
+    assert [one.batch_job_id for one in BatchJob.objects.filter(id=made.id).why()] == [made.id]
+    unknown = balsam("queue", "why", 999_999)
+    assert unknown.status == 1 and "no BatchJob 999999" in unknown.err

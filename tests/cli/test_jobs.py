@@ -177,6 +177,25 @@ def test_why_is_one_line(site: Site, balsam: Balsam) -> None:
     assert len(said.out.splitlines()) == 1
 
 
+def test_why_of_several_counts_by_reason(site: Site, balsam: Balsam) -> None:
+    parent = create(balsam)
+    child = create(balsam, "-pid", parent)
+    said = balsam("job", "why", parent, child)
+    rows = [line.split()[:3] for line in said.out.splitlines()[1:]]
+    assert rows == [["1", "laptop", "no_allocation"], ["1", "laptop", "parent_unfinished"]]
+    assert balsam("job", "why", "-s", "AWAITING_PARENTS").out.splitlines()[1].split()[0] == "1"
+    assert f"Job {parent} waits for nodes" in balsam("job", "why").out
+    assert "finished" in balsam("job", "why", "-s", "JOB_FINISHED").out
+
+
+def test_ls_shows_why_in_a_column_where_it_is_asked_for(site: Site, balsam: Balsam) -> None:
+    job = create(balsam)
+    header, row = balsam("job", "ls", "--why").out.splitlines()
+    assert header.endswith("Why")
+    assert f"Job {job} waits for nodes" in row and "`balsam queue submit`" in row
+    assert "waits for nodes" not in balsam("job", "ls").out
+
+
 def test_an_unknown_job_is_named(site: Site, balsam: Balsam) -> None:
     for words in (["why", 999_999], ["ls", "--history", 999_999], ["modify", "-i", 999_999, "-t", "a=b"]):
         said = balsam("job", *words)

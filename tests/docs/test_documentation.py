@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam.logic import reasons
 from tests.services import PostgresServer
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -118,3 +119,12 @@ def test_make_targets_that_are_shown_exist() -> None:
     assert {"demo", "lammps", "test", "check"} <= targets
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=PROJECT, check=True, capture_output=True)
+
+
+def test_every_reason_that_the_server_can_give_is_explained() -> None:
+    sources = [path.read_text() for path in sorted((PROJECT / "src/balsam/logic").glob("*.py"))]
+    codes = {code for text in sources for code in re.findall(r'Why\(\s*"(\w+)"', text)}
+    codes |= {f"no_fit_{word}" for word in reasons.REMEDIES}
+    page = (PROJECT / "docs/why.md").read_text()
+    assert {code for code in codes if f"`{code}`" not in page} == set()
+    assert {"no_agent", "no_fit_gpus", "launcher_silent"} <= codes

@@ -203,7 +203,16 @@ def test_a_member_that_comes_twice_counts_once(lab: Lab, raw: Raw) -> None:
     assert lab.client.get("/jobs/", {"tags": {"a": "2"}})["count"] == 1
 
 
-LISTS = ["/jobs/", "/sites/", "/apps/", "/batch-jobs/", "/events/", "/transfers/", "/jobs/why"]
+LISTS = [
+    "/jobs/",
+    "/sites/",
+    "/apps/",
+    "/batch-jobs/",
+    "/events/",
+    "/transfers/",
+    "/jobs/why",
+    "/batch-jobs/why",
+]
 QUERIES = [
     "limit=-1",
     "limit=1e3",

@@ -94,14 +94,16 @@ def test_why_names_what_an_allocation_lacks(lab: Lab) -> None:
 
     assert why(plain)[0] == "no_allocation"
     batch_job = lab.batch_job(filter_tags={"lane": "a"})["id"]
-    assert why(tagged)[0] == "queued"
-    assert why(plain)[0] == "no_fit" and "lane=a" in why(plain)[1]
+    assert why(tagged)[0] == "no_agent"  # to submit it
+    assert why(plain)[0] == "no_fit_tags" and "lane=a" in why(plain)[1]
     lab.client.put(f"/batch-jobs/{batch_job}", {"state": "finished"})
     lab.batch_job()
-    assert "needs 4 nodes" in why(wide)[1]
+    assert "several ranks or nodes" in why(wide)[1]
     assert "several ranks" in why(ranks)[1]
     [greedy] = lab.create(gpus_per_rank=2, mem_mb_per_rank=100)
-    lab.client.put(f"/batch-jobs/{lab.batch_job()['id']}", {"state": "running"})
+    running = lab.batch_job()["id"]
+    lab.client.put(f"/batch-jobs/{running}", {"state": "running"})
+    lab.session(batch_job_id=running)
     assert "2 GPUs and 100 MB" in why(greedy)[1]
     lab.client.delete(f"/jobs/{greedy}")
     newest = lab.client.get("/jobs/why", {"ordering": "-id", "limit": 2})

@@ -98,6 +98,7 @@ def test_the_server_opens_no_payload(tmp_path: Path, watched: Client, payload: s
     for path in (
         "/jobs/",
         "/jobs/why",
+        "/jobs/why/counts",
         "/events/",
         "/apps/",
         "/analytics/summary",

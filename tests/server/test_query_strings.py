@@ -19,6 +19,8 @@ TAKEN: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/apps/"): queries.AppQuery,
     ("get", "/jobs/"): queries.JobQuery,
     ("get", "/jobs/why"): queries.JobQuery,
+    ("get", "/jobs/why/counts"): queries.JobSelection,
+    ("get", "/batch-jobs/why"): queries.BatchJobQuery,
     ("put", "/jobs/"): queries.JobSelection,
     ("delete", "/jobs/"): queries.JobSelection,
     ("get", "/batch-jobs/"): queries.BatchJobQuery,

@@ -88,6 +88,7 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("PUT", "/jobs/"): Guard.CALLER,
     ("DELETE", "/jobs/"): Guard.CALLER,
     ("GET", "/jobs/why"): Guard.CALLER,
+    ("GET", "/jobs/why/counts"): Guard.CALLER,
     ("GET", "/jobs/{job_id}"): Guard.CALLER,
     ("PUT", "/jobs/{job_id}"): Guard.CALLER,
     ("DELETE", "/jobs/{job_id}"): Guard.CALLER,
@@ -96,6 +97,8 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("POST", "/jobs/{job_id}/kill"): Guard.CALLER,
     ("GET", "/jobs/{job_id}/tail"): Guard.CALLER,
     ("POST", "/batch-jobs/{batch_job_id}/drain"): Guard.CALLER,
+    ("GET", "/batch-jobs/why"): Guard.CALLER,
+    ("GET", "/batch-jobs/{batch_job_id}/why"): Guard.CALLER,
     ("GET", "/sessions/{session_id}/messages"): Guard.CALLER,
     ("PUT", "/sessions/{session_id}/messages/{message_id}"): Guard.CALLER,
     ("GET", "/batch-jobs/"): Guard.CALLER,
@@ -237,6 +240,7 @@ TRIES: list[Try] = [
     Try("DELETE", "/apps/{app_id}"),
     *_filters("/jobs/", JOB_FILTERS, VICTIMS_TAG, "workdir__contains=victim"),
     *_filters("/jobs/why", JOB_FILTERS, VICTIMS_TAG),
+    *_filters("/jobs/why/counts", JOB_FILTERS, VICTIMS_TAG),
     Try("POST", "/jobs/", body=lambda theirs, own: _job(theirs["app"])),
     FOREIGN_PARENT,
     Try("POST", "/jobs/", body=lambda theirs, own: _job(own["app"]) + _job(theirs["app"])),
@@ -278,6 +282,8 @@ TRIES: list[Try] = [
     *_filters(
         "/batch-jobs/", ["id@batch_job", "site_id", "scheduler_id@scheduler_id"], "filter_tags=owner:victim"
     ),
+    *_filters("/batch-jobs/why", ["id@batch_job", "site_id"], "filter_tags=owner:victim"),
+    Try("GET", "/batch-jobs/{batch_job_id}/why"),
     Try("POST", "/batch-jobs/", body=lambda theirs, own: _batch_job(theirs["site"])),
     Try("PATCH", "/batch-jobs/", body=lambda theirs, own: [{"id": theirs["batch_job"], "state": "finished"}]),
     Try("GET", "/batch-jobs/{batch_job_id}"),

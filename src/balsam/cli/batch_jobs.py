@@ -11,6 +11,7 @@ from balsam.cli.connection import connect
 from balsam.cli.options import counted, pairs, site_option, tags_text
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render, render_record
+from balsam.cli.why import queue_why, reasons_of_batch_jobs
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 
@@ -79,9 +80,17 @@ def submit(
 )
 @click.option("-h", "--history", is_flag=True, help="Those that have ended, too.")
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each.")
+@click.option("--why", "with_why", is_flag=True, help="What keeps or ended each, in a column.")
 @click.option("--scheduler_id", "--scheduler-id", type=int, help="The one with this scheduler id.")
 @site_option()
-def ls(num: int, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> None:
+def ls(
+    num: int,
+    history: bool,
+    verbose: bool,
+    with_why: bool,
+    scheduler_id: int | None,
+    site_selector: str,
+) -> None:
     """List allocations."""
     batch_jobs = _select(scheduler_id, history or scheduler_id is not None, site_selector)[-num:]
     if verbose:
@@ -89,8 +98,9 @@ def ls(num: int, history: bool, verbose: bool, scheduler_id: int | None, site_se
         return
     sites = {site.id: site.name for site in Site.objects.all()} if batch_jobs else {}
     header = ["ID", "Site", "Scheduler ID", "State", "Nodes", "Minutes", "Mode", "Queue", "Project", "Tags"]
-    header.append("Note")
-    click.echo(render(header, [_row(one, sites) for one in batch_jobs]))
+    header.append("Why" if with_why else "Note")
+    notes = reasons_of_batch_jobs([one.id for one in batch_jobs]) if with_why else {}
+    click.echo(render(header, [_row(one, sites, notes) for one in batch_jobs]))
     if not history and not batch_jobs:
         click.echo("None is active; those that have ended: --history.", err=True)
 
@@ -134,6 +144,9 @@ def drain(batch_job_id: int) -> None:
     )
     for sentence in told.silent:
         click.echo(f"Not yet: {sentence}.")
+
+
+queue.add_command(queue_why)
 
 
 def _end(one: BatchJob) -> str:
@@ -185,7 +198,7 @@ def _select(scheduler_id: int | None, history: bool, site_selector: str) -> list
     return sorted(query, key=lambda one: one.id or 0)
 
 
-def _row(one: BatchJob, sites: dict[int, str]) -> tuple[object, ...]:
+def _row(one: BatchJob, sites: dict[int, str], reasons: dict[int, str]) -> tuple[object, ...]:
     return (
         one.id,
         sites.get(one.site_id, "?"),
@@ -197,7 +210,7 @@ def _row(one: BatchJob, sites: dict[int, str]) -> tuple[object, ...]:
         one.queue,
         one.project,
         tags_text(one.filter_tags),
-        _note(one),
+        reasons.get(one.id or 0) or _note(one),
     )
 
 

@@ -19,11 +19,10 @@ from balsam.cli.job_control import kill, tail
 from balsam.cli.options import confirm, counted, id_option, member, pairs, site_option, tags_text
 from balsam.cli.printable import printable
 from balsam.cli.table import render, render_record
-from balsam.client.errors import NotFoundError
+from balsam.cli.why import job_why, reasons_of_jobs
 from balsam.core.states import DONE_STATES
 from balsam.sdk import parameters as app_parameters
 from balsam.sdk.apps import App
-from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 DEFAULT_LIMIT = 1000
 
@@ -101,6 +100,7 @@ def create(
 @click.option("-w", "--workdir", help="Only jobs whose workdir contains this.")
 @click.option("-a", "--app", "app_str", help="Only jobs of this app (name or id).")
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each job.")
+@click.option("--why", "with_why", is_flag=True, help="What keeps each job, in a column.")
 @click.option("--history", type=int, metavar="ID", help="What happened to this job, and when.")
 @click.option("-n", "--num", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True)
 @site_option()
@@ -113,6 +113,7 @@ def ls(
     workdir: str | None,
     app_str: str | None,
     verbose: bool,
+    with_why: bool,
     history: int | None,
     num: int,
     site_selector: str,
@@ -126,7 +127,7 @@ def ls(
         _show_states(filters)
         return
     jobs = sorted(Job.objects.filter(**filters).order_by("-id")[:num], key=lambda one: one.id or 0)
-    click.echo(_describe(jobs) if verbose else _rows(jobs))
+    click.echo(_describe(jobs) if verbose else _rows(jobs, with_why))
     if len(jobs) == num:
         click.echo(f"The {num} newest; more with -n NUM, counts of all with --by-state.", err=True)
 
@@ -180,18 +181,9 @@ def rm(
     click.echo(f"Removed {counted(len(jobs), 'job')}.")
 
 
-@job.command()
-@click.argument("job_id", type=int)
-def why(job_id: int) -> None:
-    """Say in one line why a job does not go on."""
-    try:
-        click.echo(printable(Job.objects.get(id=job_id).why().sentence))
-    except (Job.DoesNotExist, NotFoundError) as exc:
-        raise _no_jobs([job_id]) from exc
-
-
 job.add_command(kill)
 job.add_command(tail)
+job.add_command(job_why)
 
 
 def removal_question(jobs: list[Job], children: list[Job]) -> str:
@@ -229,11 +221,12 @@ def _show_states(filters: dict[str, Any]) -> None:
     click.echo(render(["State", "Jobs"], [*rows, ("total", sum(count for _, count in rows))]))
 
 
-def _rows(jobs: list[Job]) -> str:
+def _rows(jobs: list[Job], with_why: bool) -> str:
     apps = (
         {one.id: one for one in App.objects.filter(id=sorted({job.app_id for job in jobs}))} if jobs else {}
     )
     sites = {one.id: one.name for one in Site.objects.all()} if jobs else {}
+    reasons = reasons_of_jobs([one.id for one in jobs]) if with_why else {}
     rows = [
         (
             one.id,
@@ -242,19 +235,15 @@ def _rows(jobs: list[Job]) -> str:
             one.workdir,
             one.state,
             tags_text(one.tags),
+            *[reasons.get(one.id or 0, "")] * with_why,
         )
         for one in jobs
     ]
-    return render(["ID", "App", "Site", "Workdir", "State", "Tags"], rows)
+    return render(["ID", "App", "Site", "Workdir", "State", "Tags", *["Why"] * with_why], rows)
 
 
 def _describe(jobs: list[Job]) -> str:
-    waiting = [one.id for one in jobs if one.state not in DONE_STATES]
-    reasons = {
-        one.job_id: one.sentence
-        for ids in cut(waiting, IDS_PER_REQUEST)
-        for one in Job.objects.filter(id=ids).why(limit=len(ids))
-    }
+    reasons = reasons_of_jobs([one.id for one in jobs if one.state not in DONE_STATES])
     records = []
     for one in jobs:
         fields = list(one.display_dict().items())

@@ -50,6 +50,7 @@ HTTP_SEC = 20.0  # an answer that takes longer counts as none: heartbeats wait b
 FLUSH_SEC = 20.0  # for the last reports, after the last run has ended
 MARGIN_SEC = 15.0  # before the allocation ends: for ending the runs and for the last reports
 MARGIN_SHARE = 0.1  # ... of a short one
+MAX_KINDS = 100  # of nodes, that the server is told of
 SWITCH_SEC = 0.0005  # the loop starts runs while the courier encodes: neither may keep the other waiting
 
 
@@ -67,6 +68,11 @@ def run_environment(orders: Orders, site: SiteFolder, nodes: Sequence[Node]) -> 
         "BALSAM_LAUNCHER_NODES": str(len(nodes)),
         "BALSAM_SITE_PATH": str(site.path),
     }
+
+
+def kinds_of(nodes: Sequence[Node]) -> list[dict[str, int]]:
+    """What nodes hold, each kind once."""
+    return [dict(kind) for kind in dict.fromkeys(tuple(node.kind.items()) for node in nodes)]
 
 
 def chosen(nodes: Sequence[Node], names: Sequence[str]) -> list[Node]:
@@ -148,6 +154,7 @@ class Launcher:
 
     def _terms(self) -> Terms:
         orders, settings = self._orders, self._site.settings
+        tags = dict(orders.tags or settings.filter_tags)
         return Terms(
             session={
                 "site_id": self._site.site_id,
@@ -155,6 +162,7 @@ class Launcher:
                 "fenced": True,
                 "partition": orders.partition,
                 "num_nodes": len(self._nodes),
+                "takes": {"nodes": kinds_of(self._nodes)[:MAX_KINDS], "filter_tags": tags},
             },
             acquire={
                 "states": sorted(RUNNABLE_STATES),
@@ -162,7 +170,7 @@ class Launcher:
                 "max_nodes_per_job": len(self._nodes),
                 "gpus_per_node": max(len(node.gpus) for node in self._nodes),
                 "mem_mb_per_node": max(node.mem_mb for node in self._nodes),
-                "filter_tags": dict(orders.tags or settings.filter_tags),
+                "filter_tags": tags,
                 "sort_by": settings.launcher.sort_by,
             },
             minutes_left=lambda: (self._end_at - time.monotonic()) / 60,

@@ -44,16 +44,16 @@ def open_session(tx: Tx, owner: Owner, want: SessionCreate) -> dict[str, Any]:
         # A published agent makes workdirs and fetches results in hooks, those that an app lacks included.
         apps.forget_hooks(tx.conn, owner, want.site_id)
     now = now_us()
-    values = want.model_dump(exclude={"started"})
+    values = want.model_dump(mode="json", exclude={"started"})
     values |= {"heartbeat": now, "started": min(now, to_us(want.started)) if want.started else now}
     session = sessions.create(tx.conn, owner, values)
     messages.drain_with_its_allocation(tx, owner, session)
     return session
 
 
-def renew(tx: Tx, owner: Owner, session_id: int) -> dict[str, Any]:
-    """The live session, its lease renewed."""
-    session = sessions.beat(tx.conn, owner, session_id, now_us())
+def renew(tx: Tx, owner: Owner, session_id: int, **told: Any) -> dict[str, Any]:
+    """The live session, its lease renewed; `told`: other columns that it sets."""
+    session = sessions.beat(tx.conn, owner, session_id, now_us(), **told)
     if session is None:
         raise NotFound("Not found")
     return session
@@ -119,7 +119,8 @@ def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[
 
 def tick(tx: Tx, owner: Owner, session_id: int, beat: SessionTick) -> dict[str, Any]:
     """Renews the lease; frees what the session does not name; tells which of those it names are its own."""
-    renew(tx, owner, session_id)
+    told = {} if beat.busy is None else {"busy": [hook.model_dump() for hook in beat.busy]}
+    renew(tx, owner, session_id, **told)
     answer: dict[str, Any] = {"in_step": True, "job_ids": None, "server_time_us": now_us()}
     if beat.job_ids is not None:
         held = jobs.held(tx.conn, owner, session_id)

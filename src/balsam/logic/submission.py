@@ -21,12 +21,31 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a site has at most, for any job.
+
+    `queues`: nodes and minutes of each queue, `nodes`: GPUs and MB of each kind of node; empty where nobody
+    has told.
+    """
+
+    queues: tuple[tuple[int, int], ...]
+    nodes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, site: Row, nodes: Collection[Row] = ()) -> Limits:
+        """`nodes`: kinds that serve where the site has told of none."""
+        return cls(
+            queues=tuple((q["max_nodes"], q["max_walltime"]) for q in site["allowed_queues"].values()),
+            nodes=tuple((node["gpus"], node["mem_mb"]) for node in site["nodes"] or nodes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What an app and its site take; made once for all jobs of the app.
 
     `known`: the names of all parameters, None where there may be others. `locations`: where its site stages
-    from and to. `queues`: nodes and minutes of each queue, `nodes`: GPUs and MB of each kind of node; empty
-    where the site has not told.
+    from and to.
     """
 
     app: str
@@ -36,8 +55,7 @@ class Terms:
     slots: Mapping[str, Row]
     needed_slots: frozenset[str]
     locations: frozenset[str]
-    queues: tuple[tuple[int, int], ...]
-    nodes: tuple[tuple[int, int], ...]
+    limits: Limits
 
     @classmethod
     def of(cls, app: Row, site: Row) -> Terms:
@@ -53,8 +71,7 @@ class Terms:
             slots=app["transfers"],
             needed_slots=frozenset(name for name, slot in app["transfers"].items() if slot["required"]),
             locations=frozenset(site["transfer_locations"]),
-            queues=tuple((q["max_nodes"], q["max_walltime"]) for q in site["allowed_queues"].values()),
-            nodes=tuple((node["gpus"], node["mem_mb"]) for node in site["nodes"] or ()),
+            limits=Limits.of(site),
         )
 
 
@@ -68,13 +85,17 @@ def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     if terms.needed_slots and not terms.needed_slots <= set(slots):
         missing = sorted(terms.needed_slots.difference(slots))
         return f"app {terms.app} needs transfers for: {', '.join(missing)}"
-    nodes, minutes = job["num_nodes"], job["wall_time_min"]
-    if (nodes > 1 or minutes) and terms.queues and not _some(terms.queues, nodes, minutes):
-        return _queues(terms, nodes, minutes)
     ranks = job["ranks_per_node"]
     gpus, mem_mb = ranks * job["gpus_per_rank"], ranks * job["mem_mb_per_rank"]
-    if (gpus or mem_mb) and terms.nodes and not _some(terms.nodes, gpus - 1e-9, mem_mb):
-        return _nodes(terms, gpus, mem_mb)
+    return too_big(terms.limits, job["num_nodes"], job["wall_time_min"], gpus, mem_mb)
+
+
+def too_big(limits: Limits, nodes: int, minutes: int, gpus: float, mem_mb: int) -> str | None:
+    """Why no queue or no node of a site is enough for a job; GPUs and MB are those of one node."""
+    if (nodes > 1 or minutes) and limits.queues and not _some(limits.queues, nodes, minutes):
+        return _queues(limits, nodes, minutes)
+    if (gpus or mem_mb) and limits.nodes and not _some(limits.nodes, gpus - 1e-9, mem_mb):
+        return _nodes(limits, gpus, mem_mb)
     return None
 
 
@@ -93,13 +114,13 @@ def _parameters(terms: Terms, given: Collection[str]) -> str:
     return f"app {terms.app} {' and '.join(faults)}; its parameters are: {', '.join(told) or 'none'}"
 
 
-def _queues(terms: Terms, nodes: int, minutes: int) -> str:
-    takes = " or ".join(f"{most} nodes for {most_min} minutes" for most, most_min in terms.queues)
+def _queues(limits: Limits, nodes: int, minutes: int) -> str:
+    takes = " or ".join(f"{most} nodes for {most_min} minutes" for most, most_min in limits.queues)
     return f"it needs {nodes} nodes for {minutes} minutes, and the queues of its site take at most {takes}"
 
 
-def _nodes(terms: Terms, gpus: float, mem_mb: int) -> str:
-    has = " or ".join(f"{most} GPUs and {most_mb} MB" for most, most_mb in terms.nodes)
+def _nodes(limits: Limits, gpus: float, mem_mb: int) -> str:
+    has = " or ".join(f"{most} GPUs and {most_mb} MB" for most, most_mb in limits.nodes)
     return f"it asks for {gpus:g} GPUs and {mem_mb} MB per node, and a node of its site has {has}"
 
 

@@ -39,6 +39,11 @@ class Node:
     siblings: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     gpu_maker: str = "nvidia"
 
+    @property
+    def kind(self) -> dict[str, int]:
+        """What users and servers need to know of it."""
+        return {"cpus": len(self.cpus), "gpus": len(self.gpus), "mem_mb": self.mem_mb}
+
     def hardware_threads(self, cpus: tuple[int, ...], per_core: int) -> tuple[int, ...]:
         """The threads of these cores, up to `per_core` of each, those of one core side by side."""
         return tuple(t for cpu in cpus for t in (cpu, *self.siblings.get(cpu, ()))[: max(1, per_core)])

@@ -49,10 +49,10 @@ class SharedWorkerPool:
         """From any thread: the guard was renewed, requests that waited for that go on."""
         self._wake()
 
-    def submit(self, request: Request) -> Future[Reply]:
-        """The reply to come."""
+    def submit(self, request: Request, on_start: Callable[[int], None] | None = None) -> Future[Reply]:
+        """The reply to come; `on_start(us)` is called in the pool's thread when a worker gets the request."""
         future: Future[Reply] = Future()
-        self._post(lambda: self._begin(request, future))
+        self._post(lambda: self._begin(request, future, on_start))
         return future
 
     def kill(self, future: Future[Reply]) -> None:
@@ -75,12 +75,12 @@ class SharedWorkerPool:
             sentence = f"took longer than {timeout:g} s and was killed"
             return Reply(request, ok=False, error=sentence, crashed=True) if reply.crashed else reply
 
-    def _begin(self, request: Request, future: Future[Reply]) -> None:
+    def _begin(self, request: Request, future: Future[Reply], on_start: Callable[[int], None] | None) -> None:
         def done(reply: Reply) -> None:
             self._tickets.pop(future, None)
             future.set_result(reply)
 
-        self._tickets[future] = self._pool.submit(request, done)
+        self._tickets[future] = self._pool.submit(request, done, on_start)
 
     def _post(self, action: Callable[[], object]) -> None:
         self._inbox.append(action)

@@ -45,7 +45,10 @@ class SiteFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
         if not (self.path / SITE_FILE).is_file():
-            raise NoSiteHere(f"{self.path} is no Balsam site: make one with `balsam site init {self.path}`")
+            raise NoSiteHere(
+                f"{self.path} is no Balsam site: make one with `balsam site init {self.path}`, or, if it was "
+                "moved, go to its new folder"
+            )
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self | None:

@@ -62,6 +62,14 @@ class BatchJobOut(BatchJobCreate):
     scheduler_id_text: str | None = None
 
 
+class BatchJobWhyOut(Wire):
+    """Why an allocation is where it is, or why it ended: a code for programs, a sentence for people."""
+
+    batch_job_id: int
+    code: str
+    sentence: str
+
+
 class PaginatedBatchJobOut(Wire):
     count: int | None
     results: list[BatchJobOut]

@@ -148,3 +148,16 @@ class WhyOut(Wire):
     code: str
     sentence: str
     doubt: str | None = None
+
+
+class WhyCountOut(Wire):
+    """So many jobs of a site do not progress for this reason; `job_id`: the oldest, of which the sentence is.
+
+    The code `various`, without site and job: those that differ in too many ways to be counted by reason.
+    """
+
+    code: str
+    site_id: int | None
+    count: int
+    job_id: int | None
+    sentence: str

@@ -7,7 +7,15 @@ from pydantic import AfterValidator, Field
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_JOBS_PER_SESSION_ACQUIRE
 from balsam.core.states import REPORTED_MOVES, RUNNABLE_STATES, JobState
 from balsam.schemas.jobs import INT32
+from balsam.schemas.sites import NodeTypes
 from balsam.schemas.types import Id, Tags, Text, UtcTime, Wire
+
+
+class Takes(Wire):
+    """What a launcher takes beyond what its BatchJob says: kinds of its nodes, tags that jobs must have."""
+
+    nodes: NodeTypes = Field(default_factory=list)
+    filter_tags: Tags = Field(default_factory=dict)
 
 
 class SessionCreate(Wire):
@@ -22,6 +30,7 @@ class SessionCreate(Wire):
     partition: int | None = Field(default=None, ge=0, le=INT32)
     num_nodes: int | None = Field(default=None, ge=0, le=INT32)
     started: UtcTime | None = None
+    takes: Takes | None = None
 
 
 class SessionOut(Wire):
@@ -42,15 +51,23 @@ class PaginatedSessionsOut(Wire):
     results: list[SessionOut]
 
 
+class BusyHook(Wire):
+    """A hook that runs, and since when: by the agent's clock."""
+
+    job_id: Id
+    since_us: Id
+
+
 class SessionTick(Wire):
     """A heartbeat. `digest`: `core.digest.of_ids` of all jobs that the session believes it holds.
 
     Where it differs from the server's, the answer has `in_step` False, and the session sends the ids
-    themselves: the server frees what it does not name.
+    themselves: the server frees what it does not name. `busy`: the hooks that an agent runs now.
     """
 
     digest: str | None = None
     job_ids: list[Id] | None = None
+    busy: list[BusyHook] | None = Field(default=None, max_length=1_000)
 
 
 class SessionTickOut(Wire):

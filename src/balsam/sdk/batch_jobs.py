@@ -10,6 +10,7 @@ from balsam.core import allocations
 from balsam.core.clock import UtcDatetime
 from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
+from balsam.schemas.batch_jobs import BatchJobWhyOut
 from balsam.schemas.messages import DrainOut
 from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema
 from balsam.sdk.model import Model
@@ -137,6 +138,11 @@ class BatchJob(Model):
         self._must_be_saved("drain")
         return DrainOut(**self.client().post(f"{self.ROUTE}{self.id}/drain", None))
 
+    def why(self) -> BatchJobWhyOut:
+        """Why it is not submitted, does not start or runs nothing, or why it ended: a code and a sentence."""
+        self._must_be_saved("explain")
+        return BatchJobWhyOut(**self.client().get(f"{self.ROUTE}{self.id}/why"))
+
     def partitions_to_cli_args(self) -> str:
         """The partitions as options of the launcher: `--part mode:nodes[:key=value...]` for each."""
         return " ".join(f"--part {_part_text(part)}" for part in self.partitions or [])
@@ -171,6 +177,13 @@ class BatchJobQuery(Query[BatchJob]):
 
     def update(self, **values: Unpack[BatchJobUpdates]) -> int:
         return self.change(values)
+
+    def why(self, limit: int = 100) -> list[BatchJobWhyOut]:
+        """Where these BatchJobs stand, or why they ended; at most `limit` of them."""
+        if self.matches_nothing:
+            return []
+        rows = self.client().get(f"{BatchJob.ROUTE}why", {**self.filters, "limit": limit})
+        return [BatchJobWhyOut(**row) for row in rows]
 
 
 class BatchJobManager(Manager[BatchJob, BatchJobQuery]):

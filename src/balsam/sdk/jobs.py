@@ -15,7 +15,7 @@ from balsam.core.clock import UtcDatetime
 from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import DONE_STATES, JobState, ParentsMust
 from balsam.schemas import JobOrdering, JobTransferItem, SerializerInfo
-from balsam.schemas.jobs import WhyOut
+from balsam.schemas.jobs import WhyCountOut, WhyOut
 from balsam.schemas.messages import KillsOut
 from balsam.sdk import job_creation, parameters, results, waiting
 from balsam.sdk.apps import App
@@ -322,6 +322,25 @@ class JobQuery(Query[Job]):
         """Why these jobs do not progress; at most `limit` of them."""
         rows = self.client().get("/jobs/why", {**self.filters, "limit": limit})
         return [WhyOut(**row) for row in rows]
+
+    def why_counts(self) -> list[WhyCountOut]:
+        """How many of these jobs do not progress for which reason, at which site, with an example of each.
+
+        All of them, most first; those that have finished are left out.
+        """
+        self._must_be_whole("explain")
+        if self.matches_nothing:
+            return []
+        rows = [
+            WhyCountOut(**row)
+            for filters in self._requests()
+            for row in self.client().get("/jobs/why/counts", filters)
+        ]
+        merged: dict[tuple[str, int | None], WhyCountOut] = {}
+        for row in rows:  # several where there are more ids than fit into one request
+            known = merged.setdefault((row.code, row.site_id), row)
+            known.count += row.count if known is not row else 0
+        return sorted(merged.values(), key=lambda one: -one.count)
 
     def kill(self, timeout: float = KILL_SEC) -> KillsOut:
         """Ends all matches of the filters for good; how many had which outcome.

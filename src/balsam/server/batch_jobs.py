@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Response
@@ -10,12 +11,14 @@ from pydantic import WrapValidator
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.logic import batch_jobs
+from balsam.logic.batch_job_why import why
 from balsam.logic.once import once
 from balsam.schemas.batch_jobs import (
     BatchJobBulkUpdate,
     BatchJobCreate,
     BatchJobOut,
     BatchJobUpdate,
+    BatchJobWhyOut,
     PaginatedBatchJobOut,
 )
 from balsam.server import answers, items
@@ -30,6 +33,7 @@ router = APIRouter(prefix="/batch-jobs", tags=["batch-jobs"])
 Item = Annotated[BatchJobBulkUpdate, WrapValidator(items.or_rejected)]
 BulkUpdates = Annotated[list[Item], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
+MAX_EXPLAINED = 1_000
 
 
 @router.get("/", responses={200: {"model": PaginatedBatchJobOut}}, openapi_extra=documented(BatchJobQuery))
@@ -70,6 +74,24 @@ def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdat
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, change)
     return answers.json_answer(answer["rows"], headers=items.header(answer["refused"]))
+
+
+@router.get("/why", response_model=list[BatchJobWhyOut], openapi_extra=documented(BatchJobQuery))
+def why_many(server: Srv, caller: Caller, query: BatchJobs) -> list[dict[str, Any]]:
+    """Why each of the chosen allocations is where it is, or why it ended: of the first 1,000."""
+    with server.db.read() as conn:
+        page = replace(query.page(query.ordering or "id"), limit=min(query.limit, MAX_EXPLAINED))
+        return why(conn, caller, store.page(conn, caller, query.filter(), page))
+
+
+@router.get("/{batch_job_id}/why", response_model=BatchJobWhyOut)
+def why_one(server: Srv, caller: Caller, batch_job_id: BatchJobId) -> dict[str, Any]:
+    """One sentence and a code for where the allocation stands."""
+    with server.db.read() as conn:
+        row = store.get(conn, caller, batch_job_id)
+        if row is None:
+            raise NotFound("Not found")
+        return why(conn, caller, [row])[0]
 
 
 @router.get("/{batch_job_id}", responses={200: {"model": BatchJobOut}})

@@ -15,6 +15,7 @@ from balsam.core.states import JobState
 from balsam.logic import advance, jobs
 from balsam.logic.once import once
 from balsam.logic.why import why
+from balsam.logic.why_counts import why_counts
 from balsam.schemas.jobs import (
     JobBulkUpdate,
     JobCreate,
@@ -22,6 +23,7 @@ from balsam.schemas.jobs import (
     JobsPatched,
     JobUpdate,
     PaginatedJobsOut,
+    WhyCountOut,
     WhyOut,
 )
 from balsam.server import answers, items
@@ -156,6 +158,13 @@ def why_many(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
     with server.db.read() as conn:
         page = replace(query.page(query.ordering), limit=min(query.limit, MAX_EXPLAINED))
         return why(conn, caller, job_store.page(conn, caller, query.filter(), page))
+
+
+@router.get("/why/counts", response_model=list[WhyCountOut], openapi_extra=documented(JobSelection))
+def count_reasons(server: Srv, caller: Caller, choice: JobChoice) -> list[dict[str, Any]]:
+    """How many of the chosen jobs do not progress for which reason, with an example of each; all of them."""
+    with server.db.read() as conn:
+        return why_counts(conn, caller, choice.filter())
 
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})

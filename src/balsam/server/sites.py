@@ -58,8 +58,10 @@ def change_site(server: Srv, caller: Caller, site_id: SiteId, body: SiteUpdate) 
     values = {
         name: value for name, value in sent.items() if value is not None or name == "globus_endpoint_id"
     }
+    now = now_us()
+    values |= {"last_refresh": now} | ({} if caller.site_id is None else {"agent_seen": now})
     with server.db.write() as tx:
-        row = sites.change(tx.conn, caller, site_id, {**values, "last_refresh": now_us()})
+        row = sites.change(tx.conn, caller, site_id, values)
         if row is None:
             raise NotFound("Not found")
         tx.changed(caller.user_id, "sites", site_id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 
 from balsam.client.transport import Client
 from balsam.platform.nodes import Node
@@ -28,7 +27,7 @@ class PresenceService:
     def __init__(self, site: SiteFolder, client: Client, nodes: list[Node] | None) -> None:
         self._site = site
         self._client = client
-        self._nodes = None if nodes is None else [_node_type(node) for node in nodes]
+        self._nodes = None if nodes is None else [node.kind for node in nodes]
         self._outage = Outage()
         self.tried = threading.Event()
         self.reached = False
@@ -38,6 +37,7 @@ class PresenceService:
             pid_file.renew(self._site)
             try:
                 facts = {**site_facts(self._site.settings), "nodes": self._nodes}
+                facts["path"] = str(self._site.path)  # the folder may have been moved
                 self._client.put(f"/sites/{self._site.site_id}", facts)
                 self._outage.answered()
                 self.reached = True
@@ -47,7 +47,3 @@ class PresenceService:
             finally:
                 self.tried.set()
             stop.event.wait(pause)
-
-
-def _node_type(node: Node) -> dict[str, Any]:
-    return {"cpus": len(node.cpus), "gpus": len(node.gpus), "mem_mb": node.mem_mb}

@@ -25,6 +25,7 @@ from balsam.site.session import AgentSession
 log = logging.getLogger(__name__)
 
 TICK_SEC = 15.0
+BUSY_SEC = 3.0  # after which the server is told of new jobs whose hooks still run
 POLL_SEC = 30.0  # the safety net below the stream
 ATTEMPTS = 2  # of a hook whose worker dies
 SHORT_SEC = 5.0  # before the next attempt where this host lacks processes, memory or files
@@ -100,6 +101,7 @@ class ProcessingService:
         self._hooks: dict[int, Future[Reply]] = {}
         self._killed: dict[int, str] = {}
         self._again: deque[tuple[float, Callable[[], None]]] = deque()
+        self._begun: dict[int, int] = {}  # when hooks that run were begun, in microseconds
         self._more = True
         self._fruitless = 0
         self._next_acquire = 0.0
@@ -165,7 +167,7 @@ class ProcessingService:
         return min(self._next_tick, wanted, *again) - time.monotonic()
 
     def _beat(self) -> None:
-        lost = self._session.tick()
+        lost = self._session.tick(dict(self._begun))
         self._next_tick = time.monotonic() + TICK_SEC
         if lost:
             log.warning("the session no longer holds %d jobs, e.g. %s", len(lost), sorted(lost)[:5])
@@ -184,6 +186,8 @@ class ProcessingService:
         self._next_acquire, self._next_poll = now + acquire_gap(self._fruitless), now + POLL_SEC
 
     def _begin(self, jobs: list[Record]) -> None:
+        if jobs:
+            self._next_tick = min(self._next_tick, time.monotonic() + BUSY_SEC)
         apps = self._apps.of({job["app_id"] for job in jobs})
         for job in jobs:
             # A job that came back, from a session that was lost, while its hook still runs: that one counts.
@@ -201,7 +205,8 @@ class ProcessingService:
             self._run_hook(job, hooks.request_for(job, app, self._data_path, self._session.id), 1)
 
     def _run_hook(self, job: Record, request: Request, attempt: int) -> None:
-        hook = self._pool.submit(request)
+        begun = partial(self._begun.__setitem__, job["id"])
+        hook = self._pool.submit(request, begun)
         self._hooks[job["id"]] = hook
         hook.add_done_callback(partial(self._ended, job, attempt))
         if job["id"] in self._killed:
@@ -210,6 +215,7 @@ class ProcessingService:
     def _ended(self, job: Record, attempt: int, future: Future[Reply]) -> None:
         """In the pool's thread."""
         reply = future.result()
+        self._begun.pop(job["id"], None)
         if (by := self._killed.get(job["id"])) is not None:
             self._report(hooks.killed(job, by, now_us()))
             return

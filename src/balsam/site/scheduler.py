@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -31,6 +32,7 @@ DELETE_AGAIN_SEC = 15.0
 REPORT_AGAIN_SEC = 60.0  # after the server refused a report
 EXPECTED_CAUSES = ("exit 0", "walltime", "deleted")
 TAIL_LINES = 10
+COMPLAINT = "scheduler"  # in status_info: why the batch system can't be asked
 
 STATE_OF_ALLOCATION = {
     AllocationState.queued: BatchJobState.queued,
@@ -229,6 +231,7 @@ class SchedulerService:
         self._memory = Memory()
         self._batch_jobs: dict[int, BatchJobOut] = {}
         self._next_look = 0.0
+        self._next_complaint = 0.0
         self._outage = Outage()
 
     def run(self, stop: Stop) -> None:
@@ -242,6 +245,7 @@ class SchedulerService:
             except SchedulerError as exc:
                 log.error("the batch system can't be asked: %s", exc)
                 pause = self._limits.sync_period
+                self._complain(str(exc))
             if self.bell.wait(pause):
                 self._next_look = 0.0
 
@@ -257,10 +261,22 @@ class SchedulerService:
         actions = decide(batch_jobs, allocations, self._limits, self._memory, now)
         if looks:  # only then the list is known to be whole
             actions += orphans(self._batch_jobs, allocations, self._memory, now)
-        self._send([report for action in actions if (report := self._carry_out(action))])
+        reports = [report for action in actions if (report := self._carry_out(action))]
+        mended = [b.id for b in batch_jobs if COMPLAINT in b.status_info]
+        self._send([*reports, *(Report(i, {"notes": {COMPLAINT: None}}) for i in mended)])
         self._memory.forget_all_but(self._batch_jobs.keys() | allocations.keys())
         until_look = self._next_look - time.monotonic()
         return min(until_look, self._scheduler.poll_sec) if self._watches() else until_look
+
+    def _complain(self, sentence: str) -> None:
+        """Notes with every active BatchJob why nothing happens to it; `_step` takes that back."""
+        if time.monotonic() < self._next_complaint:
+            return  # what it notes wakes this service, and the sentence may be another each time
+        self._next_complaint = time.monotonic() + self._limits.sync_period
+        note = storable(sentence)
+        unaware = [b.id for b in self._batch_jobs.values() if b.status_info.get(COMPLAINT) != note]
+        with contextlib.suppress(*OUTAGES):
+            self._send([Report(i, {"notes": {COMPLAINT: note}}) for i in unaware])
 
     def _watches(self) -> bool:
         return any(b.state is not BatchJobState.pending_submission for b in self._batch_jobs.values())
@@ -300,8 +316,10 @@ class SchedulerService:
                 write_script(batch_job, self._site, self._limits)
             scheduler_id = self._scheduler.submit(submission)
         except (TemplateError, SchedulerError, OSError) as exc:
-            log.error("BatchJob %d can't be submitted: %s", batch_job.id, exc)
-            return Report(batch_job.id, failed_submission(batch_job, str(exc)))
+            # A full disk, for example, does not name its file.
+            sentence = f"{submission.script}: {exc}" if isinstance(exc, OSError) else str(exc)
+            log.error("BatchJob %d can't be submitted: %s", batch_job.id, sentence)
+            return Report(batch_job.id, failed_submission(batch_job, sentence))
         log.info("BatchJob %d is submitted as %s", batch_job.id, scheduler_id)
         allocation = self._scheduler.status([scheduler_id])[scheduler_id]
         info = {k: v for k, v in batch_job.status_info.items() if k != "waiting"}

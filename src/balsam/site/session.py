@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from balsam.core.digest import of_ids
 from balsam.core.states import HOOK_OF_STATE
 
 log = logging.getLogger(__name__)
+
+MAX_BUSY = 1_000
 
 
 class AgentSession:
@@ -90,9 +92,13 @@ class AgentSession:
             return True
         return False
 
-    def tick(self) -> set[int]:
-        """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended."""
-        answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held)})
+    def tick(self, busy: Mapping[int, int]) -> set[int]:
+        """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended.
+
+        `busy`: the jobs whose hooks run, and since when (microseconds of this clock).
+        """
+        told = [{"job_id": job_id, "since_us": us} for job_id, us in sorted(busy.items())[:MAX_BUSY]]
+        answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held), "busy": told})
         if answer is None or answer["in_step"]:
             return set()
         named = self.held

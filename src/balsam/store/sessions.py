@@ -34,12 +34,12 @@ def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, 
     return dict(conn.execute(stmt).mappings().one())
 
 
-def beat(conn: Connection, owner: Owner, session_id: int, now: int) -> dict[str, Any] | None:
-    """Renews a live session's lease; None where it has ended."""
+def beat(conn: Connection, owner: Owner, session_id: int, now: int, **told: Any) -> dict[str, Any] | None:
+    """Renews a live session's lease; None where it has ended. `told`: other columns that it sets."""
     stmt = (
         update(sessions)
         .where(*mine(sessions, owner), sessions.c.id == session_id, sessions.c.ended.is_(None))
-        .values(heartbeat=now)
+        .values(heartbeat=now, **told)
         .returning(sessions)
     )
     row = conn.execute(stmt).mappings().first()
@@ -72,6 +72,13 @@ def of_batch_jobs(conn: Connection, owner: Owner, batch_job_ids: Collection[int]
         *mine(sessions, owner), sessions.c.ended.is_(None), sessions.c.batch_job_id.in_(list(batch_job_ids))
     )
     return [dict(row) for row in conn.execute(stmt).mappings()]
+
+
+def newest_of_batch_job(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | None:
+    """The launcher that an allocation has or had last."""
+    stmt = select(sessions).where(*mine(sessions, owner), sessions.c.batch_job_id == batch_job_id)
+    row = conn.execute(stmt.order_by(sessions.c.id.desc()).limit(1)).mappings().first()
+    return dict(row) if row else None
 
 
 def fenced_among(conn: Connection, owner: Owner, session_ids: Collection[int]) -> dict[int, bool]:
@@ -125,12 +132,24 @@ def get_many(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[di
 
 def agent_seen(conn: Connection, owner: Owner, site_id: int) -> tuple[bool, int | None]:
     """Whether an agent's session lives at the site, and when one was last heard of."""
-    stmt = select(func.max(sessions.c.heartbeat)).where(
-        *mine(sessions, owner), sessions.c.site_id == site_id, sessions.c.batch_job_id.is_(None)
+    stmt = select(func.max(func.coalesce(sessions.c.ended, sessions.c.heartbeat))).where(
+        *mine(sessions, owner),
+        sessions.c.site_id == site_id,
+        sessions.c.batch_job_id.is_(None),
+        func.coalesce(sessions.c.num_nodes, 0) == 0,
     )
     last = conn.execute(stmt).scalar()
     alive = conn.execute(stmt.where(sessions.c.ended.is_(None))).scalar()
     return alive is not None, last
+
+
+def newest_takes(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:
+    """What the newest launcher of a site that has told takes, whether it lives or not."""
+    stmt = select(sessions.c.takes).where(
+        *mine(sessions, owner), sessions.c.site_id == site_id, sessions.c.takes.is_not(None)
+    )
+    found: dict[str, Any] | None = conn.execute(stmt.order_by(sessions.c.id.desc()).limit(1)).scalar()
+    return found
 
 
 def vouched(row: dict[str, Any], now: int, fresh_us: int) -> bool:

@@ -186,6 +186,7 @@ sites = Table(
     Column("allowed_queues", Json, nullable=False),
     Column("transfer_locations", Json, nullable=False),
     Column("nodes", Json),  # kinds of nodes, as the agent tells them
+    Column("agent_seen", BigInteger),  # when somebody with a token of the site last told of it
     Column("last_refresh", BigInteger, nullable=False),
     Column("creation_date", BigInteger, nullable=False),
     UniqueConstraint("owner_id", "name", name="uq_sites_owner_id_name"),
@@ -348,6 +349,8 @@ sessions = Table(
     Column("heartbeat", BigInteger, nullable=False),
     Column("started", BigInteger, nullable=False),
     Column("ended", BigInteger),
+    Column("takes", Json),  # a launcher's: kinds of its nodes, and the tags of the jobs that it takes
+    Column("busy", Json),  # an agent's: the hooks that run, as of its last heartbeat
     Index("ix_sessions_owner_id", "owner_id"),
     Index("ix_sessions_site_id", "site_id", "batch_job_id", "heartbeat"),
     Index("ix_sessions_batch_job_id", "batch_job_id"),

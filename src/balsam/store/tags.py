@@ -27,6 +27,11 @@ def with_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str])
     return conditions
 
 
+def has_tags(owner: Owner, job_id: ColumnElement[int], tags: Mapping[str, str]) -> list[ColumnElement[bool]]:
+    """One condition for each tag: a job that is found otherwise is looked up for all of them."""
+    return [_has(owner, job_id, key, value) for key, value in tags.items()]
+
+
 def _has(owner: Owner, job_id: ColumnElement[int], key: str, value: str) -> ColumnElement[bool]:
     """One lookup in the primary key, as a scalar subquery is; EXISTS may become a join."""
     other = job_tags.alias()

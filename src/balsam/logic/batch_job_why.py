@@ -1,0 +1,138 @@
+"""Why an allocation is not submitted, does not start or runs nothing, and why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from balsam.core.states import BatchJobState
+from balsam.logic.places import Places, minutes_left
+from balsam.logic.reasons import Why, counted, since, when
+from balsam.store import sessions
+from balsam.store.owner import Owner
+
+B = BatchJobState
+Row = dict[str, Any]
+
+PLAIN_ENDS = ("exit 0", "walltime", "deleted")
+# What agents and launchers note of an allocation beside its submission.
+SPOOL_NOTES = ("spool", "refused")
+
+
+def why(conn: Connection, owner: Owner, rows: Sequence[Row]) -> list[Row]:
+    """A code and a sentence for each of the BatchJobs; what is known of a site is read once."""
+    facts = Places(conn, owner)
+    return [_told(facts, row) for row in rows]
+
+
+def _told(facts: Places, row: Row) -> Row:
+    reason = explain(facts, row)
+    notes = "; ".join(row["status_info"][name] for name in SPOOL_NOTES if row["status_info"].get(name))
+    sentence = f"{reason.sentence} Its launchers tell: {notes}." if notes else reason.sentence
+    return {"batch_job_id": row["id"], "code": reason.code, "sentence": sentence}
+
+
+def explain(facts: Places, row: Row) -> Why:
+    match B(row["state"]):
+        case B.pending_submission:
+            return _unsubmitted(facts, row)
+        case B.submit_failed:
+            error = row["status_info"].get("error", "no reason was recorded")
+            return Why(
+                "submit_failed",
+                f"BatchJob {row['id']} could not be submitted at site {_site(facts, row)}: {error}. Mend "
+                "that, then ask for another with `balsam queue submit`.",
+            )
+        case B.queued:
+            return _queued(facts, row)
+        case B.running:
+            return _running(facts, row)
+        case B.pending_deletion:
+            return _deleted(facts, row)
+        case B.finished:
+            return _finished(facts, row)
+
+
+def _site(facts: Places, row: Row) -> str:
+    return str(facts.site(row["site_id"])["name"])
+
+
+def _unsubmitted(facts: Places, row: Row) -> Why:
+    agent = facts.agent(row["site_id"])
+    asked = f"BatchJob {row['id']} was asked for at {since(row['created'], facts.now)}"
+    if not agent.alive:
+        return Why("no_agent", f"{asked} and is not submitted: {agent.absence(facts.now)}.")
+    failing = _scheduler_fails(f"{asked} and is not submitted", row)
+    if failing is not None:
+        return failing
+    waiting = row["status_info"].get("waiting")
+    if waiting:
+        return Why("waits_its_turn", f"{asked} and waits its turn at site {agent.site}: {waiting}.")
+    return Why(
+        "not_submitted",
+        f"{asked}, and the agent of site {agent.site}, which lives, has not submitted it yet. It looks every "
+        f"few seconds; if this lasts, see its log in {agent.path}/log, and whether its settings.yml has a "
+        "section `scheduler`.",
+    )
+
+
+def _scheduler_fails(what: str, row: Row) -> Why | None:
+    error = row["status_info"].get("scheduler")
+    return (
+        Why("scheduler_fails", f"{what}: the agent can't work with the site's scheduler: {error}.")
+        if error
+        else None
+    )
+
+
+def _queued(facts: Places, row: Row) -> Why:
+    agent = facts.agent(row["site_id"])
+    number = row["scheduler_id_text"] or row["scheduler_id"]
+    size = f"{counted(row['num_nodes'], 'node')} for {row['wall_time_min']} min"
+    waits = (
+        f"BatchJob {row['id']} has been waiting in queue {row['queue']} of site {agent.site} since "
+        f"{since(row['created'], facts.now)}, as {number}, for {size}"
+    )
+    if not agent.alive:
+        return Why("no_agent", f"{waits}, as far as is known: {agent.absence(facts.now)}.")
+    return _scheduler_fails(waits, row) or Why(
+        "queued",
+        f"{waits}: the scheduler decides when it starts, and smaller or shorter ones may start sooner.",
+    )
+
+
+def _running(facts: Places, row: Row) -> Why:
+    live = sessions.of_batch_jobs(facts.conn, facts.owner, [row["id"]])
+    heard = [session for session in live if not facts.is_silent(session)]
+    at = "" if row["start_time"] is None else f" since {since(row['start_time'], facts.now)}"
+    runs = f"BatchJob {row['id']} has been running at site {_site(facts, row)}{at}"
+    if heard:
+        left = max(0, int(minutes_left(row, facts.now)))
+        return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.")
+    output = f"its output is {facts.site(row['site_id'])['path']}/qsubmit/qlaunch{row['id']:05d}.output"
+    last = sessions.newest_of_batch_job(facts.conn, facts.owner, row["id"])
+    if last is None:
+        return Why("no_launcher", f"{runs}, and no launcher has been heard of there: {output}.")
+    return Why("launcher_silent", f"{runs}, and its launcher {facts.heard(last)}: {output}.")
+
+
+def _deleted(facts: Places, row: Row) -> Why:
+    agent = facts.agent(row["site_id"])
+    wish = f"BatchJob {row['id']} is to be ended"
+    if not agent.alive:
+        return Why("no_agent", f"{wish}, and is not yet: {agent.absence(facts.now)}.")
+    return Why("ending", f"{wish}: the agent of site {agent.site} tells the scheduler.")
+
+
+def _finished(facts: Places, row: Row) -> Why:
+    cause = row["cause"] or "no cause was recorded"
+    at = "" if row["end_time"] is None else f" at {when(row['end_time'])}"
+    ended = f"BatchJob {row['id']} of site {_site(facts, row)} ended{at}"
+    if cause.startswith("exit 0"):
+        return Why("finished", f"{ended}: its launchers had nothing more to do ({cause}).")
+    error = " ".join(row["status_info"].get("error", "").split())
+    text = f"{cause}: {error}" if error and error != cause else cause
+    plain = cause.startswith(PLAIN_ENDS) or row["cause"] is None
+    return Why("finished" if plain else "ended_early", f"{ended}: {text}.")

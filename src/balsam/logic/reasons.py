@@ -1,0 +1,291 @@
+"""Reasons, as values: what a job asks for, what allocations offer, and the sentence on what does not go on.
+
+No database here. Each sentence names its object, since when, and what to do; docs/why.md lists the codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from balsam.core.clock import from_us
+from balsam.core.states import BatchJobState, JobMode, JobState, ParentsMust
+from balsam.logic.submission import Limits, too_big
+
+Tags = frozenset[tuple[str, str]]
+SLACK = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A code for programs, a sentence for people."""
+
+    code: str
+    sentence: str
+
+
+def when(us: int) -> str:
+    return f"{from_us(us):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def since(us: int, now: int) -> str:
+    """A moment, and how long ago it was."""
+    return f"{when(us)} ({duration(now - us)} ago)"
+
+
+def duration(us: int) -> str:
+    """In the largest unit of which there are two."""
+    sec = max(0, us) // 1_000_000
+    for name, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if sec >= 2 * length:
+            return f"{sec // length} {name}"
+    return f"{sec} s"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A site's agent. `last`: when it was heard of; `revoked`: when, where no token of the site is valid."""
+
+    site: str
+    path: str
+    alive: bool
+    last: int | None
+    revoked: int | None = None
+
+    def absence(self, now: int) -> str:
+        """That it is away, since when, and how to start it."""
+        heard = f"was last heard of at {since(self.last, now)}" if self.last else "has never been heard of"
+        told = f"the agent of site {self.site} {heard}"
+        if self.revoked is not None:
+            return (
+                f"{told}, and the site's token was revoked at {when(self.revoked)}: run `balsam site token "
+                f"renew`, then `balsam site start`, in {self.path}"
+            )
+        return f"{told}: run `balsam site start` in {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a job needs of an allocation; GPUs and MB are those of one node."""
+
+    num_nodes: int
+    ranks_per_node: int
+    gpus: float
+    mem_mb: int
+    wall_time_min: int
+    has_tags: Callable[[Tags], bool]
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any], has_tags: Callable[[Tags], bool] | None = None) -> Ask:
+        """`job`: a row with its resources, and its tags unless `has_tags` knows them."""
+        ranks = job["ranks_per_node"]
+        return cls(
+            num_nodes=job["num_nodes"],
+            ranks_per_node=ranks,
+            gpus=ranks * job["gpus_per_rank"],
+            mem_mb=ranks * job["mem_mb_per_rank"],
+            wall_time_min=job["wall_time_min"],
+            has_tags=has_tags or frozenset(job["tags"].items()).issuperset,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one launcher's share of an active BatchJob takes.
+
+    `gpus` and `mem_mb` of its nodes are None where nobody has told. `ending`: why it takes nothing more.
+    `launcher`: the live one in words, None where there is none. `at`: since when it is in its state.
+    """
+
+    batch_job_id: int
+    state: BatchJobState
+    mode: JobMode
+    num_nodes: int
+    tags: Tags
+    gpus: int | None
+    mem_mb: int | None
+    minutes_left: float
+    ending: str | None = None
+    launcher: str | None = None
+    at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A site as a job that waits for nodes sees it."""
+
+    agent: Agent
+    limits: Limits
+    offers: Sequence[Offer]
+
+    @property
+    def tag_sets(self) -> set[Tags]:
+        return {offer.tags for offer in self.offers if offer.tags}
+
+
+# From the one that hopeless jobs meet first to the one that only just keeps a job out.
+NEARNESS = ("ending", "tags", "mode", "nodes", "gpus", "memory", "time")
+REMEDIES = {
+    "ending": "ask for another one with `balsam queue submit`",
+    "tags": "tag the job so, or ask for a BatchJob without tags",
+    "mode": "ask for one with `balsam queue submit -j mpi`",
+    "nodes": "ask for a larger one",
+    "gpus": "let the job ask for less, or ask for nodes that have as many",
+    "memory": "let the job ask for less, or ask for nodes that have as much",
+    "time": "ask for a longer one, or lower the job's wall_time_min",
+}
+
+
+def misfit(ask: Ask, offer: Offer) -> tuple[str, str] | None:
+    """What keeps a job out of a launcher (a word of `NEARNESS`), and the sentence; None if nothing does."""
+    if offer.ending is not None:
+        return "ending", offer.ending
+    if not ask.has_tags(offer.tags):
+        wanted = ", ".join(f"{key}={value}" for key, value in sorted(offer.tags))
+        return "tags", f"it takes only jobs with the tags {wanted}"
+    if offer.mode is JobMode.serial and (ask.num_nodes > 1 or ask.ranks_per_node > 1):
+        return "mode", "it runs single-process jobs (serial mode), and the job has several ranks or nodes"
+    if ask.num_nodes > offer.num_nodes:
+        return "nodes", f"the job needs {ask.num_nodes} nodes and it has {offer.num_nodes}"
+    if offer.gpus is not None and ask.gpus > offer.gpus + SLACK:
+        return "gpus", f"the job asks for {ask.gpus:g} GPUs per node, and its nodes have {offer.gpus}"
+    if offer.mem_mb is not None and ask.mem_mb > offer.mem_mb:
+        return "memory", f"the job asks for {ask.mem_mb} MB per node, and its nodes have {offer.mem_mb}"
+    if ask.wall_time_min > offer.minutes_left:
+        left = max(0, int(offer.minutes_left))
+        return "time", f"the job needs {ask.wall_time_min} min and {left} min are left"
+    return None
+
+
+def runnable(job_id: int, ask: Ask, place: Place, now: int) -> Why:
+    """Why a job that is ready to run does not, while nobody holds it."""
+    job, site = f"Job {job_id}", place.agent.site
+    never = too_big(place.limits, ask.num_nodes, ask.wall_time_min, ask.gpus, ask.mem_mb)
+    if never:
+        return Why("never_fits", f"{job} can't run at site {site}: {never}. Let it ask for less.")
+    if not place.offers:
+        away = "" if place.agent.alive else f" Also, {place.agent.absence(now)}."
+        return Why(
+            "no_allocation",
+            f"{job} waits for nodes, and no BatchJob is queued or running at site {site}: run "
+            f"`balsam queue submit`.{away}",
+        )
+    reasons = [(offer, misfit(ask, offer)) for offer in place.offers]
+    fitting = [offer for offer, reason in reasons if reason is None]
+    if fitting:
+        return _fits(job, ask, min(fitting, key=_readiness), place.agent, now)
+    misfits = [(offer, reason) for offer, reason in reasons if reason is not None]
+    offer, (word, text) = max(misfits, key=lambda one: NEARNESS.index(one[1][0]))
+    others = len({one.batch_job_id for one in place.offers}) - 1
+    more = f" {counted(others, 'other BatchJob')} will not take it either." if others else ""
+    return Why(
+        f"no_fit_{word}",
+        f"{job} fits no active BatchJob of site {site}. BatchJob {offer.batch_job_id}: {text}; "
+        f"{REMEDIES[word]}.{more}",
+    )
+
+
+def _readiness(offer: Offer) -> tuple[bool, bool, bool, int]:
+    """What will take a job first comes first."""
+    runs = offer.state is BatchJobState.running
+    queued = offer.state is BatchJobState.queued
+    return not (runs and offer.launcher), not runs, not queued, offer.batch_job_id
+
+
+def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
+    which = f"BatchJob {offer.batch_job_id} at site {agent.site}"
+    at = "" if offer.at is None else f" since {since(offer.at, now)}"
+    if offer.state is BatchJobState.running and offer.launcher:
+        return Why("next", f"{job} waits for a free place in {which}{_asks(ask)}: {offer.launcher} is busy.")
+    if offer.state is BatchJobState.running:
+        return Why(
+            "no_launcher",
+            f"{job} waits for {which}, which runs{at}, but no launcher is heard of there: see "
+            f"`balsam queue why {offer.batch_job_id}`.",
+        )
+    if offer.state is BatchJobState.queued:
+        return Why("queued", f"{job} waits for {which}, which has been waiting in its queue{at}.")
+    if not agent.alive:
+        return Why("no_agent", f"{job} waits for {which}, which is not submitted: {agent.absence(now)}.")
+    return Why("not_submitted", f"{job} waits for {which}, asked for{at} and not submitted yet.")
+
+
+def _asks(ask: Ask) -> str:
+    asked = [f"{ask.gpus:g} GPUs"] * (ask.gpus > 0) + [f"{ask.mem_mb} MB"] * (ask.mem_mb > 0)
+    return f", on a node that has the {' and '.join(asked)} that it asks for free" if asked else ""
+
+
+def parents(job_id: int, ids: Sequence[int], states: Mapping[int, JobState], must: str) -> Why:
+    """Which parent an AWAITING_PARENTS job waits for; gone and failed ones come first."""
+    job = f"Job {job_id}"
+    gone = [parent for parent in ids if parent not in states]
+    if gone:
+        return Why(
+            "parent_gone",
+            f"The parent {gone[0]} of job {job_id} was deleted, so that the job can never start: delete it, "
+            f"too (`balsam job rm --id {job_id}`).",
+        )
+    failed = [parent for parent in ids if states[parent] is JobState.failed]
+    if failed and must == ParentsMust.finish:
+        return Why(
+            "parent_failed",
+            f"{job} needs all its parents finished, and its parent {failed[0]} FAILED (`balsam job why "
+            f'{failed[0]}`): mend and retry the parent, set parents_must="end", or delete job {job_id}.',
+        )
+    waiting = [parent for parent in ids if states[parent] not in (JobState.failed, JobState.job_finished)]
+    if not waiting:
+        return Why(
+            "parents_done", f"The parents of {job.lower()} are done; it moves on with the next change."
+        )
+    first = waiting[0]
+    return Why(
+        "parent_unfinished",
+        f"{job} waits for {len(waiting)} of its {counted(len(ids), 'parent')}, e.g. job {first}, which is "
+        f"{states[first]} (`balsam job why {first}`).",
+    )
+
+
+def hook(job_id: int, name: str, entered: int, agent: Agent, now: int) -> Why:
+    """Of a job that waits for a hook and that nobody holds."""
+    if agent.alive:
+        return Why(
+            "hook",
+            f"Job {job_id} has been waiting since {since(entered, now)} for the agent of site {agent.site} "
+            f"to call {name}().",
+        )
+    return Why("no_agent", f"Job {job_id} waits for {name}(), and {agent.absence(now)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A session that holds jobs: in words, and what it has told. `hooks`: job -> since when its hook runs."""
+
+    who: str
+    is_agent: bool
+    last: int
+    hooks: Mapping[int, int]
+
+
+def held_by_agent(job_id: int, name: str, holder: Holder, now: int) -> Why:
+    """Of a job that the agent has in hand for a hook."""
+    started = holder.hooks.get(job_id)
+    if started is not None:
+        return Why(
+            "hook_running",
+            f"{name}() of job {job_id} has been running at {holder.who} since {since(started, now)}; its "
+            f"output is in balsam.log in the job's workdir. If it hangs: `balsam job kill {job_id}`.",
+        )
+    if not holder.hooks:
+        return Why("hook_next", f"{holder.who.capitalize()} is about to call {name}() of job {job_id}.")
+    other, oldest = min(holder.hooks.items(), key=lambda one: (one[1], one[0]))
+    return Why(
+        "hook_queued",
+        f"{name}() of job {job_id} is in line at {holder.who}, where {counted(len(holder.hooks), 'hook')} "
+        f"run, the oldest since {since(oldest, now)} for job {other}. If that one hangs: `balsam job kill "
+        f"{other}`; settings.yml, processing.num_workers, allows for more at once.",
+    )

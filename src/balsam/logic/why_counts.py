@@ -1,0 +1,164 @@
+"""Why many jobs do not progress: counts by reason, each with an example, from groups that SQL counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from balsam.core.states import ACTIVE_BATCH_JOB_STATES, HOOK_OF_STATE, RUNNABLE_STATES, JobState
+from balsam.logic import reasons
+from balsam.logic.reasons import Ask, Tags
+from balsam.logic.why import Facts, told
+from balsam.store import batch_jobs, jobs, waits
+from balsam.store.batch_jobs import BatchJobFilter
+from balsam.store.jobs import JobFilter
+from balsam.store.owner import Owner
+from balsam.store.paging import Page
+
+J = JobState
+Row = dict[str, Any]
+Key = tuple[str, int]  # code, site
+
+VARIOUS = "various"
+
+
+class _Counts:
+    """Jobs by code and site, with the oldest of each."""
+
+    def __init__(self) -> None:
+        self.number: dict[Key, int] = defaultdict(int)
+        self.oldest: dict[Key, int] = {}
+
+    def add(self, code: str, site_id: int, number: int, job_id: int) -> None:
+        if number > 0:
+            self.number[code, site_id] += number
+            self.oldest[code, site_id] = min(job_id, self.oldest.get((code, site_id), job_id))
+
+
+def why_counts(conn: Connection, owner: Owner, f: JobFilter) -> list[Row]:
+    """How many of the chosen jobs wait for which reason at which site, most first; each with an example.
+
+    Finished jobs are left out. Where jobs differ in more ways than `waits.MAX_GROUPS`, the rest counts as
+    `various`.
+    """
+    facts = Facts(conn, owner)
+    counts = _Counts()
+    tag_sets = _tag_sets(facts)
+    groups = waits.groups(conn, owner, f, tag_sets)
+    for group in groups:
+        for code, number, job_id in _codes(facts, f, group, tag_sets):
+            counts.add(code, group["site_id"], number, job_id)
+    for one in waits.by_parents(conn, owner, f):
+        counts.add(_PARENT_CODES[one.matter], one.site_id, one.count, one.job_id)
+    found = _with_examples(facts, counts)
+    if len(groups) == waits.MAX_GROUPS:
+        found += _rest(facts, f, sum(counts.number.values()))
+    return found
+
+
+_PARENT_CODES = {
+    "gone": "parent_gone",
+    "failed": "parent_failed",
+    "unfinished": "parent_unfinished",
+    "done": "parents_done",
+}
+
+
+def _tag_sets(facts: Facts) -> list[Tags]:
+    """The sets of tags that any active launcher or BatchJob asks for."""
+    f = BatchJobFilter(state=list(ACTIVE_BATCH_JOB_STATES))
+    rows = batch_jobs.page(facts.conn, facts.owner, f, Page())
+    places = [facts.place(site_id) for site_id in sorted({row["site_id"] for row in rows})]
+    return sorted(set().union(*(place.tag_sets for place in places)), key=sorted)
+
+
+def _codes(facts: Facts, f: JobFilter, group: Row, tag_sets: list[Tags]) -> Iterator[tuple[str, int, int]]:
+    """(code, number, an example) of the parts of a group."""
+    state = J(group["state"])
+    whole = (group["count"], group["job_id"])
+    if state is J.failed:
+        yield ("failed_after_retries" if group["retried"] else "failed"), *whole
+    elif group["session_id"] is not None:
+        yield from _held(facts, f, group, state)
+    elif state is J.running:
+        yield "running_unheld", *whole
+    elif state is J.created:
+        yield "forced", *whole
+    elif state in RUNNABLE_STATES:
+        has = {frozenset[tuple[str, str]]()} | {
+            tags for number, tags in enumerate(tag_sets) if group[f"tags{number}"]
+        }
+        ask = Ask.of(group, has.__contains__)
+        place = facts.place(group["site_id"])
+        yield reasons.runnable(group["job_id"], ask, place, facts.now).code, *whole
+    elif group["broken"]:
+        yield "transfer_error", *whole
+    elif not facts.agent(group["site_id"]).alive:
+        yield "no_agent", *whole
+    else:
+        yield ("hook" if state in HOOK_OF_STATE else "transfer"), *whole
+
+
+def _held(facts: Facts, f: JobFilter, group: Row, state: JobState) -> Iterator[tuple[str, int, int]]:
+    session = facts.session(group["session_id"])
+    whole = (group["count"], group["job_id"])
+    if group["killed"]:
+        yield "killed", *whole
+    elif session is None:
+        yield "held", *whole
+    elif facts.is_silent(session):
+        yield "held_silent", *whole
+    elif state is J.running:
+        yield "running", *whole
+    elif not facts.holder(session).is_agent or state not in HOOK_OF_STATE:
+        yield "held", *whole
+    else:
+        yield from _in_hand(facts, f, group, facts.holder(session).hooks.keys())
+
+
+def _in_hand(facts: Facts, f: JobFilter, group: Row, busy: Collection[int]) -> Iterator[tuple[str, int, int]]:
+    """Of jobs that an agent has: those whose hooks run are few, and looked up."""
+    rows = jobs.by_ids(facts.conn, facts.owner, busy) if busy else []
+    mine = [row["id"] for row in rows if _is_in(row, group)]
+    running = sorted(waits.among_chosen(facts.conn, facts.owner, f, mine)) if mine else []
+    if running:
+        yield "hook_running", len(running), running[0]
+    there = replace(f, session_id=[group["session_id"]], state=[J(group["state"])])
+    first = jobs.page(facts.conn, facts.owner, there, Page(limit=len(running) + 1))
+    example = next((row["id"] for row in first if row["id"] not in running), group["job_id"])
+    yield ("hook_queued" if busy else "hook_next"), group["count"] - len(running), example
+
+
+def _is_in(row: Row, group: Row) -> bool:
+    same = all(row[name] == group[name] for name in ("state", "session_id", "site_id"))
+    return same and (row["killed_by"] is not None) == bool(group["killed"])
+
+
+def _with_examples(facts: Facts, counts: _Counts) -> list[Row]:
+    rows = {row["id"]: row for row in jobs.by_ids(facts.conn, facts.owner, set(counts.oldest.values()))}
+    ordered = sorted(counts.number, key=lambda key: (-counts.number[key], key))
+    return [
+        {
+            "code": code,
+            "site_id": site_id,
+            "count": counts.number[code, site_id],
+            "job_id": counts.oldest[code, site_id],
+            "sentence": told(facts, rows[counts.oldest[code, site_id]])["sentence"],
+        }
+        for code, site_id in ordered
+    ]
+
+
+def _rest(facts: Facts, f: JobFilter, counted: int) -> list[Row]:
+    by_state = jobs.count_by_state(facts.conn, facts.owner, f)
+    left = sum(number for state, number in by_state.items() if state != J.job_finished) - counted
+    sentence = (
+        f"{left} more jobs differ from each other in too many ways to be counted here: choose fewer of them."
+    )
+    return [{"code": VARIOUS, "site_id": None, "count": left, "job_id": None, "sentence": sentence}] * (
+        left > 0
+    )
