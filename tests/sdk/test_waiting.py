@@ -58,6 +58,18 @@ def _result_and_when(job: Job) -> tuple[object, float]:
     return job.result(timeout=5), time.monotonic()
 
 
+def test_the_end_of_a_new_job_is_known_however_late_one_begins_to_wait(make_jobs: MakeJobs) -> None:
+    (first,) = make_jobs(1)
+    with pytest.raises(TimeoutError):  # the stream is up from here on
+        first.result(timeout=0.05)
+    early, late = make_jobs(2)
+    finish(early, "early")
+    wait_until(lambda: not Job.objects.wait([early], timeout=0.1, poll_interval=NEVER_POLL).not_done)
+    finish(late, "late")
+    assert Job.objects.wait([late], timeout=5, poll_interval=NEVER_POLL).done == [late]
+    assert [early.result_nowait(), late.result_nowait()] == ["early", "late"]
+
+
 def test_result_raises_what_run_raised(make_jobs: MakeJobs) -> None:
     (job,) = make_jobs(1)
     fail(job, ZeroDivisionError("by zero"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 IDLE_SEC = 60.0  # a stream that nobody has waited on for so long is closed
 CONNECT_SEC = 3.0  # how long a waiter waits for the stream before it only polls
+MAX_ENDED = 10_000  # jobs whose ends are remembered, for those who begin to wait for them later
 
 Hint = frozenset[int] | None  # ids of jobs that ended; None: look at all
 
@@ -51,6 +53,10 @@ class Subscription:
         """Returns when the stream is up, or seen to be down: what ends from then on gives a hint."""
         self._feed.tried.wait(min(CONNECT_SEC, max(0.0, timeout)))
 
+    def covers(self, moment: float) -> bool:
+        """Whether whatever has ended since this moment (of `time.monotonic()`) has given a hint, or will."""
+        return self._feed.covers(moment)
+
     def offer(self, hint: Hint) -> None:
         relevant = None if hint is None else hint & self._job_ids
         if relevant is None or relevant:
@@ -73,6 +79,8 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
         self._thread: threading.Thread | None = None
         self._idle_since = time.monotonic()
+        self._live_since = math.inf
+        self._ended: set[int] = set()  # since then
         self._closing = threading.Event()
         self.connected = threading.Event()
         self.tried = threading.Event()  # whether it is known that the stream is up or down
@@ -87,6 +95,7 @@ class Feed:
     def add(self, subscription: Subscription) -> None:
         with self._lock:
             self._subscriptions.add(subscription)
+            subscription.offer(frozenset(self._ended))
             if self._thread is None:
                 self.tried.clear()
                 self._thread = threading.Thread(target=self._run, name="balsam-feed", daemon=True)
@@ -96,6 +105,10 @@ class Feed:
         with self._lock:
             self._subscriptions.discard(subscription)
             self._idle_since = time.monotonic()
+
+    def covers(self, moment: float) -> bool:
+        """Whether all that has ended since this moment is known."""
+        return self._live_since < moment
 
     def close(self) -> None:
         """Ends the thread when it next hears from the server."""
@@ -115,15 +128,29 @@ class Feed:
 
     def _dispatch(self, message: ServerSentEvent) -> None:
         if message.name == "events":
-            self._offer(frozenset(event["job_id"] for event in message.data))
+            self._note(frozenset(event["job_id"] for event in message.data))
         elif message.name == "cut":
-            self.connected.clear()
+            self._disconnect()
             self.tried.set()
             self._offer(None)
         elif message.name in ("hello", "reset"):
+            self._live_since = time.monotonic()
             self.connected.set()
             self.tried.set()
             self._offer(None)
+
+    def _note(self, ended: frozenset[int]) -> None:
+        with self._lock:
+            if len(self._ended) > MAX_ENDED:
+                self._ended.clear()
+                self._live_since = time.monotonic()
+            self._ended |= ended
+        self._offer(ended)
+
+    def _disconnect(self) -> None:
+        self.connected.clear()
+        self._live_since = math.inf
+        self._ended.clear()
 
     def _offer(self, hint: Hint) -> None:
         with self._lock:
@@ -135,11 +162,11 @@ class Feed:
             if self._subscriptions or time.monotonic() - self._idle_since < IDLE_SEC:
                 return False
             self._thread = None
-            self.connected.clear()
+            self._disconnect()
             return True
 
     def _retire(self) -> None:
         with self._lock:
             self._thread = None
-            self.connected.clear()
+            self._disconnect()
             self.tried.set()

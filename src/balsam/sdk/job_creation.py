@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +27,12 @@ def create(client: Client, jobs: list[Job]) -> None:
     bodies = _bodies(client, new)
     done = 0
     for part in _parts(bodies):
+        asked = time.monotonic()
         rows = create_jobs(client, part)
         for job, row in zip(new[done : done + len(part)], rows, strict=True):
             job._client = client
             job._load(row)
+            job._known_at = asked
         done += len(part)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
 from datetime import datetime
@@ -190,6 +191,9 @@ class Job(RemoteJob):
     last_update: UtcDatetime
     num_runs: int
 
+    _known_at: float = (
+        -math.inf
+    )  # of `time.monotonic()`: whatever has happened since is later than this record
     _session_id: int | None = None  # in whose name states are changed, while that session holds the job
     _site_name: str | None = None
     _parameters: Mapping[str, Any] = {}

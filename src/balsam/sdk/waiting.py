@@ -13,7 +13,7 @@ from balsam.sdk.model import DoesNotExist
 from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 if TYPE_CHECKING:
-    from balsam.client.feed import Subscription
+    from balsam.client.feed import Hint, Subscription
     from balsam.client.transport import Client
     from balsam.sdk.jobs import Job
 
@@ -76,7 +76,9 @@ def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) ->
     client = pending[0].client()
     with client.feed().subscribe(job.id for job in pending) as hints:
         hints.wait_until_live(_left(deadline))
-        hint = None
+        # Jobs that were made while the stream was up have been heard of by now, if they have ended.
+        known = len(clients) == 1 and all(hints.covers(job._known_at) for job in pending)
+        hint: Hint = frozenset() if known else None
         while pending:
             _look(pending if hint is None else [job for job in pending if job.id in hint])
             batch = [job for job in pending if job.state in DONE_STATES]
