@@ -222,16 +222,17 @@ def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
+    # `_data` is copied and compared at once; to decode it variable by variable took half of a run's time.
+    content: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+    before = content.copy()
     os.environ.update(changes)
     try:
         yield
     finally:
-        now = dict(os.environ)
-        if now != before:
-            for name in now.keys() - before.keys():
-                del os.environ[name]
-            os.environ.update({name: text for name, text in before.items() if now.get(name) != text})
+        if content != before:
+            for name in content.keys() - before.keys():
+                del os.environb[name]
+            os.environb.update({name: text for name, text in before.items() if content.get(name) != text})
 
 
 def encode(answer: Answer) -> bytes:
