@@ -44,6 +44,8 @@ from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
 
 log = logging.getLogger(__name__)
 
+ASK_SEC = 0.05  # between questions for more jobs, while there are some
+
 
 class Loop:
     """Runs jobs until the wall time, a stop signal, or nothing to do for `idle_ttl_sec`."""
@@ -76,6 +78,8 @@ class Loop:
         self._like: Need | None = None  # of the job that was acquired last
         self._trip_sec = 0.0
         self._answers = 0
+        self._ask_at = 0.0  # not before, while there are unstarted jobs
+        self._is_to_ask = False  # by then
         self._count = 0
         self._busy_at = time.monotonic()
         self._next_beat = 0.0
@@ -136,6 +140,7 @@ class Loop:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._is_to_ask = False
         self._watch_clock(now)
         if self._stopping is None:
             self._start_what_fits(now)
@@ -150,6 +155,8 @@ class Loop:
             due.append(self._busy_at + self._limits.idle_ttl_sec)
         if self._limits.warn_at is not None and not self._warned:
             due.append(self._limits.warn_at)
+        if self._is_to_ask:
+            due.append(self._ask_at)
         return max(0.0, min(due) - now)
 
     def _keep_guard(self, now: float) -> None:
@@ -186,9 +193,12 @@ class Loop:
         elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
             self.stop(f"nothing to do for {self._limits.idle_ttl_sec:g} s")
 
+    def _has_unstarted(self) -> bool:
+        return bool(self._waiting or self._preparing)
+
     def _is_idle(self) -> bool:
         # Who has no node yet waits for its workers.
-        return not (self._runs or self._waiting or self._preparing) and len(self._room) > 0
+        return not (self._runs or self._has_unstarted()) and len(self._room) > 0
 
     def _may_start(self) -> bool:
         full = self._limits.max_runs is not None and len(self._runs) >= self._limits.max_runs
@@ -213,6 +223,10 @@ class Loop:
     def _ask(self, now: float) -> None:
         if self._session_id is None or self._draining or not len(self._room):
             return
+        self._is_to_ask = now < self._ask_at and self._has_unstarted()
+        if self._is_to_ask:
+            return
+        self._ask_at = now + ASK_SEC
         free_nodes = self._room.free_nodes(self._waiting.kept)
         view = appetite.View(
             running=len(self._runs),
