@@ -12,7 +12,7 @@ from balsam.launcher.backlog import OVERTAKE_SEC, Backlog, Waiting, order_key
 from balsam.launcher.placement import Need, Share
 from balsam.launcher.room import Room
 from balsam.platform.nodes import Node
-from balsam.runtime.worker_pool import AppCode
+from balsam.runtime.requests import AppCode
 
 PLAN = AppPlan(AppCode(1, "App", ""), "true", {}, {}, "python", False, False)
 

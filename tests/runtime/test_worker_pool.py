@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.runtime.shared_pool import SharedWorkerPool
-from balsam.runtime.worker_pool import AppCode, Kind, Reply, Request, WorkerPool, WorkerSetting
+from balsam.runtime.worker_pool import WorkerPool, WorkerSetting
 from balsam.schemas import deserialize
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.class_payload import class_payload

@@ -62,11 +62,13 @@ def test_the_end_of_a_new_job_is_known_however_late_one_begins_to_wait(make_jobs
     (first,) = make_jobs(1)
     with pytest.raises(TimeoutError):  # the stream is up from here on
         first.result(timeout=0.05)
-    early, late = make_jobs(2)
+    early, late, last = make_jobs(3)
     finish(early, "early")
     wait_until(lambda: not Job.objects.wait([early], timeout=0.1, poll_interval=NEVER_POLL).not_done)
     finish(late, "late")
     assert Job.objects.wait([late], timeout=5, poll_interval=NEVER_POLL).done == [late]
+    finish(last, "last")
+    assert Job.objects.wait([last], timeout=0).done == [last]
     assert [early.result_nowait(), late.result_nowait()] == ["early", "late"]
 
 

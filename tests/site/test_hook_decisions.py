@@ -9,7 +9,7 @@ import pytest
 
 from balsam.client.errors import ServerUnreachable
 from balsam.core.states import JobState
-from balsam.runtime.worker_pool import Kind, Reply
+from balsam.runtime.requests import Kind, Reply
 from balsam.site import hooks
 from balsam.site.processing import acquire_gap, room_for
 from balsam.site.services import LONGEST_RETRY_SEC, Bell, Outage, Stop, restart_pause, retry_pause

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from balsam.runtime.worker_pool import AppCode
+from balsam.runtime.requests import AppCode
 
 # Where an app overrides one of these, only its own code knows the command.
 _MAKE_COMMANDS = {"get_arg_str", "shell_preamble", "get_environ_vars"}

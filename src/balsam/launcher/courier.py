@@ -112,10 +112,11 @@ class Courier:
 
     def report(self, *updates: Update) -> None:
         """Writes them to the spool at once, whatever the courier does at the time."""
-        self._outbox.append([update.body(self._offset_us) for update in updates])
+        bodies = [update.body(self._offset_us) for update in updates]
         starts_only = all(update.state is JobState.running for update in updates)
         due = time.monotonic() + (START_GATHER_SEC if starts_only else 0.0)
         with self._bell:
+            self._outbox.append(bodies)
             self._tell_trouble()
             if self._shared.report_at is None or due < self._shared.report_at:
                 self._shared.report_at = due
@@ -255,6 +256,8 @@ class Courier:
     def _situation(self, now: float) -> Situation:
         shared = self._shared
         silent_sec = now - self._last_answer
+        if not self._outbox.has_more:
+            shared.report_at = None  # the last batch took along what came while it was made
         if self._session_id is not None and silent_sec > self._lease_sec / 2:
             shared.in_doubt = True
         may_ask = shared.asked.jobs > 0 and shared.answers_seen == self._answers and self._terms.may_poll

@@ -28,7 +28,7 @@ from balsam.launcher.reports import Ending
 from balsam.platform.nodes import Node
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.worker_pool import encode_request
+from balsam.runtime.requests import encode_request
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from balsam.launcher.rendezvous import LEADER, WORKER, NotOurs, greet
 log = logging.getLogger(__name__)
 
 GREETINGS = 64  # under way at a time; the rest waits in the port's queue
+AGAIN_SEC = 1.0  # before the next one, where this process lacks files or threads
 
 
 class Door:
@@ -26,6 +28,7 @@ class Door:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._newcomers: deque[socket.socket] = deque()
         self._places = threading.BoundedSemaphore(GREETINGS)
+        self._is_closed = False
         threading.Thread(target=self._accept, name="door", daemon=True).start()
 
     def fileno(self) -> int:
@@ -44,20 +47,24 @@ class Door:
             yield self._newcomers.popleft()
 
     def close(self) -> None:
+        self._is_closed = True
         # Closing alone does not wake who waits for a connection.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _accept(self) -> None:
-        """In a thread of its own, each greeting in another: who does not speak keeps nobody else waiting."""
-        while True:
+        """In a thread of its own, each greeting in another: who does not speak keeps few others waiting."""
+        while not self._is_closed:
             self._places.acquire()
             try:
                 link, _ = self._socket.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._let_in, args=(link,), daemon=True).start()
+                threading.Thread(target=self._let_in, args=(link,), daemon=True).start()
+            except (OSError, RuntimeError) as exc:  # closed; or no files or threads are left for the moment
+                self._places.release()
+                if not self._is_closed:
+                    log.warning("a worker could not be let in: %s", exc)
+                    time.sleep(AGAIN_SEC)
 
     def _let_in(self, link: socket.socket) -> None:
         try:

@@ -22,7 +22,8 @@ from balsam.platform.nodes import Node
 from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.job_output import open_appending
-from balsam.runtime.worker_pool import Reply, Request, Ticket, WorkerPool, WorkerSetting
+from balsam.runtime.requests import Reply, Request
+from balsam.runtime.worker_pool import Ticket, WorkerPool, WorkerSetting
 
 MAX_WORKERS = 4096
 LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
@@ -320,6 +321,7 @@ class LocalExecutor:
         del self._tickets[job_id]
         if reply.node_short:
             del self._allowed[job_id]
+            self._floods.discard(job_id)
             self._on_refused(job_id, reply.error)
             return
         if reply.ok:

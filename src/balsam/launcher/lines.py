@@ -125,9 +125,14 @@ class Lines:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes the files of leaders that are dead; where the filesystem knows no locks, they stay."""
+    """Removes the files of leaders that are dead; where the filesystem knows no locks, they stay.
+
+    Only those that nobody reads any more: some filesystems keep a lock from the host's own processes alone.
+    """
     for path in folder.glob("leader-*.json"):
         with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime < 2 * JOIN_SEC:
+                continue
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

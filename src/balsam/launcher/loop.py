@@ -39,8 +39,9 @@ from balsam.launcher.setting import Limits, Reporting, Surroundings
 from balsam.platform.mpi.gpus import VARIABLE_OF
 from balsam.platform.nodes import Node
 from balsam.runtime.guard_link import GuardLink
+from balsam.runtime.requests import Kind, Request
 from balsam.runtime.updates import Update
-from balsam.runtime.worker_pool import Kind, Request, WorkerPool, WorkerSetting
+from balsam.runtime.worker_pool import WorkerPool, WorkerSetting
 
 log = logging.getLogger(__name__)
 

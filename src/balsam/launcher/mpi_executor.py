@@ -19,7 +19,7 @@ from balsam.launcher.reports import Ending
 from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
-from balsam.runtime.worker_pool import Request, encode_request
+from balsam.runtime.requests import Request, encode_request
 
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
 NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"

@@ -13,7 +13,8 @@ from typing import Any
 
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.command import Command
-from balsam.runtime.worker_pool import AppCode, Kind, Reply, Request, Ticket, WorkerPool
+from balsam.runtime.requests import AppCode, Kind, Reply, Request
+from balsam.runtime.worker_pool import Ticket, WorkerPool
 from balsam.sdk import command_template
 
 log = logging.getLogger(__name__)

@@ -85,7 +85,8 @@ def is_full(path: str) -> bool:
         disk = os.statvfs(path)
     except OSError:
         return False
-    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
+    # Filesystems that count neither report no blocks or files at all.
+    return (disk.f_blocks > 0 and disk.f_bavail == 0) or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def clean(text: str) -> str:

@@ -34,7 +34,8 @@ from balsam.launcher.rendezvous import NotOurs, Rendezvous, own_node
 from balsam.launcher.reports import Ending
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.worker_pool import AppCode, WorkerSetting, decode_request
+from balsam.runtime.requests import AppCode, decode_request
+from balsam.runtime.worker_pool import WorkerSetting
 
 log = logging.getLogger("balsam.launcher.worker")
 

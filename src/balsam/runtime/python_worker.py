@@ -115,7 +115,7 @@ def describe(app_class: AppClass) -> dict[str, Any]:
         "command_template": app_class.command_template,
         "defaults": {name: spec.default for name, spec in interface.items() if spec.default is not None},
         "environment_variables": {k: str(v) for k, v in app_class.environment_variables.items()},
-        "python_exe": app_class.python_exe,
+        "python_exe": str(app_class.python_exe),
         "isolate": bool(app_class.isolate),
         "overrides": app_class.overridden_hooks(),
     }
@@ -178,7 +178,12 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    return {"ok": False, "error": _told(exc), "serialized_exception": payload}
+    return {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+
+
+def _text(told: str) -> str:
+    """What JSON can hold: names of files may be no text."""
+    return told.encode("utf-8", "replace").decode()
 
 
 def _told(exc: BaseException) -> str:
@@ -239,13 +244,15 @@ def encode(answer: Answer) -> bytes:
     try:
         return orjson.dumps(answer)
     except TypeError as exc:  # a hook put into job.data what JSON does not know
-        return orjson.dumps({**failure(TypeError(f"job.data can't be sent: {exc}")), "ended_us": now_us()})
+        told = failure(TypeError(f"job.data can't be sent: {exc}"))
+        return orjson.dumps({**told, "ended_us": now_us(), "worn": answer.get("worn", False)})
 
 
 def main() -> None:
-    fd = int(sys.argv[1])
+    # Its number is the parent's, which may have many files open: here it would look like as many.
+    fd = os.dup(int(sys.argv[1]))
+    os.close(int(sys.argv[1]))
     site_path = Path(sys.argv[2])
-    os.set_inheritable(fd, False)
     sys.argv = ["balsam"]
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

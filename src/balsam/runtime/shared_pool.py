@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from balsam.runtime.worker_pool import Guarding, Reply, Request, Ticket, WorkerPool, WorkerSetting
+from balsam.runtime.requests import Reply, Request
+from balsam.runtime.worker_pool import Guarding, Ticket, WorkerPool, WorkerSetting
 
 
 class SharedWorkerPool:

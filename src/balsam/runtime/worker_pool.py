@@ -17,101 +17,21 @@ import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cached_property
+from dataclasses import dataclass
 from signal import Signals
 from typing import Any, Protocol
 
 import orjson
 
 from balsam.core.clock import now_us
-from balsam.core.digest import of_bytes
 from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
+from balsam.runtime.requests import Kind, Reply, Request, encode_request
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
 READ_BYTES = 1 << 18
 MAX_IDLE = 16  # workers that are kept for apps of which no run waits
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
-
-
-class Kind(StrEnum):
-    """What a worker is asked to do with an app class."""
-
-    describe = "describe"  # no job: what the class declares and overrides
-    command = "command"  # the command line, preamble and environment of a job
-    run = "run"  # run(), its output in job.out
-    preprocess = "preprocess"  # hooks, their output in balsam.log
-    postprocess = "postprocess"
-    handle_error = "handle_error"
-    handle_timeout = "handle_timeout"
-
-
-@dataclass(frozen=True)
-class AppCode:
-    """An app class as the server stores it; `serializer`: what made it, None where nobody said."""
-
-    app_id: int
-    name: str
-    serialized_class: str = field(repr=False)
-    serializer: Mapping[str, Any] | None = None
-
-    @cached_property
-    def digest(self) -> str:
-        """Another one for each class, and for each maker and interpreter of the same class."""
-        return of_bytes(orjson.dumps([self.serialized_class, self.serializer]))
-
-    @property
-    def interpreter(self) -> str:
-        """What opens the class and runs its code: the app's own `python_exe`, else this Python."""
-        return (self.serializer or {}).get("python_exe") or sys.executable
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> AppCode:
-        """From an app's JSON record, or as `encode_request` wrote it."""
-        return cls(record["id"], record["name"], record["serialized_class"], record.get("serializer"))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
-    """One step of one job (or of the app itself: `describe`, whose `job` is None).
-
-    `job`: the job's JSON record as the server sent it. `workdir`: absolute; made if it is missing.
-    `environment`: set for this step only, on top of the worker's own.
-    """
-
-    kind: Kind
-    app: AppCode
-    job: Mapping[str, Any] | None = field(default=None, repr=False)
-    workdir: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    session_id: int | None = None
-    interpreter: str = sys.executable
-    fresh: bool = False  # the worker serves nothing else, neither before nor after (app.isolate)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of a request.
-
-    `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died;
-    `node_short`: none could be started, since the node lacks processes, memory or files for the moment.
-    `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
-    among them if it set one). `result`: the answer to `describe` and `command`.
-    """
-
-    request: Request
-    ok: bool
-    error: str = ""
-    crashed: bool = False
-    node_short: bool = False
-    serialized_return_value: str = field(default="", repr=False)
-    serialized_exception: str = field(default="", repr=False)
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
-    started_us: int = 0
-    ended_us: int = 0
 
 
 class Guarding(Protocol):
@@ -299,10 +219,11 @@ class WorkerPool:
             elif self._make_room():
                 try:
                     self._start(request.interpreter, request.fresh)
-                except OSError as exc:
-                    sentence = f"can't start the interpreter {request.interpreter}: {exc.strerror}"
+                except (OSError, ValueError) as exc:  # ValueError: the name holds what no name may
+                    reason = exc.strerror if isinstance(exc, OSError) else exc
+                    sentence = f"can't start the interpreter {request.interpreter}: {reason}"
                     whose = _whose(request.interpreter)
-                    self._fail(ticket, f"{sentence}{whose}", exc.errno in NODE_SHORT)
+                    self._fail(ticket, f"{sentence}{whose}", getattr(exc, "errno", None) in NODE_SHORT)
                     continue
             else:
                 passed.append(ticket)
@@ -344,7 +265,7 @@ class WorkerPool:
                 start_new_session=True,
             )
             worker = _Worker(process, ours, interpreter, fresh)
-        except OSError:
+        except (OSError, ValueError):
             ours.close()  # a process that is there already ends with it
             raise
         finally:
@@ -453,42 +374,3 @@ def _fits(worker: _Worker, request: Request) -> bool:
         return False
     # What a run() has done to its process is seen by runs of the same app only.
     return request.kind is not Kind.run or worker.known_apps <= {(request.app.app_id, request.app.digest)}
-
-
-def encode_request(request: Request, known_apps: set[tuple[int, str]]) -> bytes:
-    """The request as a worker reads it; the class travels once to each."""
-    key = (request.app.app_id, request.app.digest)
-    app: dict[str, Any] = {"id": key[0], "digest": key[1], "name": request.app.name}
-    if key not in known_apps:
-        app |= {"serialized_class": request.app.serialized_class, "serializer": request.app.serializer}
-        known_apps.add(key)
-    return orjson.dumps(
-        {
-            "kind": request.kind,
-            "app": app,
-            "job": request.job,
-            "workdir": request.workdir,
-            "environment": request.environment,
-            "session_id": request.session_id,
-        }
-    )
-
-
-def decode_request(
-    said: Mapping[str, Any], codes: dict[tuple[int, str], AppCode], interpreter: str, fresh: bool
-) -> Request:
-    """What `encode_request` made; `codes` keeps the classes that have come once."""
-    app = said["app"]
-    key = (app["id"], app["digest"])
-    if "serialized_class" in app:
-        codes[key] = AppCode.of_record(app)
-    return Request(
-        Kind(said["kind"]),
-        codes[key],
-        said["job"],
-        said["workdir"],
-        said["environment"],
-        said["session_id"],
-        interpreter,
-        fresh,
-    )

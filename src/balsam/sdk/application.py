@@ -321,7 +321,7 @@ class ApplicationDefinition:
     def _own_interpreter(cls) -> dict[str, str]:
         """For who starts the interpreter that opens the class: `python_exe`, where a class sets it."""
         own = cls.__mro__[: cls.__mro__.index(ApplicationDefinition)]
-        return {"python_exe": cls.python_exe} if any("python_exe" in vars(base) for base in own) else {}
+        return {"python_exe": str(cls.python_exe)} if any("python_exe" in vars(base) for base in own) else {}
 
     @classmethod
     def overridden_hooks(cls) -> list[str]:

@@ -79,13 +79,17 @@ def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) ->
         # Jobs that were made while the stream was up have been heard of by now, if they have ended.
         known = len(clients) == 1 and all(hints.covers(job._known_at) for job in pending)
         hint: Hint = frozenset() if known else None
+        has_looked = False
         while pending:
+            has_looked = has_looked or hint is None
             _look(pending if hint is None else [job for job in pending if job.id in hint])
             batch = [job for job in pending if job.state in DONE_STATES]
             pending = [job for job in pending if job.state not in DONE_STATES]
             if batch:
                 yield batch
-            if pending:
+            if pending and not has_looked and _left(deadline) <= 0:
+                hint = None  # however short the time was: what is told at its end is how things are
+            elif pending:
                 hint = _next_hint(hints, deadline, _period(hints, clients, poll_interval), pending)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from balsam.core.clock import naive_text, now_us
 from balsam.core.states import HOOK_OF_STATE, STATE_AFTER_DEFAULT_HOOK, JobState, may_report
-from balsam.runtime.worker_pool import AppCode, Kind, Reply, Request
+from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.site.wire_text import storable
 
 Record = Mapping[str, Any]

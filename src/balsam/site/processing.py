@@ -16,8 +16,8 @@ from balsam.client.errors import NotFoundError
 from balsam.client.transport import Client
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
+from balsam.runtime.requests import Reply, Request
 from balsam.runtime.shared_pool import SharedWorkerPool
-from balsam.runtime.worker_pool import Reply, Request
 from balsam.site import hooks
 from balsam.site.services import OUTAGES, Bell, Outage, Stop, all_records
 from balsam.site.session import AgentSession
