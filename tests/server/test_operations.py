@@ -83,7 +83,8 @@ def test_the_count_of_events_is_never_behind(password_server: PasswordServer, us
     for _ in range(2):
         before = scrape(password_server)["balsam_events_written_total"]
         lab.create()
-        assert scrape(password_server)["balsam_events_written_total"] == before + 2
+        # Sessions that other tests have left may run out meanwhile, with events of their own.
+        assert scrape(password_server)["balsam_events_written_total"] >= before + 2
 
 
 def test_an_open_stream_is_counted_until_it_ends(password_server: PasswordServer, user: User) -> None:
