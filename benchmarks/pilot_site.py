@@ -42,7 +42,8 @@ class PilotSite:
         environment: Mapping[str, str] | None = None,
     ) -> Iterator[psutil.Process]:
         """A launcher that runs jobs with these tags. `settings`: of its section `launcher`."""
-        _set(self.path / "settings.yml", settings or {})
+        # It outlives the turns of what it is compared with.
+        _set(self.path / "settings.yml", {"idle_ttl_sec": RUN_TIMEOUT_SEC, **(settings or {})})
         command = [sys.executable, "-m", "balsam.launcher.main", "-j", mode.value, "-t", "600"]
         for key, value in tags.items():
             command += ["--tag", f"{key}={value}"]
