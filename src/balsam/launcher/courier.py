@@ -112,15 +112,16 @@ class Courier:
 
     def report(self, *updates: Update) -> None:
         """Writes them to the spool at once, whatever the courier does at the time."""
-        bodies = [update.body(self._offset_us) for update in updates]
+        self._outbox.append([update.body(self._offset_us) for update in updates])
         starts_only = all(update.state is JobState.running for update in updates)
         due = time.monotonic() + (START_GATHER_SEC if starts_only else 0.0)
         with self._bell:
-            self._outbox.append(bodies)
             self._tell_trouble()
-            if self._shared.report_at is None or due < self._shared.report_at:
+            earlier = self._shared.report_at is None or due < self._shared.report_at
+            # Else they have gone already, with a batch that was being made, or it wakes by itself, in time.
+            if self._outbox.has_more and earlier:
                 self._shared.report_at = due
-                self._bell.notify()  # else it wakes by itself, in time
+                self._bell.notify()
 
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
@@ -242,6 +243,8 @@ class Courier:
             self._losing = False
             self._outbox.settle()
         self._outbox.try_again(time.monotonic())
+        if not self._outbox.has_more:
+            shared.report_at = None  # the last batch took along what came while it was made
         self._tell_trouble()
 
     def _tell_trouble(self) -> None:
@@ -256,8 +259,6 @@ class Courier:
     def _situation(self, now: float) -> Situation:
         shared = self._shared
         silent_sec = now - self._last_answer
-        if not self._outbox.has_more:
-            shared.report_at = None  # the last batch took along what came while it was made
         if self._session_id is not None and silent_sec > self._lease_sec / 2:
             shared.in_doubt = True
         may_ask = shared.asked.jobs > 0 and shared.answers_seen == self._answers and self._terms.may_poll

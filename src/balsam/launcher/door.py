@@ -52,6 +52,7 @@ class Door:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        # The bell stays open: a greeting that is under way may ring it yet.
 
     def _accept(self) -> None:
         """In a thread of its own, each greeting in another: who does not speak keeps few others waiting."""

@@ -146,9 +146,8 @@ class LocalExecutor:
         self._guard = guard
         self._max_output_bytes = max_output_bytes
         self._floods: set[int] = set()
-        self._allowed: dict[
-            int, int
-        ] = {}  # how large job.out may grow: earlier runs' output is there already
+        # How large each run's job.out may grow: what earlier runs wrote is there already.
+        self._allowed: dict[int, int] = {}
         # How a run is ended that has to be; another executor that uses this one may know better.
         self.kill: Callable[[int], None] = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._look_at = time.monotonic() + LOOK_SEC

@@ -93,7 +93,7 @@ def change_jobs(
 
     The header `Balsam-Refused` names the others: a JSON list of [job id, reason], as many as a header takes.
     Where the request names a session, a job may occur several times: its items are applied in their order.
-    With `Prefer: return=representation` the answer to such a request names all refused ones, by their places.
+    With `Prefer: return=representation` the answer names all refused ones, by their places.
     """
     _check_size(body, "update")
     if session_id is None and len({item.id for item in body}) < len(body):
