@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
 from balsam.api import EventLog, JobState
+from balsam.cli.completion_values import job_states
 from balsam.cli.connection import connect
+from balsam.cli.listing import Listing, Row, View, listing_options
 from balsam.cli.options import member, pairs
-from balsam.cli.table import render
 
 DEFAULT_LIMIT = 100
+EVENTS = Listing(
+    columns=(
+        "id",
+        "job_id",
+        "timestamp",
+        "from_state",
+        "to_state",
+        "data",
+        "batch_job_id",
+        "time",
+        "short_data",
+    ),
+    shown=("id", "job_id", "time", "from_state", "to_state", "short_data"),
+    costly=("time", "short_data"),
+    sortable=("timestamp",),
+    titles={
+        "id": "ID",
+        "job_id": "Job",
+        "time": "Time (UTC)",
+        "from_state": "From",
+        "to_state": "To",
+        "short_data": "Data",
+    },
+)
 
 
 @click.group()
@@ -31,9 +57,9 @@ def event(context: click.Context) -> None:
 @click.option("--data", multiple=True, metavar="KEY=VALUE", help="Events whose data hold this.")
 @click.option("--before", type=click.DateTime(), help="Up to this time (UTC).")
 @click.option("--after", type=click.DateTime(), help="From this time on (UTC).")
-@click.option("--from-state", help="Moves out of this state.")
-@click.option("--to-state", help="Moves into this state.")
-@click.option("-n", "--num", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True)
+@click.option("--from-state", shell_complete=job_states, help="Moves out of this state.")
+@click.option("--to-state", shell_complete=job_states, help="Moves into this state.")
+@listing_options(EVENTS, limit=DEFAULT_LIMIT)
 def ls(
     event_id: tuple[int, ...],
     job_id: tuple[int, ...],
@@ -45,7 +71,7 @@ def ls(
     after: datetime | None,
     from_state: str | None,
     to_state: str | None,
-    num: int,
+    view: View,
 ) -> None:
     """List the newest events, oldest of them first."""
     filters: dict[str, Any] = {
@@ -61,19 +87,19 @@ def ls(
         "to_state": to_state and member(JobState, to_state, "--to-state"),
     }
     query = EventLog.objects.filter(**{name: value for name, value in filters.items() if value})
-    events = list(query.order_by("-timestamp")[:num])
-    click.echo(render_events(sorted(events, key=lambda one: one.id)))
-    if len(events) == num:
-        click.echo(f"The {num} newest; more with -n NUM.", err=True)
+    ordered = query.order_by(view.order("-timestamp"))
+    events = list(ordered if view.limit is None else ordered[: view.limit])
+    if view.sort is None:
+        events.sort(key=lambda one: one.id)
+    view.show(event_rows(events))
+    if len(events) == view.limit:
+        which = "newest" if view.sort is None else "first"
+        click.echo(f"The {view.limit} {which}; more with -n NUM.", err=True)
 
 
-def render_events(events: list[EventLog]) -> str:
-    """A table of events in the order given."""
-    rows = [
-        (one.id, one.job_id, _clock(one.timestamp), one.from_state, one.to_state, _data(one))
-        for one in events
-    ]
-    return render(["ID", "Job", "Time (UTC)", "From", "To", "Data"], rows)
+def event_rows(events: Sequence[EventLog]) -> list[Row]:
+    """Rows of the listing; times as people read them, in UTC."""
+    return [{**one.display_dict(), "time": _clock(one.timestamp), "short_data": _data(one)} for one in events]
 
 
 def _clock(moment: datetime) -> str:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class LazyGroup(click.Group):
         command = getattr(import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names with their lines of help; nothing is imported for them."""
+        items = [
+            CompletionItem(name, help=entry.help)
+            for name, entry in self.lazy.items()
+            if name.startswith(incomplete)
+        ]
+        if incomplete.startswith("-") or self.commands:
+            items += super().shell_complete(ctx, incomplete)
+        return items
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
