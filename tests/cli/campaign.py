@@ -36,16 +36,14 @@ def make(site_name: str) -> Campaign:
         def run(self, a: int, b: int = 2) -> int:
             return a + b
 
+    Hello.sync()
+    Add.sync()
     site = Site.objects.get(name=site_name)
-    hello, add = Hello.sync() or Hello, Add.sync() or Add
-    jobs = [
-        hello.submit("hello/1", name="a", tags={"lane": "a"}),
-        add.submit("add/1", a=1, tags={"lane": "a", "hot": "yes"}, num_nodes=1),
-        add.submit("add/2", a=2, tags={"lane": "b"}),
-    ]
-    child = hello.submit("hello/2", name="b", tags={"lane": "b"}, parent_ids=[jobs[0].id])
-    failed = fail_one(site, hello)
-    return Campaign(site, *jobs, child, failed)
+    one = Hello.submit("hello/1", name="a", tags={"lane": "a"})
+    two = Add.submit("add/1", a=1, tags={"lane": "a", "hot": "yes"})
+    three = Add.submit("add/2", a=2, tags={"lane": "b"})
+    four = Hello.submit("hello/2", name="b", tags={"lane": "b"}, parent_ids=[one.id])
+    return Campaign(site, one, two, three, four, fail_one(site, Hello))
 
 
 def fail_one(site: Site, app: type[ApplicationDefinition], code: int = 3, error: str = "no such mesh") -> Job:

@@ -30,6 +30,7 @@ class Changes:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._changed = threading.Event()
+        self._urgent = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="balsam-changes", daemon=True)
 
@@ -38,13 +39,31 @@ class Changes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()  # the thread sees it at the stream's next beat; nobody waits for that
+        self.close()
+
+    def close(self) -> None:
+        """Ends all waiting. The thread sees it at the stream's next beat, and nobody waits for that."""
+        self._stop.set()
+        self.hint(urgent=True)
 
     def wait(self, timeout: float) -> bool:
         """Whether something changed within `timeout` seconds, or since the last call."""
         changed = self._changed.wait(timeout)
         self._changed.clear()
+        self._urgent.clear()
         return changed
+
+    def hint(self, *, urgent: bool = False) -> None:
+        """As if something had changed; `urgent`: `wait_urgent` returns, too."""
+        if urgent:
+            self._urgent.set()
+        self._changed.set()
+
+    def wait_urgent(self, timeout: float) -> bool:
+        """Whether there was an urgent hint within `timeout` seconds, or since the last call."""
+        urgent = self._urgent.wait(timeout)
+        self._urgent.clear()
+        return urgent
 
     def _listen(self) -> None:
         try:
