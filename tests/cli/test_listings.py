@@ -235,3 +235,19 @@ def test_counts_through_the_sdk(campaign: Campaign) -> None:
     assert Job.objects.filter(id=[]).counts() == {}
     with pytest.raises(ValueError, match="slice"):
         Job.objects.all()[:3].counts()
+
+
+def test_events_and_sites_are_chosen_by_site(campaign: Campaign, balsam: Balsam, home: Path) -> None:
+    assert balsam("site", "init", "other").status == 0
+
+    def count(*words: object) -> int:
+        return len(json.loads(balsam(*words, "--json").out))
+
+    everything = count("event", "ls")
+    assert everything > 4 == count("event", "ls", "--site", "laptop", "--to-state", "STAGED_IN")
+    assert count("event", "ls", "--site", "other") == 0
+    os.chdir(home / "other")  # the fixture sets it back
+    assert count("event", "ls") == 0
+    assert count("event", "ls", "--site", "all") == everything
+    assert count("event", "ls", "-j", campaign.one.id) > 0
+    assert (count("site", "ls"), count("site", "ls", "--site", "this")) == (2, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,7 +16,6 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Log, Static
 
 from balsam.api import ApplicationDefinition, BatchJob, Job, JobState, Site
-from balsam.cli import top
 from balsam.cli.live import rows
 from balsam.cli.live.app import TopApp
 from balsam.cli.live.job import JobScreen
@@ -250,7 +250,11 @@ def test_it_runs_in_a_terminal_and_ends_by_its_key(campaign: Campaign, home: Pat
 def test_without_a_terminal_or_the_package_the_remedy_is_named(client: Client, balsam: Balsam) -> None:
     said = balsam("top")
     assert said.status == 1 and "--json" in said.err
-    assert "pip install 'balsam[top]'" in top.MISSING
+    without = (
+        "import sys; sys.modules['textual'] = None; from balsam.cli.main import run; run(['top'], False)"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=True)
+    assert "pip install 'balsam[top]'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from balsam.core.states import JobState
 from balsam.launcher.diary import Diary
-from balsam.runtime.log_records import LogFile, Record, SiteLogs, first_line
+from balsam.runtime.log_records import LOOKS_PER_QUIET, LogFile, Record, SiteLogs, first_line
 from balsam.runtime.logs import DiscreetFormatter
 from balsam.runtime.settings import LoggingSettings
 from balsam.runtime.updates import Update
@@ -60,14 +62,48 @@ def test_a_growing_file_gives_each_record_once_and_whole(tmp_path: Path) -> None
     assert list(file.read(finish=True)) == []
 
 
+def everything(_record: Record) -> bool:
+    return True
+
+
 def test_files_are_merged_by_time_and_new_ones_are_found(tmp_path: Path) -> None:
     (tmp_path / "service_1.log").write_text(line("a", second=1) + line("c", second=3))
     (tmp_path / "serial_mode_1.0.log").write_text("noise before the first record\n" + line("b", second=2))
     (tmp_path / "spool").mkdir()
     logs = SiteLogs(tmp_path, LoggingSettings())
-    assert [one.text[-1] for one in logs.read(finish=True)] == ["d", "a", "b", "c"]
+    assert [one.text[-1] for one in logs.last(None, everything, finish=True)] == ["d", "a", "b", "c"]
     (tmp_path / "mpi_mode_1.0.log").write_text(line("e", second=4))
-    assert [(one.source, one.text[-1]) for one in logs.read(finish=True)] == [("mpi_mode_1.0", "e")]
+    assert logs.fresh(everything) == []  # more lines may follow
+    assert [(one.source, one.text[-1]) for one in logs.fresh(everything)] == [("mpi_mode_1.0", "e")]
+
+
+def test_the_last_records_are_found_without_reading_old_files(tmp_path: Path) -> None:
+    paths = [tmp_path / f"service_{n}.log" for n in range(3)]
+    for n, path in enumerate(paths):
+        path.write_text("".join(line(f"{n}{m}", second=10 * n + m) for m in range(5)))
+        moment = datetime(2026, 5, 1, 10, 0, 10 * n + 4).timestamp()
+        os.utime(path, (moment, moment))
+    paths[0].unlink()
+    (tmp_path / "service_0.log").mkdir()  # reading it would fail
+    os.utime(tmp_path / "service_0.log", (moment - 20, moment - 20))
+    logs = SiteLogs(tmp_path, LoggingSettings())
+    assert [one.text[-2:] for one in logs.last(6, everything, finish=True)] == [
+        *("14", "20", "21", "22", "23", "24")
+    ]
+    assert [one.text[-2:] for one in logs.last(2, lambda one: "x:12] 1" in one.text, finish=True)] == [
+        "13",
+        "14",
+    ]
+
+
+def test_files_that_have_long_been_quiet_are_followed_too(tmp_path: Path) -> None:
+    path = tmp_path / "service_1.log"
+    path.write_text(line("one"))
+    logs = SiteLogs(tmp_path, LoggingSettings())
+    assert len(logs.last(1, everything, finish=False)) == 0
+    os.utime(path, (0, 0))
+    found = [one.text[-3:] for _ in range(2 * LOOKS_PER_QUIET) for one in logs.fresh(everything)]
+    assert found == ["one"]
 
 
 @pytest.mark.parametrize(

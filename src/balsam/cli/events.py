@@ -12,7 +12,8 @@ from balsam.api import EventLog, JobState
 from balsam.cli.completion_values import job_states
 from balsam.cli.connection import connect
 from balsam.cli.listing import Listing, Row, View, listing_options
-from balsam.cli.options import member, pairs
+from balsam.cli.options import member, pairs, site_option
+from balsam.cli.site_selector import selected_sites
 
 DEFAULT_LIMIT = 100
 EVENTS = Listing(
@@ -60,6 +61,7 @@ def event(context: click.Context) -> None:
 @click.option("--from-state", shell_complete=job_states, help="Moves out of this state.")
 @click.option("--to-state", shell_complete=job_states, help="Moves into this state.")
 @listing_options(EVENTS, limit=DEFAULT_LIMIT)
+@site_option()
 def ls(
     event_id: tuple[int, ...],
     job_id: tuple[int, ...],
@@ -72,6 +74,7 @@ def ls(
     from_state: str | None,
     to_state: str | None,
     view: View,
+    site_selector: str,
 ) -> None:
     """List the newest events, oldest of them first."""
     filters: dict[str, Any] = {
@@ -86,7 +89,13 @@ def ls(
         "from_state": from_state and member(JobState, from_state, "--from-state"),
         "to_state": to_state and member(JobState, to_state, "--to-state"),
     }
-    query = EventLog.objects.filter(**{name: value for name, value in filters.items() if value})
+    named = job_id or event_id or batch_job_id or scheduler_id  # they are found wherever they are
+    sites = selected_sites(site_selector) if site_selector or not named else None
+    if sites is not None:
+        filters["site_id"] = sites
+    query = EventLog.objects.filter(
+        **{name: one for name, one in filters.items() if one or name == "site_id"}
+    )
     ordered = query.order_by(view.order("-timestamp"))
     events = list(ordered if view.limit is None else ordered[: view.limit])
     if view.sort is None:

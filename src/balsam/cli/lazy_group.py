@@ -37,15 +37,13 @@ class LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names with their lines of help; nothing is imported for them."""
-        items = [
-            CompletionItem(name, help=entry.help)
-            for name, entry in self.lazy.items()
-            if name.startswith(incomplete)
+        """Names with their lines of help, and the group's own options; nothing is imported for them."""
+        helps = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        helps |= {name: entry.help for name, entry in self.lazy.items()}
+        named = [
+            CompletionItem(name, help=text) for name, text in helps.items() if name.startswith(incomplete)
         ]
-        if incomplete.startswith("-") or self.commands:
-            items += super().shell_complete(ctx, incomplete)
-        return items
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

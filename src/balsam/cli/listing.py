@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -70,8 +70,7 @@ class View:
 
     def with_column(self, name: str) -> View:
         """The same with one more column at the end."""
-        columns = self.names if name in self.names else (*self.names, name)
-        return View(self.listing, self.form, columns, self.sort, self.limit, self.watch)
+        return self if name in self.names else replace(self, columns=(*self.names, name))
 
     def order(self, default: str) -> str:
         """What the server is to order by."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import click
 
@@ -15,7 +14,7 @@ from balsam.cli.listing import json_text
 from balsam.cli.options import site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import one_site
-from balsam.runtime.log_records import Record, SiteLogs
+from balsam.runtime.log_records import Record, SiteLogs, Wanted
 from balsam.runtime.site_folder import NoSiteHere, SiteFolder
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
@@ -92,12 +91,10 @@ def folder_of(site: Site, command: str) -> SiteFolder:
     return folder
 
 
-def _show(
-    folder: SiteFolder, is_wanted: Callable[[Record], bool], follow: bool, last: int, as_json: bool
-) -> int:
+def _show(folder: SiteFolder, is_wanted: Wanted, follow: bool, last: int, as_json: bool) -> int:
     """Prints the chosen records; how many. Those of a site that is followed come until Ctrl-C."""
     logs = SiteLogs(folder.log_path, folder.settings.logging)
-    found = deque((one for one in logs.read(finish=not follow) if is_wanted(one)), maxlen=last or None)
+    found = logs.last(last or None, is_wanted, finish=not follow)
     if as_json and not follow:
         click.echo(json_text([_fields(one) for one in found]))
         return len(found)
@@ -105,19 +102,18 @@ def _show(
         _print(record, as_json)
     if follow:
         try:
-            for record in _new_records(logs):
-                if is_wanted(record):
-                    _print(record, as_json)
+            for record in _new_records(logs, is_wanted):
+                _print(record, as_json)
         except KeyboardInterrupt:
             pass
     return len(found)
 
 
-def _new_records(logs: SiteLogs) -> Iterator[Record]:
+def _new_records(logs: SiteLogs, is_wanted: Wanted) -> Iterator[Record]:
     while True:
         sys.stdout.flush()
         time.sleep(LOOK_SEC)
-        yield from logs.read(finish=False)
+        yield from logs.fresh(is_wanted)
 
 
 def _fields(record: Record) -> dict[str, object]:

@@ -11,10 +11,11 @@ import click
 from balsam.api import ApplicationDefinition, Job, Site
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import confirm, counted
+from balsam.cli.options import confirm, counted, site_option
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.site_logs import site_logs
 from balsam.cli.site_places import mv, rename
+from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import minute, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
@@ -102,9 +103,11 @@ def stop() -> None:
 @site.command()
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each site.")
 @listing_options(SITES)
-def ls(view: View, verbose: bool) -> None:
-    """List sites."""
-    sites = list(Site.objects.all())
+@site_option()
+def ls(view: View, verbose: bool, site_selector: str) -> None:
+    """List sites: all of them, unless --site chooses some."""
+    chosen = selected_sites(site_selector or "all")
+    sites = list(Site.objects.all() if chosen is None else Site.objects.filter(id=chosen))
     if verbose and view.form is Form.TEXT:
         click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in sites))
         return

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SAFETY_SEC = 30.0  # while the stream is silent or cut
 HOME_AND_CLEAR = "\x1b[H\x1b[J"
 # What may change a listing; beats and greetings do not.
-CHANGES = frozenset({"changed", "batch-jobs", "sites", "apps", "freed", "reset", "hello"})
+CHANGES = frozenset({"changed", "events", "batch-jobs", "sites", "apps", "freed", "reset", "hello"})
 
 
 class Changes:

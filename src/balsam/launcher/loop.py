@@ -223,7 +223,7 @@ class Loop:
             else:
                 self._start(waiting, share)
         if late:
-            log.info("%d jobs are given back: their wall time does not fit any more", len(late))
+            log.info("jobs are given back, for their wall time does not fit any more: %s", late)
             self._send().give_back(late)
 
     def _ask(self, now: float) -> None:

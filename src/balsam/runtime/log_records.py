@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +17,8 @@ _FIELD = re.compile(r"%\((\w+)\)[-#0-9 +.]*[a-zA-Z]|%%")
 _LEVEL = r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)"
 CHUNK_BYTES = 1 << 20
 SUFFIX = ".log"
+QUIET_SEC = 3600.0
+LOOKS_PER_QUIET = 30
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class Record:
     def concerns(self, job_id: int) -> bool:
         """Whether it names this job."""
         return _names(job_id).search(self.text) is not None
+
+
+Wanted = Callable[[Record], bool]
 
 
 def _names(job_id: int) -> re.Pattern[str]:
@@ -89,6 +96,10 @@ class LogFile:
         if self._held and (finish or not grown):
             yield self._record()
 
+    def skip(self) -> None:
+        """Leaves out what the file holds now."""
+        self._offset = self.path.stat().st_size
+
     def _record(self) -> Record:
         lines, self._held = self._held, []
         found = self.pattern.match(lines[0])
@@ -109,22 +120,60 @@ class LogFile:
 
 
 class SiteLogs:
-    """The agent's and the launchers' logs of one site."""
+    """The agent's and the launchers' logs of one site, of which there may be years."""
 
     def __init__(self, folder: Path, settings: LoggingSettings) -> None:
         self._folder = folder
+        self._datefmt = settings.datefmt
         self._pattern = first_line(settings)
         self._files: dict[Path, LogFile] = {}
+        self._looks = 0
 
-    def read(self, *, finish: bool) -> list[Record]:
-        """The records that came since the last call, in the order of their times."""
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            self._files.setdefault(path, LogFile(path, self._pattern))
-        # Stable: what one process wrote stays in its order.
-        return sorted(
-            (one for file in self._files.values() for one in _timed(file.read(finish=finish))),
-            key=lambda record: record.time,
-        )
+    def last(self, count: int | None, is_wanted: Wanted, *, finish: bool) -> list[Record]:
+        """The last `count` chosen records by time, or all; older files than these take are not read.
+
+        `finish`: also a record whose lines may go on; else it comes with `fresh`.
+        """
+        found: list[Record] = []
+        for changed, path in sorted(self._changed(), reverse=True):
+            file = self._files[path] = LogFile(path, self._pattern)
+            if count is not None and len(found) >= count and self._time(changed) < found[-count].time:
+                file.skip()
+            else:
+                found = in_time(found, filter(is_wanted, _timed(file.read(finish=finish))))
+        return found if count is None else found[max(0, len(found) - count) :]
+
+    def fresh(self, is_wanted: Wanted) -> list[Record]:
+        """The chosen records that came since the last call, in files that have begun since, too.
+
+        Files that have long been quiet are looked at more rarely: there may be hundreds, on a slow disk.
+        """
+        self._looks += 1
+        found: list[Record] = []
+        for changed, path in self._changed():
+            is_new = path not in self._files
+            file = self._files.setdefault(path, LogFile(path, self._pattern))
+            is_quiet = time.time() - changed > QUIET_SEC
+            if is_new or not is_quiet or self._looks % LOOKS_PER_QUIET == 0:
+                found += filter(is_wanted, _timed(file.read(finish=False)))
+        return in_time(found, ())
+
+    def _changed(self) -> list[tuple[float, Path]]:
+        """When each log was changed last."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return [(one.stat().st_mtime, Path(one)) for one in entries if one.name.endswith(SUFFIX)]
+        except FileNotFoundError:
+            return []
+
+    def _time(self, moment: float) -> str:
+        """As records tell it; a second later, for file systems keep times roughly."""
+        return datetime.fromtimestamp(moment + 1).strftime(self._datefmt)
+
+
+def in_time(found: Iterable[Record], more: Iterable[Record]) -> list[Record]:
+    """By time, as far as the format sorts; what one process wrote stays in its order."""
+    return sorted([*found, *more], key=lambda record: record.time)
 
 
 def _timed(records: Iterable[Record]) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from balsam.cli.live.overview import OverviewScreen
 from balsam.cli.live.screens import LiveScreen, Question
 from balsam.cli.live.source import Source, pause
 from balsam.cli.options import counted
+from balsam.cli.printable import printable
 from balsam.cli.watching import SAFETY_SEC, Changes
 from balsam.client.errors import ClientError
 from balsam.core.states import DONE_STATES, JobState
@@ -72,7 +73,10 @@ class TopApp(App[None]):
 
     def on_sentence(self, message: Sentence) -> None:
         self.notify(
-            message.text, severity="error" if message.is_error else "information", markup=False, timeout=8
+            printable(message.text),
+            severity="error" if message.is_error else "information",
+            markup=False,
+            timeout=8,
         )
 
     # ---- looking, in a thread ----
