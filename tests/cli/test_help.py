@@ -79,7 +79,7 @@ PUBLISHED = """
 {"login": ["--url", "-u", "--force", "-f"],
  "register": ["--address", "-a", "--username", "-u"],
  "site start": [], "site stop": [], "site init": ["--name", "-n"], "site rm": ["--force", "-f"],
- "site ls": ["--verbose", "-v"], "site sync": [], "site sample-settings": [],
+ "site ls": ["--verbose", "-v"], "site mv": [], "site rename": [], "site sync": [], "site sample-settings": [],
  "app ls": ["--verbose", "-v", "--site", "-s"], "app rm": ["--name", "-n", "--site", "-s", "--all", "-a"],
  "job create": ["-w", "--workdir", "-a", "--app", "-tag", "--tag", "-p", "--param", "-n", "--num-nodes",
     "-rpn", "--ranks-per-node", "-tpr", "--threads-per-rank", "-tpc", "--threads-per-core", "-g",

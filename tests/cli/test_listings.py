@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from balsam.api import BatchJob, Job
 from balsam.cli.listing import Listing, View, cell, csv_text, json_text
 from balsam.client.transport import Client
 from tests.cli.campaign import Campaign, make
-from tests.cli.conftest import Balsam
+from tests.cli.conftest import INTERRUPTIBLE, Balsam
 from tests.waiting import wait_until
 
 THINGS = Listing(columns=("id", "name", "size"), shown=("id", "name"), costly=("size",), titles={"id": "ID"})
@@ -194,9 +193,7 @@ def test_queue_ls_takes_columns_order_and_why(campaign: Campaign, balsam: Balsam
 @pytest.fixture
 def watched(campaign: Campaign, home: Path) -> Iterator[subprocess.Popen[str]]:
     command = [
-        sys.executable,
-        "-m",
-        "balsam.cli.main",
+        *INTERRUPTIBLE,
         "job",
         "ls",
         "--watch",

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from balsam.api import ApplicationDefinition, BatchJob, Job, JobState, Site
 from balsam.client.transport import Client
-from tests.cli.conftest import Balsam
+from tests.cli.conftest import INTERRUPTIBLE, Balsam
 from tests.waiting import wait_until
 
 
@@ -123,7 +122,7 @@ def test_followed_logs_show_what_is_written_later(site: Site, balsam: Balsam, ho
     log = home / "runs" / "log" / "service_2026-05-01_100000.log"
     head = "2026-05-01 10:00:00.250 | 77 | INFO | balsam.x:12] "
     log.write_text(f"{head}job 7 is here\n")
-    command = [sys.executable, "-m", "balsam.cli.main", "site", "logs", "-f", "--job", "7"]
+    command = [*INTERRUPTIBLE, "site", "logs", "-f", "--job", "7"]
     with (home / "said").open("w") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ)
     try:
