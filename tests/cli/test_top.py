@@ -239,6 +239,16 @@ def test_a_view_costs_one_request_when_something_changes_and_none_else(
     drive(client, steps)
 
 
+def test_a_job_that_is_gone_and_a_view_that_fails_are_said(campaign: Campaign, client: Client) -> None:
+    async def steps(app: TopApp, pilot: Pilot[None]) -> None:
+        app.push_screen(JobScreen(987654321))
+        await until(lambda: "Job 987654321 has been removed." in shown(app), app)
+        app.push_screen(JobsScreen({"colour": "red"}, {}))  # nothing that the server's jobs can be chosen by
+        await until(lambda: app.return_code == 1, app)
+
+    drive(client, steps)
+
+
 def test_it_runs_in_a_terminal_and_ends_by_its_key(campaign: Campaign, home: Path) -> None:
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"}
     with Terminal([sys.executable, "-m", "balsam.cli.main", "top"], environment) as terminal:

@@ -74,7 +74,3 @@ def confirm(question: str, assume_yes: bool, flag: str = "-y") -> None:
 def counted(number: int, noun: str) -> str:
     """`1 job`, `2 jobs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def tags_text(tags: dict[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))

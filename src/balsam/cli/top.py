@@ -39,4 +39,6 @@ def top(context: click.Context, every: float) -> None:
     connect(context)
     from balsam.cli.live.app import TopApp  # here: textual takes longer to load than most commands to run
 
-    TopApp(default_client(), every).run()
+    app = TopApp(default_client(), every)
+    app.run()
+    context.exit(app.return_code or 0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
 from textual.app import App
 from textual.message import Message
 
@@ -82,6 +83,14 @@ class TopApp(App[None]):
     # ---- looking, in a thread ----
 
     def _look_on(self) -> None:
+        try:
+            self._look_at_changes()
+        except Exception as exc:  # the top of a thread
+            if not self._over.is_set():
+                told = printable(f"The view has failed: {type(exc).__name__}: {exc}")
+                self.exit(return_code=1, message=Text(told))
+
+    def _look_at_changes(self) -> None:
         trouble: str | None = None
         with self._changes:
             while not self._over.is_set():
