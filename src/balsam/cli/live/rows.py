@@ -21,8 +21,8 @@ SITE_COLUMNS = (
     "Running",
     "Finished",
     "Failed",
-    "In/min",
-    "Out/min",
+    "Started/min",
+    "Finished/min",
     "Failed/min",
     "Agent",
 )
@@ -37,7 +37,7 @@ ALLOCATION_COLUMNS = (
     "Scheduler ID",
     "Left",
 )
-FAILURE_COLUMNS = ("Failed", "Site", "Last", "Job", "Cause")
+FAILURE_COLUMNS = ("Failed", "Site", "Last (UTC)", "Job", "Cause")
 JOB_COLUMNS = ("Job", "App", "State", "Workdir", "Tags", "Runs", "Changed (UTC)")
 EVENT_COLUMNS = ("Time (UTC)", "From", "To", "Data")
 CAUSE_CHARS = 200
@@ -70,7 +70,7 @@ def site_rows(seen: OverviewOut) -> Rows:
         total = sum(of.values())
         cells = [site.name, total, total - running - finished - failed, running, finished, failed]
         rates = (site.started_per_min, site.finished_per_min, site.failed_per_min)
-        health = "works" if site.agent_alive else site.health
+        health = "works" if site.agent_alive else f"away: {site.health}"
         rows.append((str(site.id), [*map(str, cells), *(f"{rate:.0f}" for rate in rates), health]))
     return rows
 
