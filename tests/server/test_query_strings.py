@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from balsam.server import queries
 from balsam.server.analytics import SELECTIONS
+from balsam.server.overview import CountQuery
 from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
@@ -20,6 +21,7 @@ TAKEN: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/jobs/"): queries.JobQuery,
     ("get", "/jobs/why"): queries.JobQuery,
     ("get", "/jobs/why/counts"): queries.JobSelection,
+    ("get", "/jobs/counts"): CountQuery,
     ("get", "/batch-jobs/why"): queries.BatchJobQuery,
     ("put", "/jobs/"): queries.JobSelection,
     ("delete", "/jobs/"): queries.JobSelection,

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
 from balsam.api import EventLog, JobState
+from balsam.cli.completion_values import job_states
 from balsam.cli.connection import connect
-from balsam.cli.options import member, pairs
-from balsam.cli.table import render
+from balsam.cli.listing import Listing, Row, View, listing_options
+from balsam.cli.options import member, pairs, site_option
+from balsam.cli.site_selector import selected_sites
 
 DEFAULT_LIMIT = 100
+EVENTS = Listing(
+    columns=(
+        "id",
+        "job_id",
+        "timestamp",
+        "from_state",
+        "to_state",
+        "data",
+        "batch_job_id",
+        "time",
+        "short_data",
+    ),
+    shown=("id", "job_id", "time", "from_state", "to_state", "short_data"),
+    costly=("time", "short_data"),
+    sortable=("timestamp",),
+    titles={
+        "id": "ID",
+        "job_id": "Job",
+        "time": "Time (UTC)",
+        "from_state": "From",
+        "to_state": "To",
+        "short_data": "Data",
+    },
+)
 
 
 @click.group()
@@ -31,9 +58,10 @@ def event(context: click.Context) -> None:
 @click.option("--data", multiple=True, metavar="KEY=VALUE", help="Events whose data hold this.")
 @click.option("--before", type=click.DateTime(), help="Up to this time (UTC).")
 @click.option("--after", type=click.DateTime(), help="From this time on (UTC).")
-@click.option("--from-state", help="Moves out of this state.")
-@click.option("--to-state", help="Moves into this state.")
-@click.option("-n", "--num", type=click.IntRange(min=1), default=DEFAULT_LIMIT, show_default=True)
+@click.option("--from-state", shell_complete=job_states, help="Moves out of this state.")
+@click.option("--to-state", shell_complete=job_states, help="Moves into this state.")
+@listing_options(EVENTS, limit=DEFAULT_LIMIT)
+@site_option()
 def ls(
     event_id: tuple[int, ...],
     job_id: tuple[int, ...],
@@ -45,7 +73,8 @@ def ls(
     after: datetime | None,
     from_state: str | None,
     to_state: str | None,
-    num: int,
+    view: View,
+    site_selector: str,
 ) -> None:
     """List the newest events, oldest of them first."""
     filters: dict[str, Any] = {
@@ -60,20 +89,26 @@ def ls(
         "from_state": from_state and member(JobState, from_state, "--from-state"),
         "to_state": to_state and member(JobState, to_state, "--to-state"),
     }
-    query = EventLog.objects.filter(**{name: value for name, value in filters.items() if value})
-    events = list(query.order_by("-timestamp")[:num])
-    click.echo(render_events(sorted(events, key=lambda one: one.id)))
-    if len(events) == num:
-        click.echo(f"The {num} newest; more with -n NUM.", err=True)
+    named = job_id or event_id or batch_job_id or scheduler_id  # they are found wherever they are
+    sites = selected_sites(site_selector) if site_selector or not named else None
+    if sites is not None:
+        filters["site_id"] = sites
+    query = EventLog.objects.filter(
+        **{name: one for name, one in filters.items() if one or name == "site_id"}
+    )
+    ordered = query.order_by(view.order("-timestamp"))
+    events = list(ordered if view.limit is None else ordered[: view.limit])
+    if view.sort is None:
+        events.sort(key=lambda one: one.id)
+    view.show(event_rows(events))
+    if len(events) == view.limit:
+        which = "newest" if view.sort is None else "first"
+        click.echo(f"The {view.limit} {which}; more with -n NUM.", err=True)
 
 
-def render_events(events: list[EventLog]) -> str:
-    """A table of events in the order given."""
-    rows = [
-        (one.id, one.job_id, _clock(one.timestamp), one.from_state, one.to_state, _data(one))
-        for one in events
-    ]
-    return render(["ID", "Job", "Time (UTC)", "From", "To", "Data"], rows)
+def event_rows(events: Sequence[EventLog]) -> list[Row]:
+    """Rows of the listing; times as people read them, in UTC."""
+    return [{**one.display_dict(), "time": _clock(one.timestamp), "short_data": _data(one)} for one in events]
 
 
 def _clock(moment: datetime) -> str:

@@ -17,6 +17,9 @@ COMMANDS = {
     "app": LazyCommand("balsam.cli.apps", "app", "Applications known to the server."),
     "job": LazyCommand("balsam.cli.jobs", "job", "Create, list, change and explain jobs."),
     "queue": LazyCommand("balsam.cli.batch_jobs", "queue", "Ask a machine's batch queue for nodes."),
+    "transfer": LazyCommand("balsam.cli.transfers", "transfer", "Files that are staged in and out."),
+    "top": LazyCommand("balsam.cli.top", "top", "Follow sites, allocations and jobs on the whole screen."),
+    "completion": LazyCommand("balsam.cli.completion", "completion", "Let a shell complete commands."),
     "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
 }
 

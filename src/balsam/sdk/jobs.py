@@ -346,6 +346,20 @@ class JobQuery(Query[Job]):
             known.count += row.count if known is not row else 0
         return sorted(merged.values(), key=lambda one: -one.count)
 
+    def counts(self, group_by: str | None = None) -> dict[str | int | None, dict[JobState, int]]:
+        """How many of these jobs are in which state, by group; one group, None, without `group_by`.
+
+        `group_by`: `site`, `app`, `tag:KEY` and others of docs/analytics.md; jobs without such a tag are in
+        the group None. Counted on the server.
+        """
+        self._must_be_whole("count the states of")
+        found: dict[str | int | None, dict[JobState, int]] = {}
+        for filters in [] if self.matches_nothing else self._requests():
+            for row in self.client().get("/jobs/counts", {**filters, "group_by": group_by}):
+                states, state = found.setdefault(row["group"], {}), JobState(row["state"])
+                states[state] = states.get(state, 0) + row["count"]
+        return found
+
     def kill(self, timeout: float = KILL_SEC) -> KillsOut:
         """Ends all matches of the filters for good; how many had which outcome.
 

@@ -25,6 +25,7 @@ from balsam.server import (
     logins,
     messages,
     operations,
+    overview,
     sessions,
     sites,
     stream,
@@ -105,6 +106,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     errors.install(app)
     # Routers are asked one after the other whether a path is theirs: those that are asked most come first.
     for module in (
+        overview,  # before /jobs/{id}
         jobs,
         sessions,
         events,

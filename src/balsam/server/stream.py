@@ -29,6 +29,7 @@ ANY_SITE = 0
 # What one stream may keep in memory while its reader does not read, but for a single event that is larger.
 MAX_BATCH_BYTES = 512 * 1024
 PIECE_BYTES = 64 * 1024  # are copied by what writes them to the socket
+HINT_PAUSE_SEC = 0.25
 MIN_PAUSE_SEC, MAX_PAUSE_SEC = 0.01, 0.5
 
 
@@ -38,6 +39,7 @@ class StreamQuery(Wire):
     to_state: list[Text] | None = None
     session_id: Id | None = None
     cursor: Text | None = None
+    only_hints: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class _Stream:
     token: str
     position: Position
     session_id: int | None = None
+    only_hints: bool = False
     messages_sent: set[int] = field(default_factory=set)
 
     def cursor(self) -> str:
@@ -93,13 +96,14 @@ async def stream(
 
     `cursor` is opaque: the last one received, or nothing to begin now. A cursor of another database
     answers `reset`: poll everything once, then go on. `session_id`: brings what this session is asked, too
-    (`messages`), until it has answered.
+    (`messages`), until it has answered. `only_hints`: `changed` says that there are events, a few times a
+    second at most, for whoever then looks at something else.
     """
     chosen = EventFilter(job_id=query.job_id, to_state=query.to_state, site_id=query.site_id)
     newest = await run_in_threadpool(_newest, server)
     known = _position(query.cursor, server.epoch, newest)
     position = newest if known is None else known
-    state = _Stream(server, caller, chosen, bearer(request), position, query.session_id)
+    state = _Stream(server, caller, chosen, bearer(request), position, query.session_id, query.only_hints)
     greeting = "reset" if query.cursor is not None and known is None else "hello"
     return StreamingResponse(
         _messages(state, greeting),
@@ -135,7 +139,9 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
                 yield message
-            if patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
+            if state.only_hints:
+                await asyncio.sleep(HINT_PAUSE_SEC)  # what comes meanwhile is told at once
+            elif patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
                 async for message in _new_events(state, patience, watcher):
                     yield message
             wake = await watcher.wait(patience.pause)
@@ -186,7 +192,8 @@ _HINTS = {"batch_jobs": "batch-jobs", "sites": "sites", "apps": "apps", "freed":
 def _hints(state: _Stream, changes: set[Change]) -> list[bytes]:
     messages = []
     visible = _visible(state, changes)
-    for kind, name in _HINTS.items():
+    kinds = {**_HINTS, "events": "changed"} if state.only_hints else _HINTS
+    for kind, name in kinds.items():
         site_ids = sorted({change.site_id for change in visible if change.kind == kind})
         if site_ids:
             messages.append(_message(name, {"site_ids": site_ids}))
