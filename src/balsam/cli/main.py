@@ -18,6 +18,9 @@ COMMANDS = {
     "job": LazyCommand("balsam.cli.jobs", "job", "Create, list, change and explain jobs."),
     "queue": LazyCommand("balsam.cli.batch_jobs", "queue", "Ask a machine's batch queue for nodes."),
     "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
+    "report": LazyCommand(
+        "balsam.cli.report", "report", "What a campaign came to: text, page, figure, data."
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Connection
 
 from balsam.logic.analytics import in_order
+from balsam.store import failed_jobs as store
 from balsam.store import figures
 from balsam.store.figures import Group
 from balsam.store.scope import Scope
@@ -94,6 +95,15 @@ def _row(
         "newest_job_id": job_id,
         "newest_tail": tail_of(data),
     }
+
+
+def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, Any]]:
+    """The newest jobs that failed for good in the window: in which state, and what is said of it."""
+    told = []
+    for row in store.failed_jobs(conn, scope, limit):
+        moment, nodes, data = row.pop("timestamp"), row.pop("nodes"), row.pop("data")
+        told.append({**row, "failed_us": moment, "nodes": nodes or [], "tail": tail_of(data)})
+    return told
 
 
 def tail_of(data: Any) -> str:

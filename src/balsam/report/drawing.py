@@ -1,0 +1,144 @@
+"""Charts of matplotlib, each into an axis: from data that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from balsam.report import words
+from balsam.report.charts import KIND_WORDS, gantt
+from balsam.report.charts import WIDTH as GANTT_WIDTH
+from balsam.schemas.analytics import Failures, NodeHours, NodeTimeline, StateTimes
+from balsam.sdk.figures import Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BUSY, AVAILABLE, SOFT = "#2a6fd0", "#c9ced8", "#5b606b"
+COLOURS = {"done": BUSY, "error": "#c93a36", "timeout": "#d08a12", "running": "#58a08b"}
+MAX_ROWS = 20
+
+
+def draw_series(ax: Axes, series: Mapping[str, Series], ylabel: str) -> Axes:
+    """Steps over time, one for each name; without a name there is no legend."""
+    for name, (times, values) in series.items():
+        ax.step(_numbers(times), values, where="post", linewidth=1.5, label=name or None)
+    if any(series):
+        ax.legend(frameon=False, fontsize="small")
+    return _over_time(ax, ylabel)
+
+
+def draw_nodes(ax: Axes, available: Series, busy: Series) -> Axes:
+    """Busy nodes before those that were available."""
+    ax.fill_between(
+        _numbers(available[0]),
+        available[1],
+        step="post",
+        color=AVAILABLE,
+        alpha=0.6,
+        linewidth=0,
+        label="available",
+    )
+    ax.step(_numbers(busy[0]), busy[1], where="post", color=BUSY, linewidth=1.3, label="busy")
+    ax.legend(frameon=False, fontsize="small", ncols=2)
+    return _over_time(ax, "nodes")
+
+
+def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], now: datetime) -> Axes:
+    """Runs as bars in the rows of their nodes, coloured by how they ended."""
+    chart = gantt(nodes, now)
+    ax.set_xlabel("UTC")
+    if chart is None:
+        return ax
+    start, end = _numbers([chart.times.start, chart.times.end])
+    for kind in chart.kinds:
+        boxes = [box for box in chart.boxes if box.kind == kind]
+        ax.barh(
+            [box.y for box in boxes],
+            [box.width / GANTT_WIDTH * (end - start) for box in boxes],
+            [box.height for box in boxes],
+            [start + box.x / GANTT_WIDTH * (end - start) for box in boxes],
+            align="edge",
+            color=COLOURS[kind],
+            label=KIND_WORDS[kind],
+        )
+    ax.set_yticks([row.y + row.height / 2 for row in chart.rows], [row.name for row in chart.rows])
+    ax.set_ylim(chart.height, 0)
+    ax.legend(frameon=False, fontsize="small", ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
+    _dates(ax)
+    return _bare(ax)
+
+
+def draw_state_times(ax: Axes, rows: Sequence[StateTimes]) -> Axes:
+    """For each state the median, a bar to 95 % and a tick at 99 %, in seconds on a logarithmic axis."""
+    least = 1e-3
+    places = range(len(rows))
+    medians = [max(least, row.median_sec) for row in rows]
+    p95 = [max(least, row.p95_sec) for row in rows]
+    ax.hlines(places, medians, p95, color=AVAILABLE, linewidth=6, label="to 95 %")
+    ax.plot([max(least, row.p99_sec) for row in rows], places, "|", color=SOFT, markersize=9, label="99 %")
+    ax.plot(medians, places, "o", color=BUSY, markersize=5, label="median")
+    ax.set_xscale("log")
+    ax.set_yticks(places, [row.state for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlabel("seconds")
+    if rows:
+        ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+    return _bare(ax)
+
+
+def draw_node_hours(ax: Axes, rows: Sequence[NodeHours]) -> Axes:
+    """Node-hours busy and idle of the groups with the most, `MAX_ROWS` of them."""
+    shown = sorted(rows, key=lambda row: -(row.busy + row.idle))[:MAX_ROWS]
+    names, busy = [words.group(row.group) for row in shown], [row.busy for row in shown]
+    places = range(len(shown))
+    ax.barh(places, busy, color=BUSY, label="busy")
+    ax.barh(places, [row.idle for row in shown], left=busy, color=AVAILABLE, label="idle")
+    ax.set_xlabel("node-hours")
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    return _named(ax, names)
+
+
+def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
+    """How many runs failed in each group, the most frequent first, `MAX_ROWS` of them."""
+    shown = rows[:MAX_ROWS]
+    ax.barh(range(len(shown)), [row.failures for row in shown], color=COLOURS["error"])
+    ax.set_xlabel("failed runs")
+    return _named(ax, [words.last_line(words.group(row.group), 60) for row in shown])
+
+
+def _over_time(ax: Axes, ylabel: str) -> Axes:
+    ax.set(xlabel="UTC", ylabel=ylabel)
+    ax.set_ylim(bottom=0)
+    _dates(ax)
+    return _bare(ax)
+
+
+def _named(ax: Axes, names: Sequence[str]) -> Axes:
+    # A name with a dollar in it is no formula.
+    ax.set_yticks(range(len(names)), names, parse_math=False)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    return _bare(ax)
+
+
+def _dates(ax: Axes) -> None:
+    from matplotlib import dates
+
+    made: Any = dates  # whose classes have no types
+    locator = made.AutoDateLocator(maxticks=7)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(made.ConciseDateFormatter(locator))
+
+
+def _numbers(times: Sequence[datetime]) -> list[float]:
+    """As matplotlib counts time, so that others may draw datetimes into the same axis."""
+    from matplotlib import dates
+
+    made: Any = dates
+    return [float(number) for number in made.date2num(list(times))]
+
+
+def _bare(ax: Axes) -> Axes:
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,33 @@
+"""The report as one figure, PNG or SVG; needs matplotlib (the extra `plot`), but no display."""
+
+from __future__ import annotations
+
+from typing import IO
+
+from balsam.report import drawing, words
+from balsam.report.campaign import Campaign
+from balsam.report.tiles import tiles
+
+DPI = 110
+
+
+def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
+    """Six charts on one page; `kind`: `png` or `svg`. Raises ImportError without matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 11), layout="constrained")
+    axes = figure.subplot_mosaic(
+        [["finished", "nodes"], ["timeline", "timeline"], ["states", "hours"], ["failures", "failures"]],
+        height_ratios=[3, 3, 3, 1.6],
+    )
+    figure.suptitle(campaign.title, fontweight="bold", parse_math=False)
+    by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
+    drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
+    drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
+    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.made)
+    drawing.draw_state_times(axes["states"], campaign.state_times)
+    drawing.draw_node_hours(axes["hours"], by_app)
+    drawing.draw_failures(axes["failures"], campaign.failures[:6])
+    told = [f"{tile.label}: {tile.value}" for tile in tiles(campaign)]
+    figure.supxlabel(f"{'   '.join(told)}   ({words.moment(campaign.made)} UTC)", fontsize="small")
+    figure.savefig(file, format=kind, dpi=DPI)
