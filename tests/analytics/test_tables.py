@@ -189,6 +189,7 @@ def test_failed_jobs(db: Database, history: History, choice: Choice, window: Win
             assert row["nodes"] == (runs[-1].begin.data["nodes"] if runs else [])
             ended = runs[-1].end if runs else None
             assert row["return_code"] == (ended.data.get("returncode") if ended else None)
+            assert row["tail"] == (ended.data.get("error", "") if ended else "")
 
 
 @given(histories(), choices, windows, labels, st.sampled_from(list(Unit)))

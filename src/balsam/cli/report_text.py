@@ -48,9 +48,11 @@ def _parts(campaign: Campaign, width: int) -> Iterable[RenderableType]:
     yield _plain("; ".join([*chosen, f"made {words.moment(campaign.made)} UTC"]), "dim")
     yield Text()
     yield from map(_tile, tiles(campaign))
-    yield from _series("Jobs finished", campaign.finished, width)
-    yield from _series("Nodes available", campaign.available, width)
-    yield from _series("Nodes busy", campaign.busy, width)
+    span, nodes = campaign.span, top([*campaign.available[1], *campaign.busy[1]])
+    if span is not None:
+        yield from _series("Jobs finished", campaign.finished, span, top(campaign.finished[1]), width)
+        yield from _series("Nodes available", campaign.available, span, nodes, width)
+        yield from _series("Nodes busy", campaign.busy, span, nodes, width)
     yield from _tables(campaign)
     yield from _failed(campaign)
 
@@ -61,11 +63,9 @@ def _tile(tile: Tile) -> Text:
     return line.append(f"  {tile.note}", "dim")
 
 
-def _series(title: str, series: Series, width: int) -> Iterable[RenderableType]:
-    times = Times.over(series[0])
-    if times is None:
+def _series(title: str, series: Series, times: Times, highest: float, width: int) -> Iterable[RenderableType]:
+    if not series[0]:
         return
-    highest = top(series[1])
     columns = max(10, min(width - LABEL_WIDTH - 2, 100))
     yield Text()
     yield _plain(title, "bold")
@@ -78,7 +78,7 @@ def _series(title: str, series: Series, width: int) -> Iterable[RenderableType]:
 
 
 def sampled(series: Series, times: Times, columns: int) -> list[float]:
-    """What the series holds in the middle of each column."""
+    """What the series holds in the middle of each column, 0 before its first moment."""
     moments, values = series
     found, place = [], 0
     for column in range(columns):

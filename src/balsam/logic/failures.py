@@ -16,6 +16,17 @@ from balsam.store.scope import Scope
 
 SIGNATURE, HOST = "signature", "host"
 TAIL_CHARS = 2_000
+_OF_FAILED_JOBS = (
+    "job_id",
+    "workdir",
+    "app",
+    "site",
+    "tags",
+    "batch_job_id",
+    "from_state",
+    "attempts",
+    "return_code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +110,16 @@ def _row(
 
 def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, Any]]:
     """The newest jobs that failed for good in the window: in which state, and what is said of it."""
-    told = []
-    for row in store.failed_jobs(conn, scope, limit):
-        moment, nodes, data = row.pop("timestamp"), row.pop("nodes"), row.pop("data")
-        told.append({**row, "failed_us": moment, "nodes": nodes or [], "tail": tail_of(data)})
-    return told
+    return [
+        {
+            **{name: row[name] for name in _OF_FAILED_JOBS},
+            "failed_us": row["timestamp"],
+            "nodes": row["nodes"] or [],
+            # Where a hook chose FAILED and did not say why, it was for what the run said.
+            "tail": tail_of(row["data"]) or tail_of(row["run_data"]),
+        }
+        for row in store.failed_jobs(conn, scope, limit)
+    ]
 
 
 def tail_of(data: Any) -> str:

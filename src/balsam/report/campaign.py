@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from balsam import analytics
 from balsam.core.clock import UtcDatetime, now_us
+from balsam.report.charts import span_of
+from balsam.report.scales import Times
 from balsam.schemas.analytics import (
     Attempt,
     Backlog,
@@ -72,6 +75,21 @@ class Campaign:
     failures: list[Failures] = field(default_factory=list)
     node_hours: list[Grouping] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def shared_tags(self) -> dict[str, str]:
+        """Tags that all attempts of the table have."""
+        shared = [set(one.tags.items()) for one in self.attempts]
+        return dict(sorted(set.intersection(*shared))) if shared else {}
+
+    @property
+    def span(self) -> Times | None:
+        """From the first to the last moment that a chart shows, so that all have one axis."""
+        series = (self.finished, self.rates, self.busy, self.available)
+        moments: list[datetime] = [moment for times, _ in series for moment in (*times[:1], *times[-1:])]
+        runs = span_of(self.timeline, self.made)
+        moments += [runs.start, runs.end] if runs else []
+        return Times.over(moments)
 
     @property
     def num_attempts(self) -> int:

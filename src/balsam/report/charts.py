@@ -52,11 +52,10 @@ class Steps:
     hits: list[Hit]
 
 
-def steps(series: Sequence[tuple[str, str, Series]], unit: str) -> Steps | None:
+def steps(series: Sequence[tuple[str, str, Series]], times: Times | None, unit: str = "") -> Steps | None:
     """A chart of (label, kind, series), None where all are empty; a value holds until the next time."""
     full = [one for one in series if one[2][0]]
-    times = Times.over([moment for _, _, (moments, _) in full for moment in moments])
-    if times is None:
+    if times is None or not full:
         return None
     highest = top([value for _, _, (_, values) in full for value in values])
     lines = [Line(label, kind, *_paths(found, times, highest)) for label, kind, found in full]
@@ -121,7 +120,6 @@ class Gantt:
     x_ticks: list[Tick]
     height: float
     kinds: list[str]
-    times: Times
     nodes_left_out: int = 0
 
 
@@ -134,11 +132,9 @@ KINDS = {
 KIND_WORDS = {"done": "done", "error": "failed", "timeout": "timed out", "running": "still running"}
 
 
-def gantt(nodes: Sequence[NodeTimeline], now: datetime) -> Gantt | None:
+def gantt(nodes: Sequence[NodeTimeline], times: Times | None, now: datetime) -> Gantt | None:
     """A chart of runs per node, as many nodes as there is room for; None where there are none."""
-    bars = [bar for node in nodes for bar in node.bars]
-    times = Times.over([bar.start for bar in bars] + [bar.end or max(now, bar.start) for bar in bars])
-    if times is None:
+    if times is None or not nodes:
         return None
     lanes = sum(_lanes(node) for node in nodes)
     lane = max(THIN_LANE, min(LANE, MAX_ROWS / lanes))
@@ -151,7 +147,7 @@ def gantt(nodes: Sequence[NodeTimeline], now: datetime) -> Gantt | None:
         boxes += [_box(bar, times, y, lane, now) for bar in node.bars]
         y += height + NODE_GAP
     kinds = [kind for kind in KIND_WORDS if any(box.kind == kind for box in boxes)]
-    return Gantt(rows, boxes, times.ticks(), round(y - NODE_GAP, 1), kinds, times, len(nodes) - len(rows))
+    return Gantt(rows, boxes, times.ticks(), round(y - NODE_GAP, 1), kinds, len(nodes) - len(rows))
 
 
 def _lanes(node: NodeTimeline) -> int:
@@ -216,3 +212,9 @@ def hours(rows: Sequence[NodeHours]) -> list[Hours]:
     return [
         Hours(row, round(row.busy / longest * WIDTH, 1), round(row.idle / longest * WIDTH, 1)) for row in rows
     ]
+
+
+def span_of(nodes: Sequence[NodeTimeline], now: datetime) -> Times | None:
+    """From the first start to the last end of these runs."""
+    bars = [bar for node in nodes for bar in node.bars]
+    return Times.over([bar.start for bar in bars] + [bar.end or max(now, bar.start) for bar in bars])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from balsam.report import words
 from balsam.report.charts import KIND_WORDS, gantt
 from balsam.report.charts import WIDTH as GANTT_WIDTH
+from balsam.report.scales import Times
 from balsam.schemas.analytics import Failures, NodeHours, NodeTimeline, StateTimes
 from balsam.sdk.figures import Series
 
@@ -45,13 +46,13 @@ def draw_nodes(ax: Axes, available: Series, busy: Series) -> Axes:
     return _over_time(ax, "nodes")
 
 
-def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], now: datetime) -> Axes:
+def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, now: datetime) -> Axes:
     """Runs as bars in the rows of their nodes, coloured by how they ended."""
-    chart = gantt(nodes, now)
+    chart = gantt(nodes, times, now)
     ax.set_xlabel("UTC")
-    if chart is None:
+    if chart is None or times is None:
         return ax
-    start, end = _numbers([chart.times.start, chart.times.end])
+    start, end = _numbers([times.start, times.end])
     for kind in chart.kinds:
         boxes = [box for box in chart.boxes if box.kind == kind]
         ax.barh(

@@ -24,7 +24,7 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
     by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
     drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
     drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
-    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.made)
+    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.span, campaign.made)
     drawing.draw_state_times(axes["states"], campaign.state_times)
     drawing.draw_node_hours(axes["hours"], by_app)
     drawing.draw_failures(axes["failures"], campaign.failures[:6])

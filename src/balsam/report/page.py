@@ -23,22 +23,24 @@ if TYPE_CHECKING:
 def page(campaign: Campaign) -> str:
     """The page's text, UTF-8 where it is written."""
     style, script = _text("report.css"), _text("report.js")
+    span = campaign.span
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return _template().render(
         campaign=campaign,
+        shared_tags=campaign.shared_tags,
         policy=policy,
         style=style,
         script=script,
         tiles=tiles(campaign),
-        throughput=charts.steps([("jobs finished", "busy", campaign.finished)], ""),
-        rates=charts.steps([("jobs per hour", "busy", campaign.rates)], ""),
+        throughput=charts.steps([("jobs finished", "busy", campaign.finished)], span),
+        rates=charts.steps([("jobs per hour", "busy", campaign.rates)], span),
         nodes=charts.steps(
-            [("available", "available", campaign.available), ("busy", "busy", campaign.busy)], "nodes"
+            [("available", "available", campaign.available), ("busy", "busy", campaign.busy)], span, "nodes"
         ),
-        gantt=charts.gantt(campaign.timeline, campaign.made),
+        gantt=charts.gantt(campaign.timeline, span, campaign.made),
         ranges=charts.ranges(campaign.state_times),
         hours=charts.hours,
         bars_shown=len({bar.run_id for node in campaign.timeline for bar in node.bars}),

@@ -11,6 +11,7 @@ from balsam import analytics
 from balsam.core.clock import UtcDatetime, now_us
 from balsam.core.states import JobState
 from balsam.report import drawing, words
+from balsam.report.charts import span_of
 from balsam.schemas.analytics import Group
 from balsam.sdk.figures import AnyQuery, Series, Window
 
@@ -111,7 +112,8 @@ def plot_timeline(
 ) -> Axes:
     """The newest runs, `limit` at most, as bars on their nodes."""
     nodes = analytics.timeline(query, limit=limit, **window)
-    return drawing.draw_timeline(_axis(ax), nodes, UtcDatetime.of_us(now_us()))
+    now = UtcDatetime.of_us(now_us())
+    return drawing.draw_timeline(_axis(ax), nodes, span_of(nodes, now), now)
 
 
 def plot_state_times(query: AnyQuery, ax: Axes | None = None, **window: Unpack[Window]) -> Axes:

@@ -27,10 +27,10 @@ def _of_jobs(campaign: Campaign) -> list[Tile]:
         return [Tile("Jobs", "0")]
     jobs = left.left + left.finished + left.failed
     at_best = max(campaign.rates[1], default=0.0)
-    rate = f"at best {words.number(at_best)} finished an hour" if at_best else ""
+    rate = f", at best {words.number(at_best)} an hour" if at_best else ""
     found = [
-        Tile("Finished", f"{left.finished:,}", f"of {words.counted(jobs, 'job')}"),
-        Tile("Failed", f"{left.failed:,}", rate, alarm=left.failed > 0),
+        Tile("Finished", f"{left.finished:,}", f"of {words.counted(jobs, 'job')}{rate}"),
+        Tile("Failed", f"{left.failed:,}", "for good" if left.failed else "", alarm=left.failed > 0),
     ]
     if left.left:
         when = (

@@ -16,9 +16,10 @@ from balsam.store.tables import apps, events, jobs, runs, sites
 def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, Any]]:
     """Jobs that entered FAILED in the window and are there still, however they came there.
 
-    `return_code` and `nodes` are those of the last run, None and empty where there was none.
+    `return_code`, `nodes` and `run_data`, of the event that ended it, are those of the last run, None where
+    there was none.
     """
-    later = events.alias("later")
+    later, run_end = events.alias("later"), events.alias("run_end")
     is_last = ~exists().where(later.c.job_id == events.c.job_id, later.c.id > events.c.id)
     ended = (
         select(events.c.id, events.c.job_id)
@@ -43,6 +44,7 @@ def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, An
         .join(sites, sites.c.id == jobs.c.site_id)
         .join(last, last.c.job_id == jobs.c.id, isouter=True)
         .join(runs, runs.c.id == last.c.id, isouter=True)
+        .join(run_end, run_end.c.id == runs.c.end_event_id, isouter=True)
     )
     stmt = (
         select(
@@ -58,6 +60,7 @@ def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, An
             func.coalesce(runs.c.attempt, 0).label("attempts"),
             runs.c.return_code,
             runs.c.nodes,
+            run_end.c.data.label("run_data"),
         )
         .select_from(joined)
         .order_by(events.c.timestamp.desc(), events.c.id.desc())
