@@ -46,7 +46,7 @@ class Times:
     def ticks(self, most: int = 6) -> list[Tick]:
         """At round times (UTC), `most` at most; the date is told where it changes."""
         length = (self.end - self.start).total_seconds()
-        step = next((step for step in _STEPS if length / step <= most), length / most)
+        step = next((step for step in _STEPS if length / step <= most - 1), length / (most - 1))
         midnight = self.start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         first = math.ceil((self.start - midnight).total_seconds() / step - 1e-9)
         ticks: list[Tick] = []
