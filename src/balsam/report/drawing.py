@@ -24,7 +24,7 @@ MAX_ROWS = 20
 def draw_series(ax: Axes, series: Mapping[str, Series], ylabel: str) -> Axes:
     """Steps over time, one for each name; without a name there is no legend."""
     for name, (times, values) in series.items():
-        ax.step(_numbers(times), values, where="post", linewidth=1.5, label=name or None)
+        ax.step(_numbers(times), values, where="post", linewidth=1.5, label=drawable(name) or None)
     if any(series):
         ax.legend(frameon=False, fontsize="small")
     return _over_time(ax, ylabel)
@@ -64,7 +64,11 @@ def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, 
             color=COLOURS[kind],
             label=KIND_WORDS[kind],
         )
-    ax.set_yticks([row.y + row.height / 2 for row in chart.rows], [row.name for row in chart.rows])
+    ax.set_yticks(
+        [row.y + row.height / 2 for row in chart.rows],
+        [drawable(row.name) for row in chart.rows],
+        parse_math=False,
+    )
     ax.set_ylim(chart.height, 0)
     ax.legend(frameon=False, fontsize="small", ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
     _dates(ax)
@@ -82,7 +86,7 @@ def draw_state_times(ax: Axes, rows: Sequence[StateTimes]) -> Axes:
     ax.plot(medians, places, "o", color=BUSY, markersize=5, label="median")
     ax.set_xscale("log")
     ax.set_yticks(places, [row.state for row in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     ax.set_xlabel("seconds")
     if rows:
         ax.legend(frameon=False, fontsize="small", ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
@@ -109,6 +113,11 @@ def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
     return _named(ax, [words.last_line(words.group(row.group), 60) for row in shown])
 
 
+def drawable(text: str) -> str:
+    """Without control characters, which no font has and no SVG may hold."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _over_time(ax: Axes, ylabel: str) -> Axes:
     ax.set(xlabel="UTC", ylabel=ylabel)
     ax.set_ylim(bottom=0)
@@ -118,8 +127,8 @@ def _over_time(ax: Axes, ylabel: str) -> Axes:
 
 def _named(ax: Axes, names: Sequence[str]) -> Axes:
     # A name with a dollar in it is no formula.
-    ax.set_yticks(range(len(names)), names, parse_math=False)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_yticks(range(len(names)), [drawable(name) for name in names], parse_math=False)
+    ax.set_ylim(max(1, len(names)) - 0.5, -0.5)
     return _bare(ax)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import IO
 
 from balsam.report import drawing, words
@@ -20,7 +21,7 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
         [["finished", "nodes"], ["timeline", "timeline"], ["states", "hours"], ["failures", "failures"]],
         height_ratios=[3, 3, 3, 1.6],
     )
-    figure.suptitle(campaign.title, fontweight="bold", parse_math=False)
+    figure.suptitle(drawing.drawable(campaign.title), fontweight="bold", parse_math=False)
     by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
     drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
     drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
@@ -30,4 +31,7 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
     drawing.draw_failures(axes["failures"], campaign.failures[:6])
     told = [f"{tile.label}: {tile.value}" for tile in tiles(campaign)]
     figure.supxlabel(f"{'   '.join(told)}   ({words.moment(campaign.made)} UTC)", fontsize="small")
-    figure.savefig(file, format=kind, dpi=DPI)
+    with warnings.catch_warnings():
+        # Of names in scripts that matplotlib's font lacks a box is drawn: nobody at a terminal can mend that.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format=kind, dpi=DPI)
