@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
@@ -56,6 +57,7 @@ def seen() -> Seen:
 @pytest.fixture
 def opened(browser: Browser, report: Path, seen: Seen, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page, as light or dark and as wide as `request.param` says."""
+    scheme: Literal["light", "dark"]
     scheme, (width, height) = getattr(request, "param", ("light", WIDE))
     context = browser.new_context(
         color_scheme=scheme, viewport={"width": width, "height": height}, offline=True
@@ -98,7 +100,7 @@ def test_all_is_shown_and_nothing_is_asked_for(opened: Page, report: Path, seen:
 @pytest.mark.parametrize("opened", [("light", WIDE), ("dark", WIDE)], indirect=True, ids=["light", "dark"])
 def test_text_stands_out_in_both_themes(opened: Page, request: pytest.FixtureRequest) -> None:
     def lightness(selector: str, name: str) -> float:
-        rgb = opened.locator(selector).first.evaluate(
+        rgb: list[float] = opened.locator(selector).first.evaluate(
             "(one, name) => getComputedStyle(one)[name].match(/[0-9.]+/g).slice(0, 3).map(Number)", name
         )
         return sum(rgb) / 3
@@ -130,7 +132,9 @@ def test_no_other_script_may_run(opened: Page, seen: Seen) -> None:
 
 def column(page: Page, number: int) -> list[str]:
     """The texts of the rows that show."""
-    return page.locator(f"#attempts tbody tr:not([hidden]) td:nth-child({number})").all_inner_texts()
+    cells = page.locator(f"#attempts tbody tr:not([hidden]) td:nth-child({number})")
+    texts: list[str] = cells.all_inner_texts()
+    return texts
 
 
 def test_the_table_is_sorted_and_filtered(opened: Page) -> None:

@@ -63,8 +63,8 @@ def test_steps_hold_until_the_next_time() -> None:
 
 def bar(run: int, start: float, end: float | None, lane: int = 0, state: str | None = "RUN_DONE") -> Bar:
     return Bar(
-        start=at(start),
-        end=None if end is None else at(end),
+        start_us=at(start),
+        end_us=None if end is None else at(end),
         run_id=run,
         job_id=run,
         app="App",

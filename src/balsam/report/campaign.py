@@ -61,6 +61,7 @@ class Campaign:
     chosen: Mapping[str, str]
     made: UtcDatetime
     window: Window
+    query_tags: Mapping[str, str] = field(default_factory=dict)
     backlog: Backlog | None = None
     total: NodeHours | None = None
     delays: Durations | None = None
@@ -78,9 +79,12 @@ class Campaign:
 
     @property
     def shared_tags(self) -> dict[str, str]:
-        """Tags that all attempts of the table have."""
-        shared = [set(one.tags.items()) for one in self.attempts]
-        return dict(sorted(set.intersection(*shared))) if shared else {}
+        """Tags that all have, as far as is known: those of the query, and of all attempts if all are here."""
+        if len(self.attempts) < self.num_attempts:
+            return dict(self.query_tags)
+        shown = [one.tags for one in self.attempts] + [one.tags for one in self.failed]
+        shared = [set(tags.items()) for tags in shown]
+        return {**self.query_tags, **(dict(sorted(set.intersection(*shared))) if shared else {})}
 
     @property
     def span(self) -> Times | None:
@@ -124,6 +128,7 @@ def gather(
         chosen=chosen,
         made=UtcDatetime.of_us(now_us()),
         window=window,
+        query_tags={str(key): str(value) for key, value in query.filters.get("tags", {}).items()},
         backlog=next(iter(analytics.backlog(query, **window)), None),
         total=next(iter(analytics.node_hours(query, **window)), None),
         delays=next(iter(analytics.run_delays(query, **window)), None),

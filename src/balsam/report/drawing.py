@@ -24,7 +24,16 @@ MAX_ROWS = 20
 def draw_series(ax: Axes, series: Mapping[str, Series], ylabel: str) -> Axes:
     """Steps over time, one for each name; without a name there is no legend."""
     for name, (times, values) in series.items():
-        ax.step(_numbers(times), values, where="post", linewidth=1.5, label=drawable(name) or None)
+        colour = None if name else BUSY
+        ax.step(
+            _numbers(times),
+            values,
+            "-",
+            color=colour,
+            where="post",
+            linewidth=1.5,
+            label=drawable(name) or None,
+        )
     if any(series):
         ax.legend(frameon=False, fontsize="small")
     return _over_time(ax, ylabel)
@@ -49,7 +58,6 @@ def draw_nodes(ax: Axes, available: Series, busy: Series) -> Axes:
 def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, now: datetime) -> Axes:
     """Runs as bars in the rows of their nodes, coloured by how they ended."""
     chart = gantt(nodes, times, now)
-    ax.set_xlabel("UTC")
     if chart is None or times is None:
         return ax
     start, end = _numbers([times.start, times.end])
@@ -107,10 +115,20 @@ def draw_node_hours(ax: Axes, rows: Sequence[NodeHours]) -> Axes:
 
 def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
     """How many runs failed in each group, the most frequent first, `MAX_ROWS` of them."""
+    from matplotlib.ticker import MaxNLocator
+
     shown = rows[:MAX_ROWS]
-    ax.barh(range(len(shown)), [row.failures for row in shown], color=COLOURS["error"])
+    places = range(len(shown))
+    ax.barh([place + 0.25 for place in places], [row.failures for row in shown], 0.3, color=COLOURS["error"])
+    for place, row in zip(places, shown, strict=True):
+        # Above its bar: beside it, long signatures would leave no room for anything else.
+        name = words.last_line(drawable(words.group(row.group)), 120)
+        ax.text(0, place - 0.1, name, fontsize="small", va="center", clip_on=True, parse_math=False)
     ax.set_xlabel("failed runs")
-    return _named(ax, [words.last_line(words.group(row.group), 60) for row in shown])
+    ax.set_yticks([])
+    ax.set_ylim(max(1, len(shown)) - 0.4, -0.6)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _bare(ax)
 
 
 def drawable(text: str) -> str:
@@ -118,8 +136,15 @@ def drawable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
+def show_span(ax: Axes, times: Times) -> None:
+    """Cuts or widens the axis of time."""
+    start, end = _numbers([times.start, times.end])
+    margin = (end - start) * 0.02
+    ax.set_xlim(start - margin, end + margin)
+
+
 def _over_time(ax: Axes, ylabel: str) -> Axes:
-    ax.set(xlabel="UTC", ylabel=ylabel)
+    ax.set_ylabel(ylabel)
     ax.set_ylim(bottom=0)
     _dates(ax)
     return _bare(ax)
@@ -138,7 +163,8 @@ def _dates(ax: Axes) -> None:
     made: Any = dates  # whose classes have no types
     locator = made.AutoDateLocator(maxticks=7)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(made.ConciseDateFormatter(locator))
+    days = ["", "%Y UTC", "%Y-%b UTC", "%Y-%b-%d UTC", "%Y-%b-%d UTC", "%Y-%b-%d %H:%M UTC"]
+    ax.xaxis.set_major_formatter(made.ConciseDateFormatter(locator, offset_formats=days))
 
 
 def _numbers(times: Sequence[datetime]) -> list[float]:

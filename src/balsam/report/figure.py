@@ -7,28 +7,37 @@ from typing import IO
 
 from balsam.report import drawing, words
 from balsam.report.campaign import Campaign
+from balsam.report.charts import gantt
 from balsam.report.tiles import tiles
 
 DPI = 110
+MAX_FAILURES = 6
 
 
 def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
     """Six charts on one page; `kind`: `png` or `svg`. Raises ImportError without matplotlib."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 11), layout="constrained")
+    span = campaign.span
+    chart = gantt(campaign.timeline, span, campaign.made)
+    timeline = min(3.5, max(0.7, chart.height / 150)) if chart else 0.7
+    failures = max(0.5, 0.35 * len(campaign.failures[:MAX_FAILURES]))
+    figure = Figure(figsize=(11, 6.5 + timeline + failures), layout="constrained")
     axes = figure.subplot_mosaic(
         [["finished", "nodes"], ["timeline", "timeline"], ["states", "hours"], ["failures", "failures"]],
-        height_ratios=[3, 3, 3, 1.6],
+        height_ratios=[2.7, timeline, 2.7, failures],
     )
     figure.suptitle(drawing.drawable(campaign.title), fontweight="bold", parse_math=False)
     by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
     drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
     drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
-    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.span, campaign.made)
+    drawing.draw_timeline(axes["timeline"], campaign.timeline, span, campaign.made)
     drawing.draw_state_times(axes["states"], campaign.state_times)
     drawing.draw_node_hours(axes["hours"], by_app)
-    drawing.draw_failures(axes["failures"], campaign.failures[:6])
+    drawing.draw_failures(axes["failures"], campaign.failures[:MAX_FAILURES])
+    if span is not None:
+        for name in ("finished", "nodes", "timeline"):
+            drawing.show_span(axes[name], span)
     told = [f"{tile.label}: {tile.value}" for tile in tiles(campaign)]
     figure.supxlabel(f"{'   '.join(told)}   ({words.moment(campaign.made)} UTC)", fontsize="small")
     with warnings.catch_warnings():
