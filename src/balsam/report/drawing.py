@@ -70,6 +70,8 @@ def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, 
             [start + box.x / GANTT_WIDTH * (end - start) for box in boxes],
             align="edge",
             color=COLOURS[kind],
+            edgecolor="white",
+            linewidth=0.2,
             label=KIND_WORDS[kind],
         )
     ax.set_yticks(
