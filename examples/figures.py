@@ -54,11 +54,10 @@ def photograph_report(jobs: JobQuery, title: str, tags: dict[str, str], picture:
     """The upper part of the page."""
     from playwright.sync_api import sync_playwright
 
+    chosen = {f"tag {key}": value for key, value in tags.items()}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         file = Path(folder) / "report.html"
-        file.write_text(
-            page(gather(jobs, title, {"campaign": tags["campaign"]}, {}, Bounds())), encoding="utf-8"
-        )
+        file.write_text(page(gather(jobs, title, chosen, {}, Bounds())), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         width, height = PAGE_SIZE
         shown = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")

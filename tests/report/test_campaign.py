@@ -71,6 +71,7 @@ def test_bounds_hold_and_what_they_leave_out_is_told(tags: dict[str, str]) -> No
     found = gather(Job.objects.filter(tags=tags), "Few", tags, {}, bounds, by_tags=["size"])
     assert (len(found.attempts), len(found.slowest), len(found.failed)) == (1, 2, 1)
     assert sum(len(node.bars) for node in found.timeline) == 4
+    assert found.timeline_span != found.span and found.num_bars == 4
     assert found.shared_tags == tags  # the one row has others, but so may those that were left out
     sizes = found.node_hours[-1]
     assert (len(sizes.rows), sizes.left_out) == (2, 1) and sizes.left_out_busy > 0

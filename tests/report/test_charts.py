@@ -107,6 +107,7 @@ def test_durations_of_all_sizes_are_on_one_axis() -> None:
     axis = Logarithmic.over([0.0, 0.02, 45.0])
     assert (axis.low, axis.high) == (-2, 2)
     assert [axis.at(value) for value in (0, 0.01, 1, 100, 1e9)] == [0, 0, 0.5, 1, 1]
+    assert axis.ticks() == [0.01, 0.1, 1, 10, 60]
     assert Logarithmic.over([]).ticks() == [1, 10]
 
 

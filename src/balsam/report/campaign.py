@@ -96,6 +96,16 @@ class Campaign:
         return Times.over(moments)
 
     @property
+    def num_bars(self) -> int:
+        """How many runs the timeline has."""
+        return len({bar.run_id for node in self.timeline for bar in node.bars})
+
+    @property
+    def timeline_span(self) -> Times | None:
+        """The common axis if all runs are here; else that of those that are."""
+        return self.span if self.num_bars >= self.num_attempts else span_of(self.timeline, self.made)
+
+    @property
     def num_attempts(self) -> int:
         return self.total.runs if self.total else 0
 

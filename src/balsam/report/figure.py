@@ -19,7 +19,7 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
     from matplotlib.figure import Figure
 
     span = campaign.span
-    chart = gantt(campaign.timeline, span, campaign.made)
+    chart = gantt(campaign.timeline, campaign.timeline_span, campaign.made)
     timeline = min(3.5, max(0.7, chart.height / 150)) if chart else 0.7
     failures = max(0.5, 0.35 * len(campaign.failures[:MAX_FAILURES]))
     figure = Figure(figsize=(11, 6.5 + timeline + failures), layout="constrained")
@@ -31,13 +31,14 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
     by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
     drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
     drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
-    drawing.draw_timeline(axes["timeline"], campaign.timeline, span, campaign.made)
+    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.timeline_span, campaign.made)
     drawing.draw_state_times(axes["states"], campaign.state_times)
     drawing.draw_node_hours(axes["hours"], by_app)
     drawing.draw_failures(axes["failures"], campaign.failures[:MAX_FAILURES])
-    if span is not None:
-        for name in ("finished", "nodes", "timeline"):
-            drawing.show_span(axes[name], span)
+    spans = {"finished": span, "nodes": span, "timeline": campaign.timeline_span}
+    for name, times in spans.items():
+        if times is not None:
+            drawing.show_span(axes[name], times)
     told = [f"{tile.label}: {tile.value}" for tile in tiles(campaign)]
     figure.supxlabel(f"{'   '.join(told)}   ({words.moment(campaign.made)} UTC)", fontsize="small")
     with warnings.catch_warnings():

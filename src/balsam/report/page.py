@@ -40,10 +40,10 @@ def page(campaign: Campaign) -> str:
         nodes=charts.steps(
             [("available", "available", campaign.available), ("busy", "busy", campaign.busy)], span, "nodes"
         ),
-        gantt=charts.gantt(campaign.timeline, span, campaign.made),
+        gantt=charts.gantt(campaign.timeline, campaign.timeline_span, campaign.made),
         ranges=charts.ranges(campaign.state_times),
         hours=charts.hours,
-        bars_shown=len({bar.run_id for node in campaign.timeline for bar in node.bars}),
+        bars_shown=campaign.num_bars,
         kind_words=charts.KIND_WORDS,
     )
 

@@ -16,6 +16,9 @@ _STEPS: tuple[float, ...] = (
 )
 
 
+_DECADES = (0.001, 0.01, 0.1, 1.0, 10.0, MINUTE, 10 * MINUTE, HOUR, 10 * HOUR, 4 * DAY, 40 * DAY)
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """`at`: from 0 to 1 along the axis."""
@@ -98,7 +101,7 @@ def _plain(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Logarithmic:
-    """Durations from milliseconds to days on one axis; from one power of ten to another."""
+    """Durations from milliseconds to months on one axis; from one power of ten of seconds to another."""
 
     low: int
     high: int
@@ -116,5 +119,5 @@ class Logarithmic:
         return min(1.0, max(0.0, (math.log10(value) - self.low) / (self.high - self.low)))
 
     def ticks(self) -> list[float]:
-        """The powers of ten."""
-        return [10.0**power for power in range(self.low, self.high + 1)]
+        """About one for each power of ten, at round durations."""
+        return [value for value in _DECADES if 10.0**self.low <= value <= 10.0**self.high]
