@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -58,6 +60,19 @@ def test_a_page_is_written_whole(balsam: Balsam, campaign: str, home: Path) -> N
     assert balsam("report", "--tag", campaign, "--format", "html").out.count("</html>") == 1
 
 
+def test_links_and_pipes_stay_what_they_are(balsam: Balsam, campaign: str, home: Path) -> None:
+    (home / "real.json").write_text("old")
+    (home / "link.json").symlink_to("real.json")
+    assert balsam("report", "-t", campaign, "-o", "link.json").status == 0
+    assert (home / "link.json").is_symlink() and json.loads((home / "real.json").read_text())["attempts"]
+    os.mkfifo(home / "pipe.json")
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit((home / "pipe.json").read_text)
+        assert balsam("report", "-t", campaign, "-o", "pipe.json").status == 0
+        assert json.loads(read.result(10))["num_attempts"] == 12
+    assert (home / "pipe.json").is_fifo()
+
+
 def test_figures(balsam: Balsam, campaign: str, home: Path) -> None:
     done = balsam("report", "--tag", campaign, "-o", "report.png")
     assert done.status == 0, done.err
@@ -93,7 +108,9 @@ def test_what_is_chosen(balsam: Balsam, campaign: str) -> None:
 def test_what_can_not_be_done(balsam: Balsam, campaign: str) -> None:
     done = balsam("report", "--since", "yesterday")
     assert done.status == 2 and "'yesterday' is neither a time" in done.err
-    assert balsam("report", "--since", "99999999999999w").status == 2
+    for age in ("99999999999999w", "9" * 5000 + "d"):
+        done = balsam("report", "--since", age)
+        assert done.status == 2 and "longer ago than any time" in done.err
     done = balsam("report", "-o", "nowhere/report.html")
     assert done.status == 1 and "there is no folder" in done.err
     assert balsam("report", "--app", "Nothing").status == 1

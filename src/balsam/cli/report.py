@@ -33,7 +33,7 @@ class Moment(click.ParamType[datetime]):
         if text[:-1].isdecimal() and text[-1:] in _SECONDS:
             try:
                 return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * _SECONDS[text[-1]])
-            except OverflowError:
+            except (OverflowError, ValueError):
                 self.fail(f"{text!r} is longer ago than any time", param, ctx)
         try:
             when = datetime.fromisoformat(text)

@@ -34,8 +34,8 @@ def must_be_writable(kind: str, output: Path | None) -> None:
         raise click.UsageError("a terminal shows no PNG: name a file with -o")
     if kind in FIGURES and importlib.util.find_spec("matplotlib") is None:
         raise click.ClickException(f"{kind} needs matplotlib: pip install 'balsam[plot]'")
-    if output is not None and not output.absolute().parent.is_dir():
-        raise click.ClickException(f"there is no folder {output.absolute().parent}")
+    if output is not None and not output.resolve().parent.is_dir():
+        raise click.ClickException(f"there is no folder {output.resolve().parent}")
 
 
 def write(campaign: Campaign, kind: str, output: Path | None) -> None:
@@ -78,9 +78,20 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with tempfile.NamedTemporaryFile(
-        dir=output.absolute().parent, prefix=f".{output.name}.", delete=False
-    ) as file:
+    target = output.resolve()
+    if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
+        with target.open("wb") as file:
+            yield file
+    else:
+        with _replaced(target) as file:
+            yield file
+    click.echo(f"Wrote {output}.", err=True)
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target, which takes its place when all is written."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
         unfinished = Path(file.name)
         try:
             yield file
@@ -90,5 +101,4 @@ def _opened(output: Path | None) -> Iterator[IO[bytes]]:
     mask = os.umask(0)
     os.umask(mask)
     unfinished.chmod(0o666 & ~mask)
-    unfinished.replace(output)
-    click.echo(f"Wrote {output}.", err=True)
+    unfinished.replace(target)
