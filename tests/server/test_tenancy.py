@@ -42,6 +42,7 @@ FIGURES = (
     "state-times",
     "run-delays",
     "failures",
+    "failed-jobs",
     "scaling",
     "littles-law",
     "backlog",

@@ -12,6 +12,7 @@ from balsam.api import EventLog, JobState
 from balsam.cli.completion_values import job_states
 from balsam.cli.connection import connect
 from balsam.cli.listing import Listing, Row, View, listing_options
+from balsam.cli.moment import Moment
 from balsam.cli.options import member, pairs, site_option
 from balsam.cli.site_selector import selected_sites
 
@@ -56,8 +57,8 @@ def event(context: click.Context) -> None:
 @click.option("--scheduler-id", type=int, help="The same by the scheduler's id.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Events of jobs so tagged.")
 @click.option("--data", multiple=True, metavar="KEY=VALUE", help="Events whose data hold this.")
-@click.option("--before", type=click.DateTime(), help="Up to this time (UTC).")
-@click.option("--after", type=click.DateTime(), help="From this time on (UTC).")
+@click.option("--before", type=Moment(), metavar="TIME", help="Up to this time.")
+@click.option("--after", type=Moment(), metavar="TIME", help="Since: 2026-01-31T12:00 (UTC), 12h, 7d.")
 @click.option("--from-state", shell_complete=job_states, help="Moves out of this state.")
 @click.option("--to-state", shell_complete=job_states, help="Moves into this state.")
 @listing_options(EVENTS, limit=DEFAULT_LIMIT)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import click
 from balsam.api import Job, JobState
 from balsam.cli.app_choice import app_ids_of
 from balsam.cli.completion_values import app_names, job_states
+from balsam.cli.moment import Moment
 from balsam.cli.options import confirm, counted, ids_of, member, pairs, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
@@ -25,12 +26,13 @@ WHICH = "Give ids, --tag, --state, --exclude-state, --workdir, --app, --batch-jo
 
 @dataclass(frozen=True)
 class JobChoice:
-    """The jobs that were chosen. `is_narrowed`: by anything but their site."""
+    """The jobs that were chosen. `is_narrowed`: by anything but their site; `told`: how, in words."""
 
     ids: list[int]
     filters: dict[str, Any]
     is_narrowed: bool
     everything: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
     def query(self, **more: Any) -> JobQuery:
         """The chosen jobs, or those of them that `more` filters choose as well."""
@@ -135,14 +137,16 @@ def _options(taken: set[str], changes: bool) -> list[Callable[[Any], Any]]:
         click.option(
             "--updated-after",
             "chosen_after",
-            type=click.DateTime(),
-            help="Only jobs changed since then (UTC).",
+            type=Moment(),
+            metavar="TIME",
+            help="Only jobs changed since: 2026-01-31T12:00 (UTC), 12h, 7d.",
         ),
         click.option(
             "--updated-before",
             "chosen_before",
-            type=click.DateTime(),
-            help="Only jobs not changed since (UTC).",
+            type=Moment(),
+            metavar="TIME",
+            help="Only jobs not changed since.",
         ),
     ]
     if changes:
@@ -189,11 +193,26 @@ def _choice(
             app_id for text in apps.split(",") if text for app_id in app_ids_of(text.strip(), sites)
         ]
     is_narrowed = bool(filters)
+    told: dict[str, Sequence[Any]] = {
+        "job": named,
+        **{f"tag {key}": [value] for key, value in pairs(tags, "--tag").items()},
+        "state": states,
+        "state not": excluded,
+        "workdir contains": [workdir],
+        "app": [apps],
+        "BatchJob": batch_jobs,
+        "parent": parents,
+        "changed since": [after],
+        "not changed since": [before],
+        "site": [sites],
+    }
     # Jobs that are named by id are found wherever they are.
     at = selected_sites(sites) if sites or not named else None
     if at is not None:
         filters["site_id"] = at
-    return JobChoice(named, filters, is_narrowed, everything)
+    words_of = {name: ", ".join(str(one) for one in values if one) for name, values in told.items()}
+    told_of = {name: text for name, text in words_of.items() if text}
+    return JobChoice(named, filters, is_narrowed, everything, told_of)
 
 
 def _states(wanted: Sequence[str], excluded: Sequence[str]) -> list[JobState] | None:

@@ -21,6 +21,9 @@ COMMANDS = {
     "top": LazyCommand("balsam.cli.top", "top", "Follow sites, allocations and jobs on the whole screen."),
     "completion": LazyCommand("balsam.cli.completion", "completion", "Let a shell complete commands."),
     "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
+    "report": LazyCommand(
+        "balsam.cli.report", "report", "What a campaign came to: text, page, figure, data."
+    ),
 }
 
 

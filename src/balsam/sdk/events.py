@@ -36,6 +36,7 @@ class EventLog(Model):
     UPDATABLE = False
     DELETABLE = False
     SHOWN = ("id", "job_id", "timestamp", "from_state", "to_state")
+    COLUMNS = (*SHOWN, "batch_job_id", "data")
     FIELDS = {
         "id": Field(READ, PLAIN),
         "job_id": Field(READ, PLAIN),

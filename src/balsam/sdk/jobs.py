@@ -118,6 +118,7 @@ class Job(RemoteJob):
 
     ROUTE = "/jobs/"
     SHOWN = ("id", "workdir", "state")
+    COLUMNS = ("id", "workdir", "app_id", "state", "tags", "num_nodes", "batch_job_id", "last_update")
     NoResult = results.NoResult
     FIELDS = {
         "id": Field(READ, PLAIN),
@@ -435,6 +436,21 @@ class JobManager(Manager[Job, JobQuery]):
     ) -> Iterator[Job]:
         """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds."""
         return waiting.as_completed(jobs, timeout, poll_interval)
+
+    def progress(
+        self,
+        jobs: Iterable[Job],
+        timeout: float | None = None,
+        poll_interval: float = 1.0,
+        description: str = "jobs",
+    ) -> waiting.WaitResult:
+        """Like `wait`, with a live bar: how many of the jobs have ended, and how many of these FAILED.
+
+        In a notebook it is an output of the cell; else a line on standard error, where that is a terminal.
+        """
+        from balsam.sdk.progress import progress  # which loads what draws
+
+        return progress(jobs, timeout, poll_interval, description)
 
     def _mark_updated(self, changed: list[tuple[Job, dict[str, Any]]], is_sure: bool) -> None:
         for job, body in changed:

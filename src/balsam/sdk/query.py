@@ -193,6 +193,12 @@ class Query(Generic[M]):
         part = f"[{self._start}:{'' if self._stop is None else self._stop}]" if self.is_sliced else ""
         return f"<{type(self).__name__} {self._told()}{part}>"
 
+    def _repr_html_(self) -> str:
+        """The first matches as a table, for notebooks."""
+        from balsam.sdk import notebook  # which nobody else needs
+
+        return notebook.table(self)
+
     # ---- inside ----
 
     def _filter_value(self, name: str, value: Any) -> Any:
