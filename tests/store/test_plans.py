@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from balsam.core.states import RUNNABLE_STATES, JobState
-from balsam.store import batch_jobs, events, figures, jobs, migrate, sessions, traces, users
+from balsam.store import batch_jobs, event_lists, events, figures, jobs, migrate, sessions, traces, users
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.database import Database
 from balsam.store.events import EventFilter, Position
@@ -93,11 +93,11 @@ HOT: dict[str, tuple[Statement, str]] = {
         "ix_jobs_acquire",
     ),
     "events of a BatchJob": (
-        lambda conn, owner: events.page(conn, owner, EventFilter(batch_job_id=[1]), Page(limit=10)),
+        lambda conn, owner: event_lists.page(conn, owner, EventFilter(batch_job_id=[1]), Page(limit=10)),
         "ix_events_batch_job_id_timestamp",
     ),
     "events of a job": (
-        lambda conn, owner: events.page(conn, owner, EventFilter(job_id=[1]), Page(limit=10)),
+        lambda conn, owner: event_lists.page(conn, owner, EventFilter(job_id=[1]), Page(limit=10)),
         "ix_events_job_id",
     ),
     "runs of a BatchJob": (

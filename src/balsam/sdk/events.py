@@ -72,6 +72,7 @@ class EventLogQuery(Query[EventLog]):
     ENUM_FILTERS = {"from_state": JobState, "to_state": JobState}
     ORDERINGS = ("timestamp",)
     DEFAULT_ORDER = "-timestamp"
+    COLUMNAR = True
 
     def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
         """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""

@@ -400,6 +400,7 @@ events = Table(
     Index("ix_events_job_id", "job_id"),
     Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
     Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),
+    Index("ix_events_site_id_timestamp", "site_id", "timestamp"),
     _partial_index("ix_events_owner_id_from_state", "owner_id", "from_state", "timestamp", where=RARE_MOVES),
     _partial_index(
         "ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp", where="batch_job_id IS NOT NULL"
