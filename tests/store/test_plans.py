@@ -15,7 +15,7 @@ from balsam.store.events import EventFilter, Position
 from balsam.store.figures import Unit
 from balsam.store.jobs import Acquisition, JobFilter
 from balsam.store.owner import Owner
-from balsam.store.paging import Page
+from balsam.store.paging import Page, encode_cursor
 from balsam.store.scope import Scope
 from balsam.store.traces import Attempts
 
@@ -65,6 +65,30 @@ HOT: dict[str, tuple[Statement, str]] = {
     "what a stream reads": (
         lambda conn, owner: events.after(conn, owner, Position(0, 5), EventFilter(to_state=["RUNNING"]), 10),
         "ix_events_owner_id_id (owner_id=? AND id>?)",
+    ),
+    "what a stream with filters reads": (
+        lambda conn, owner: events.after(
+            conn,
+            owner,
+            Position(0, 5),
+            EventFilter(
+                from_state=["RESTART_READY"], site_id=[1], tags={"a": "b"}, timestamp_after=5, job_id=[3]
+            ),
+            10,
+        ),
+        "ix_events_owner_id_id (owner_id=? AND id>?)",
+    ),
+    "events of a site": (
+        lambda conn, owner: event_lists.page(
+            conn, owner, EventFilter(site_id=[1]), Page(limit=10, order="-timestamp")
+        ),
+        "ix_events_site_id_timestamp (site_id=?)",
+    ),
+    "events behind a cursor": (
+        lambda conn, owner: event_lists.page(
+            conn, owner, EventFilter(), Page(10, 0, "-timestamp", encode_cursor(5, 7))
+        ),
+        "ix_events_owner_id_timestamp (owner_id=? AND timestamp<?)",
     ),
     "the jobs of a session": (lambda conn, owner: jobs.held(conn, owner, 7), "ix_jobs_session_id"),
     "the newest jobs": (

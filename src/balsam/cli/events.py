@@ -9,6 +9,7 @@ import click
 
 from balsam.api import EventLog, JobState
 from balsam.cli.connection import connect
+from balsam.cli.event_tail import tail
 from balsam.cli.options import member, pairs
 from balsam.cli.table import render
 
@@ -20,6 +21,9 @@ DEFAULT_LIMIT = 100
 def event(context: click.Context) -> None:
     """What happened to jobs, and when."""
     connect(context)
+
+
+event.add_command(tail)
 
 
 @event.command()

@@ -191,7 +191,10 @@ class EventSelection(Wire):
 
 
 class EventQuery(ColumnsQuery, EventSelection):
+    """`until`: a stream's cursor; only what it has behind it, so that the stream goes on where this ends."""
+
     ordering: EventOrdering = EventOrdering.timestamp_desc
+    until: Text | None = None
 
 
 class TransferQuery(PageQuery):
