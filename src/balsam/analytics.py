@@ -52,6 +52,7 @@ from balsam.sdk.figures import (
     table,
 )
 from balsam.sdk.jobs import JobQuery
+from balsam.sdk.totals import totals
 
 __all__ = [
     "available_nodes",
@@ -66,6 +67,7 @@ __all__ = [
     "throughput_rates",
     "throughput_report",
     "timeline",
+    "totals",
     "trace",
     "utilization_report",
 ]

@@ -439,6 +439,24 @@ runs = Table(
     sqlite_autoincrement=True,
 )
 
+# What is left of jobs that were pruned: how many ended in each state, entered it, and ran until it, and the
+# node-hours of these runs, by day (number since 1970, UTC). No key of apps: they may be gone.
+totals = Table(
+    "totals",
+    metadata,
+    _owner(),
+    _site(),
+    Column("app_id", BigInteger, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("jobs", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("node_hours", Float, nullable=False),
+    PrimaryKeyConstraint("owner_id", "site_id", "app_id", "day", "state"),
+    Index("ix_totals_site_id", "site_id"),
+)
+
 # What a session is asked to do, and what it answered; swept an hour after the deadline.
 messages = Table(
     "messages",
