@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,9 +137,14 @@ def _page_target(case: Case) -> float | None:
 
 
 @contextmanager
-def _bench(engine: serving.Engine, sizes: Sizes) -> Iterator[Bench]:
-    with engine.serve() as server, server.client() as client:
-        neighbour = new_user(server.url).client if engine.name == serving.POSTGRESQL else None
+def bench(engine: serving.Engine, sizes: Sizes) -> Iterator[Bench]:
+    """A server of an engine, with its log."""
+    with ExitStack() as opened:
+        server = opened.enter_context(engine.serve())
+        client = opened.enter_context(server.client())
+        neighbour = None
+        if engine.name == serving.POSTGRESQL:
+            neighbour = opened.enter_context(new_user(server.url).client)
         log = event_log.fill(server, client, sizes.jobs[engine.name], neighbour)
         yield Bench(server, client, neighbour, log, sizes.rounds)
 
@@ -153,8 +158,8 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="balsam-benchmark-") as folder:
         for name in names:
-            with serving.engine(name, Path(folder)) as engine, _bench(engine, sizes) as bench:
-                rows += bench.measure(sizes.columns)
+            with serving.engine(name, Path(folder)) as engine, bench(engine, sizes) as measured:
+                rows += measured.measure(sizes.columns)
     rows = rows if sizes.judged else [unjudged(row) for row in rows]
     return report.publish(rows, options.json, "plain SQL")
 

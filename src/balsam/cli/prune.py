@@ -22,7 +22,7 @@ from balsam.server.settings import ServerSettings, load, load_deployment
 DAYS = {"d": 1, "w": 7, "y": 365}
 
 
-class Age(click.ParamType):
+class Age(click.ParamType[timedelta]):
     """`90d`, `12w` or `1y`, as a timedelta of at least a day."""
 
     name = "age"

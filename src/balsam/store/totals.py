@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,9 @@ class TotalFilter:
 def page(conn: Connection, owner: Owner, f: TotalFilter, by: Sequence[str]) -> list[dict[str, Any]]:
     """Sums by some of `KEYS`, in their order."""
     kept = select(*(totals.c[name] for name in (*KEYS, *SUMS))).where(*mine(totals, owner, searched=True))
-    every = union_all(kept, *_present(_of(owner, jobs), _of(owner, events), _of(owner, runs)).selects)
+    every: CompoundSelect[Any] = union_all(
+        kept, *_present(_of(owner, jobs), _of(owner, events), _of(owner, runs)).selects
+    )
     return _summed(conn, every, by, f)
 
 
@@ -127,7 +129,7 @@ def _summed(
     ]
 
 
-def _where(column: dict[str, ColumnElement[Any]], f: TotalFilter) -> list[ColumnElement[bool]]:
+def _where(column: Mapping[str, ColumnElement[Any]], f: TotalFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if f.site_id is not None:
         conditions.append(column["site_id"].in_(list(f.site_id)))
