@@ -55,6 +55,7 @@ from balsam.sdk.figures import (
     table,
 )
 from balsam.sdk.jobs import JobQuery
+from balsam.sdk.totals import totals
 
 if TYPE_CHECKING:
     from balsam.report.plots import (
@@ -91,6 +92,7 @@ __all__ = [
     "throughput_rates",
     "throughput_report",
     "timeline",
+    "totals",
     "trace",
     "utilization_report",
 ]

@@ -122,6 +122,7 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/events/"): Guard.CALLER,
     **{("GET", f"/analytics/{{subject}}/{figure}"): Guard.CALLER for figure in FIGURES},
     ("GET", "/analytics/summary"): Guard.CALLER,
+    ("GET", "/analytics/totals"): Guard.CALLER,
     ("GET", "/stream"): Guard.CALLER,
 }
 
@@ -320,7 +321,8 @@ TRIES: list[Try] = [
     *_filters("/events/", EVENT_FILTERS, VICTIMS_TAG, "data=secret:victim"),
     *FIGURE_TRIES,
     *_filters("/analytics/summary", JOB_FILTERS, VICTIMS_TAG),
-    *_filters("/stream", ["site_id", "job_id", "session_id"]),
+    *_filters("/analytics/totals", ["site_id", "app_id"]),
+    *_filters("/stream", [*EVENT_FILTERS, "session_id"], VICTIMS_TAG),
 ]
 
 

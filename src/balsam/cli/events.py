@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import click
 
-from balsam.api import EventLog, JobState
-from balsam.cli.completion_values import job_states
+from balsam.api import EventLog
 from balsam.cli.connection import connect
+from balsam.cli.event_choice import event_filters
+from balsam.cli.event_tail import tail
 from balsam.cli.listing import Listing, Row, View, listing_options
-from balsam.cli.moment import Moment
-from balsam.cli.options import member, pairs, site_option
-from balsam.cli.site_selector import selected_sites
+from balsam.sdk.events import EventLogQuery
 
 DEFAULT_LIMIT = 100
 EVENTS = Listing(
@@ -50,53 +48,14 @@ def event(context: click.Context) -> None:
     connect(context)
 
 
+event.add_command(tail)
+
+
 @event.command()
-@click.option("--id", "event_id", type=int, multiple=True, help="Events with these ids.")
-@click.option("-j", "--job-id", type=int, multiple=True, help="Events of these jobs.")
-@click.option("-b", "--batch-job-id", type=int, help="Events that belong to this BatchJob.")
-@click.option("--scheduler-id", type=int, help="The same by the scheduler's id.")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Events of jobs so tagged.")
-@click.option("--data", multiple=True, metavar="KEY=VALUE", help="Events whose data hold this.")
-@click.option("--before", type=Moment(), metavar="TIME", help="Up to this time.")
-@click.option("--after", type=Moment(), metavar="TIME", help="Since: 2026-01-31T12:00 (UTC), 12h, 7d.")
-@click.option("--from-state", shell_complete=job_states, help="Moves out of this state.")
-@click.option("--to-state", shell_complete=job_states, help="Moves into this state.")
+@event_filters
 @listing_options(EVENTS, limit=DEFAULT_LIMIT)
-@site_option()
-def ls(
-    event_id: tuple[int, ...],
-    job_id: tuple[int, ...],
-    batch_job_id: int | None,
-    scheduler_id: int | None,
-    tags: tuple[str, ...],
-    data: tuple[str, ...],
-    before: datetime | None,
-    after: datetime | None,
-    from_state: str | None,
-    to_state: str | None,
-    view: View,
-    site_selector: str,
-) -> None:
+def ls(query: EventLogQuery, view: View) -> None:
     """List the newest events, oldest of them first."""
-    filters: dict[str, Any] = {
-        "id": list(event_id),
-        "job_id": list(job_id),
-        "batch_job_id": batch_job_id,
-        "scheduler_id": scheduler_id,
-        "tags": pairs(tags, "--tag"),
-        "data": pairs(data, "--data"),
-        "timestamp_before": before,
-        "timestamp_after": after,
-        "from_state": from_state and member(JobState, from_state, "--from-state"),
-        "to_state": to_state and member(JobState, to_state, "--to-state"),
-    }
-    named = job_id or event_id or batch_job_id or scheduler_id  # they are found wherever they are
-    sites = selected_sites(site_selector) if site_selector or not named else None
-    if sites is not None:
-        filters["site_id"] = sites
-    query = EventLog.objects.filter(
-        **{name: one for name, one in filters.items() if one or name == "site_id"}
-    )
     ordered = query.order_by(view.order("-timestamp"))
     events = list(ordered if view.limit is None else ordered[: view.limit])
     if view.sort is None:

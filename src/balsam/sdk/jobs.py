@@ -307,6 +307,7 @@ class JobQuery(Query[Job]):
     ENUM_FILTERS = {"state": JobState, "state__ne": JobState}
     ORDERINGS = ("id", "last_update", "state", "workdir")
     UPDATE_BY_QUERY = True
+    COLUMNAR = True
 
     def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
         """Several values of one filter: any of them; several filters, or tags: all of them."""

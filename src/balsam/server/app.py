@@ -29,6 +29,7 @@ from balsam.server import (
     sessions,
     sites,
     stream,
+    totals,
     transfers,
     users,
 )
@@ -118,6 +119,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         users,
         logins,
         login_pages,
+        totals,
         analytics,
         stream,
         operations,
