@@ -55,7 +55,7 @@ async def log_in(
     """A token for 48 h; with `scope=offline_access` one for 15 min and a refresh token."""
     who = (username, password, client_address(request))
     tokens = await in_turn(
-        server, logins.log_in, server.db, *who, _lifetimes(server), renewable=_is_renewable(scope)
+        server, logins.log_in, server.db, *who, lifetimes(server), renewable=_is_renewable(scope)
     )
     return _answer(tokens)
 
@@ -63,7 +63,7 @@ async def log_in(
 @router.post("/refresh", response_model=LoginOut, response_model_exclude_none=True)
 def refresh(server: Srv, refresh_token: FormText) -> dict[str, Any]:
     """New tokens for a refresh token, which from then on serves for one more minute."""
-    return _answer(logins.renew(server.db, refresh_token, _lifetimes(server)))
+    return _answer(logins.renew(server.db, refresh_token, lifetimes(server)))
 
 
 @router.post("/device/login", response_model=DeviceLoginOut, dependencies=[_offered(LoginMethod.DEVICE)])
@@ -99,7 +99,7 @@ def begin_browser_login(request: Request, server: Srv, scope: FormText = "") -> 
 async def collect(server: Srv, device_code: FormText) -> dict[str, Any]:
     """The tokens of a login by device code or browser, once its user has allowed it."""
     try:
-        tokens = await run_in_threadpool(login_requests.collect, server.db, device_code, _lifetimes(server))
+        tokens = await run_in_threadpool(login_requests.collect, server.db, device_code, lifetimes(server))
     except Invalid:
         await asyncio.sleep(NOT_YET_SEC)
         raise
@@ -140,7 +140,8 @@ def _is_renewable(scope: str) -> bool:
     return RENEWABLE in scope.split()
 
 
-def _lifetimes(server: Server) -> Lifetimes:
+def lifetimes(server: Server) -> Lifetimes:
+    """How long what a login gives lasts here."""
     settings = server.settings
     return Lifetimes(settings.token_ttl_sec, settings.short_token_ttl_sec, settings.login_ttl_sec)
 
