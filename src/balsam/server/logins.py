@@ -15,10 +15,12 @@ from balsam.core.logins import RENEWABLE, LoginMethod
 from balsam.logic import login_requests, logins
 from balsam.logic.logins import Lifetimes, Tokens
 from balsam.schemas.types import Text
-from balsam.schemas.users import BrowserLoginOut, DeviceLoginOut, LoginOut, RecordedLogin
+from balsam.schemas.users import BrowserLoginOut, DeviceLoginOut, EntryCodeOut, LoginOut, RecordedLogin
 from balsam.server.answers import json_answer, no_content
 from balsam.server.context import Server, Srv, User, bearer, client_address, in_turn, public_url
+from balsam.server.entry_codes import ENTRY_CODE_SEC
 from balsam.store import logins as login_store
+from balsam.store import users as user_store
 
 router = APIRouter(prefix="/auth", tags=["users"])
 LoginId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -104,6 +106,18 @@ async def collect(server: Srv, device_code: FormText) -> dict[str, Any]:
         await asyncio.sleep(NOT_YET_SEC)
         raise
     return _answer(tokens)
+
+
+@router.post("/entry-code", response_model=EntryCodeOut)
+def make_entry_code(request: Request, server: Srv, user: User) -> dict[str, Any]:
+    """A code that lets one browser in as the owner of an embedded server, who has no password."""
+    with server.db.glance() as conn:
+        name = user_store.get(conn, user)["username"]
+    if name != server.settings.owner:
+        raise Forbidden(
+            f"log in at {public_url(request)}/ui/login: only the owner of a server of one needs a code"
+        )
+    return {"code": server.entry_codes.make(user), "expires_in": ENTRY_CODE_SEC}
 
 
 @router.get("/logins", response_model=list[RecordedLogin])

@@ -24,10 +24,15 @@ def sent(params: QueryParams | FormData) -> dict[str, Any]:
     for name in NAMES & set(params):
         given = [text.strip() for text in map(str, params.getlist(name)) if str(text).strip()]
         if name == "tags":
-            given = [tag.strip() for text in given for tag in _BETWEEN_TAGS.split(text)]
+            given = [tag for text in given for tag in tags_in(text)]
         if given:
             values[name] = given if name in LISTS else given[-1]
     return values
+
+
+def tags_in(text: str) -> list[str]:
+    """The tags of a field, `key:value, key:value`."""
+    return [one.strip() for one in _BETWEEN_TAGS.split(text) if one.strip()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,13 @@ from balsam.core.logins import LoginMethod
 from balsam.logic import attempts, login_requests, logins
 from balsam.logic.attempts import Attempt
 from balsam.logic.logins import Tokens
-from balsam.server.answers import json_answer
-from balsam.server.context import Server, Srv, User, client_address, in_turn, public_url
+from balsam.server.context import Server, Srv, client_address, in_turn
 from balsam.server.dashboard import pages, visitors
 from balsam.server.dashboard.pages import PageRoute
 from balsam.server.dashboard.visitors import FOLDER, FOREIGN, Acting, Form, root
-from balsam.server.entry_codes import ENTRY_CODE_SEC
 from balsam.server.login_pages import DASHBOARD_COOKIE
 from balsam.server.logins import lifetimes
 from balsam.server.provider_logins import depart
-from balsam.store import users
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -122,15 +119,3 @@ def log_out(request: Request, server: Srv, visitor: Acting) -> Response:
     response = pages.go_to(request, "/login")
     visitors.end(request, response)
     return response
-
-
-@router.post("/auth/entry-code")
-def make_code(request: Request, server: Srv, user: User) -> Response:
-    """A code that lets one browser in as the owner of this embedded server."""
-    with server.db.glance() as conn:
-        name = users.get(conn, user)["username"]
-    if server.settings.owner is None or name != server.settings.owner:
-        raise Forbidden(
-            f"log in at {public_url(request)}{FOLDER}/login: only an embedded server's owner needs a code"
-        )
-    return json_answer({"code": server.entry_codes.make(user), "expires_in": ENTRY_CODE_SEC})

@@ -21,6 +21,7 @@ from balsam.schemas.jobs import JobCreate
 from balsam.schemas.types import Id
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
+from balsam.server.dashboard.choice import tags_in
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.server.queries import pairs
@@ -127,8 +128,7 @@ def parameter(text: str) -> Any:
 
 
 def tags_of(text: str) -> dict[str, str]:
-    """`key:value, key:value`."""
-    return pairs([one.strip() for one in text.split(",") if one.strip()], "tags") or {}
+    return pairs(tags_in(text), "tags") or {}
 
 
 def _create_job(server: Server, owner: Owner, key: str, want: JobCreate) -> int:

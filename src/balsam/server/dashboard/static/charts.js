@@ -1,7 +1,7 @@
 // Series over time: nodes busy over nodes available, and jobs finished per hour. One window for both.
 
 const root = document.body.dataset.root;
-const BINS = 240;
+const BINS = { utilization: 240, "available-nodes": 240, "throughput-rates": 60 };
 const REST_MS = 2000; // between two looks at the figures, and longer where the server is slow
 const STEPPED = () => window.uPlot.paths.stepped({ align: 1 });
 
@@ -119,7 +119,7 @@ class Figures {
       if (seconds !== null) query.set(limit, new Date(seconds * 1000).toISOString());
       else if (page.get(limit)) query.set(limit, page.get(limit));
     }
-    query.set("bins", BINS);
+    query.set("bins", BINS[name]);
     if (this.isGrouped) query.set("group_by", this.box.dataset.by);
     const answer = await fetch(`${root}/figures/${this.box.dataset.subject}/${name}?${query}`, { headers: { accept: "application/json" } });
     if (!answer.ok) throw new Error(await answer.text());
@@ -132,7 +132,9 @@ class Figures {
     if (second) told.unshift({ label: "available", times: second.times_us, values: second.values, isGround: true });
     const filled = told.filter((one) => one.times.length);
     if (!filled.length) return { labels: [], data: [[]], ground: false };
-    const tables = filled.map((one) => [one.times.map((us) => us / 1e6), one.values]);
+    const [after, before] = this.span;
+    const end = Math.max(before ?? -Infinity, ...filled.map((one) => one.times[one.times.length - 1] / 1e6), after === null ? -Infinity : Math.min(before ?? Infinity, Date.now() / 1000));
+    const tables = filled.map((one) => whole(one, after, end));
     const modes = tables.map(() => [1, 1]);
     return { labels: filled.map((one) => one.label), data: window.uPlot.join(tables, modes), ground: Boolean(filled[0].isGround) };
   }
@@ -167,7 +169,7 @@ class Figures {
       scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.08)] } },
       cursor: { sync: { key: "balsam" }, drag: { x: true, y: false, setScale: false }, focus: { prox: 20 } },
       legend: { live: true },
-      axes: [axis, { ...axis, size: 54 }],
+      axes: [{ ...axis, values: (_plot, ticks, _axis, _space, step) => ticks.map((at) => clock(at, step)) }, { ...axis, size: 54 }],
       series: [{ label: "at", value: (_plot, at) => (at === null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 19)) },
         ...series.labels.map((label, place) => line(label, place, series.ground))],
       hooks: { setSelect: [(one) => this.brushed(one)] },
@@ -187,7 +189,7 @@ class Figures {
   }
 
   wheeled(plot, event) {
-    if (!event.ctrlKey && !event.shiftKey && Math.abs(event.deltaY) < 1) return;
+    if (!event.ctrlKey) return; // else the page could not be scrolled past a chart
     event.preventDefault();
     const [after, before] = this.shown;
     const at = plot.posToVal(plot.cursor.left, "x");
@@ -225,7 +227,7 @@ class Figures {
     if (this.isGrouped || !series.labels.length) { place.textContent = ""; return; }
     const value = (column) => Number((column.findLast((one) => one !== null && one !== undefined) ?? 0).toFixed(2));
     const values = series.data.slice(1).map(value);
-    place.textContent = series.ground ? ` ${values[1] ?? 0} of ${values[0]} at the end` : ` ${values[0]} at the end`;
+    place.textContent = series.ground ? ` ${values[1] ?? 0} of ${values[0]} now` : ` ${values[0]} lately`;
   }
 
   say(text) {
@@ -233,6 +235,28 @@ class Figures {
     fault.textContent = text;
     fault.hidden = !text;
   }
+}
+
+// From the window's start to its end: before its first and after its last change a series is 0.
+function whole(one, after, end) {
+  const times = one.times.map((us) => us / 1e6);
+  const values = [...one.values];
+  if (after !== null && times[0] - after > 1) {
+    times.unshift(after);
+    values.unshift(0);
+  }
+  const last = times[times.length - 1];
+  if (end - last > 1) {
+    times.push(last + 0.001, end);
+    values.push(0, 0);
+  }
+  return [times, values];
+}
+
+function clock(at, step) {
+  const text = new Date(at * 1000).toISOString();
+  if (step >= 43200) return text.slice(5, 10);
+  return step >= 60 ? text.slice(11, 16) : text.slice(11, 19);
 }
 
 function line(label, place, hasGround) {

@@ -161,7 +161,7 @@ function timeAt(pixel) {
 }
 
 canvas.addEventListener("wheel", (event) => {
-  if (!data) return;
+  if (!data || !event.ctrlKey) return; // else the page could not be scrolled past the canvas
   event.preventDefault();
   const [start, end] = span();
   const at = timeAt(event.offsetX);
