@@ -103,7 +103,8 @@ async def act(request: Request, server: Srv, visitor: Acting, form: Form) -> Res
     told = words.query(**done)
     if "then" in form and str(form["then"]).isdecimal():
         return pages.go_to(request, f"/jobs/{int(str(form['then']))}")
-    return pages.go_to(request, f"/jobs?{others(choice, 'id')}&{told}")
+    back = Choice.of(QueryParams(str(form.get("back", ""))))
+    return pages.go_to(request, "/jobs?" + "&".join(filter(None, (others(back, "id"), told))))
 
 
 def _act(server: Server, owner: Owner, action: Action, choice: Choice, confirmed: int) -> Counts:

@@ -167,7 +167,7 @@ class Figures {
       height: 190,
       tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.08)] } },
-      cursor: { sync: { key: "balsam" }, drag: { x: true, y: false, setScale: false }, focus: { prox: 20 } },
+      cursor: { sync: { key: "balsam" }, drag: { x: true, y: false, setScale: false }, focus: { prox: 20 }, dataIdx: held },
       legend: { live: true },
       axes: [{ ...axis, values: (_plot, ticks, _axis, _space, step) => ticks.map((at) => clock(at, step)) }, { ...axis, size: 54 }],
       series: [{ label: "at", value: (_plot, at) => (at === null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 19)) },
@@ -251,6 +251,14 @@ function whole(one, after, end) {
     values.push(0, 0);
   }
   return [times, values];
+}
+
+// The place of the value that holds at a time: the last one before, for each series changes at its own times.
+function held(plot, series, place) {
+  const values = plot.data[series];
+  let at = place;
+  while (at > 0 && (values[at] === null || values[at] === undefined)) at -= 1;
+  return at;
 }
 
 function clock(at, step) {
