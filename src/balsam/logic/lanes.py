@@ -13,7 +13,8 @@ NOWHERE = ""  # of runs whose launcher named no node
 MAX_LANES = 64
 GOES_ON, DONE, FAILED, CUT = range(4)
 _KIND = {None: GOES_ON, JobState.run_done.value: DONE, JobState.run_error.value: FAILED}
-Bar = list[int]  # first pixel, last pixel, lane, kind, number of runs, a job of them, microseconds from, to
+# Lane, kind, number of runs, a job of them, microseconds from the window's start to its start and its end.
+Bar = list[int]
 
 
 def binned(
@@ -33,7 +34,7 @@ def binned(
             rows.setdefault(name, []).append(run)
     drawn = []
     for name in sorted(rows, key=_natural):
-        bars, lanes = _bars(reversed(rows[name]), start, end, width, now)
+        bars, lanes = _bars(reversed(rows[name]), start, width, now)
         drawn.append({"name": name, "lanes": lanes, "runs": len(rows[name]), "bars": bars})
     return {"start_us": start, "end_us": end, "bins": bins, "runs": len(runs), "rows": drawn}
 
@@ -51,8 +52,8 @@ def _natural(name: str) -> tuple[str, int]:
     return stem, int(digits) if digits else -1
 
 
-def _bars(runs: Iterable[Run], start: int, end: int, width: float, now: int) -> tuple[list[Bar], int]:
-    """Oldest first; a bar that lies within the last pixel of its lane joins the bar there."""
+def _bars(runs: Iterable[Run], start: int, width: float, now: int) -> tuple[list[Bar], int]:
+    """Oldest first; what is narrower than a pixel joins its like in the pixel before or in the same one."""
     free: list[int] = []
     busy: list[tuple[int, int]] = []
     last: dict[int, Bar] = {}
@@ -66,20 +67,18 @@ def _bars(runs: Iterable[Run], start: int, end: int, width: float, now: int) -> 
         heapq.heappush(busy, (until, lane))
         shown = min(lane, MAX_LANES - 1)
         highest = max(highest, shown + 1)
-        first = max(0, int((run.start - start) / width))
-        final = max(first, min(int((until - start) / width), int((end - start) / width)))
-        kind = _KIND.get(run.end_state, CUT)
+        bar = [shown, _KIND.get(run.end_state, CUT), 1, run.job_id, run.start - start, until - start]
         before = last.get(shown)
-        if before is not None and final - first < 1 and first <= before[1] + 1 and _join(before, kind):
-            before[1], before[7] = max(before[1], final), max(before[7], until)
-            before[4] += 1
-            continue
-        bar = [first, final, shown, kind, 1, run.job_id, run.start, until]
-        last[shown] = bar
-        bars.append(bar)
+        if before is not None and _join(before, bar, width):
+            before[2] += 1
+            before[5] = max(before[5], bar[5])
+        else:
+            last[shown] = bar
+            bars.append(bar)
     return bars, highest
 
 
-def _join(bar: Bar, kind: int) -> bool:
-    """Narrow bars of one kind join; a wide one keeps to itself."""
-    return bar[3] == kind and (bar[4] > 1 or bar[1] - bar[0] < 1)
+def _join(before: Bar, bar: Bar, width: float) -> bool:
+    """Only bars of one kind, so that no failure is hidden; and a wide one keeps to itself."""
+    is_narrow = bar[5] - bar[4] < width and (before[2] > 1 or before[5] - before[4] < width)
+    return is_narrow and before[1] == bar[1] and bar[4] - before[5] <= width

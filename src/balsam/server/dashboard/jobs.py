@@ -20,8 +20,8 @@ from balsam.store.paging import Page, next_cursor
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 ROWS = 50
-BOUND = 100_000  # exact counts go up to that
-# Only what an index orders: the first page of a million jobs must come at once.
+BOUND = 10_000  # exact counts go up to that, and so does sorting by what no index orders
+# By indexes but for the last: the first page of a million jobs must come at once.
 ORDERS = {
     JobOrdering.id_desc: "newest first",
     JobOrdering.id: "oldest first",
@@ -30,7 +30,6 @@ ORDERS = {
     JobOrdering.state: "by state",
     JobOrdering.workdir: "by workdir",
 }
-MANY = 20_000  # more than that are not sorted by workdir, which no index orders
 
 
 @router.get("/ui/jobs")
@@ -76,10 +75,12 @@ def table(look: Look) -> dict[str, Any]:
     """One page of the list, and how many there are in all."""
     choice = Choice.of(look.query)
     chosen, order = choice.selection.filter(), _order(look.query.get("ordering"))
-    total = bounded.count(look.conn, look.owner, chosen, BOUND)
-    too_many = order is JobOrdering.workdir and total > MANY
-    page = Page(ROWS, order=JobOrdering.id_desc if too_many else order, after=look.query.get("after") or None)
+    after = look.query.get("after") or None
+    too_many = order is JobOrdering.workdir and bounded.count(look.conn, look.owner, chosen, BOUND) > BOUND
+    page = Page(ROWS, order=JobOrdering.id_desc if too_many else order, after=after)
     rows = store.page(look.conn, look.owner, chosen, page)
+    is_all = after is None and len(rows) < ROWS
+    total = len(rows) if is_all else bounded.count(look.conn, look.owner, chosen, BOUND)
     following = next_cursor(rows, page)
     return {
         "rows": rows,

@@ -13,7 +13,7 @@ from balsam.server.context import Srv
 from balsam.server.dashboard import pages
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Looking
-from balsam.store import batch_jobs, events, jobs, names, sites
+from balsam.store import batch_jobs, census, events, jobs, names, sites
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.jobs import JobFilter
@@ -67,7 +67,8 @@ def states(look: Look) -> dict[str, Any]:
     counts = jobs.count_by_state(look.conn, look.owner, JobFilter())
     ordered = sorted(counts, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     total = sum(counts.values())
-    return {"states": [(name, counts[name], counts[name] / total) for name in ordered], "total": total}
+    shares = [(name, counts[name], counts[name] / total) for name in ordered]
+    return {"states": shares, "total": total, "nodes": census.nodes_of(look.conn, look.owner)}
 
 
 def progress(look: Look) -> dict[str, Any]:

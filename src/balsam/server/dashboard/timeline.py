@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from enum import StrEnum
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
@@ -12,7 +14,6 @@ from balsam.core.clock import now_us
 from balsam.core.limits import MAX_ID
 from balsam.logic import lanes
 from balsam.schemas.types import Wire
-from balsam.server.answers import json_answer
 from balsam.server.context import Srv
 from balsam.server.dashboard import pages
 from balsam.server.dashboard.choice import Choice
@@ -23,7 +24,7 @@ from balsam.store import runs_of_windows
 from balsam.store.scope import Scope
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
-MAX_RUNS = 200_000
+MAX_RUNS = 100_000
 
 
 class By(StrEnum):
@@ -65,4 +66,8 @@ def bars(
         runs = runs_of_windows.newest(conn, scope, MAX_RUNS)
     by_launcher = window.by is By.launcher
     answer = lanes.binned(runs, window.after, window.before, scope.now, window.bins, by_launcher=by_launcher)
-    return json_answer({**answer, "is_cut": len(runs) == MAX_RUNS})
+    told = orjson.dumps({**answer, "is_cut": len(runs) == MAX_RUNS})
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return Response(told, media_type="application/json")
+    return Response(gzip.compress(told, 1), headers=headers, media_type="application/json")

@@ -147,7 +147,6 @@ class Figures {
       const key = JSON.stringify([series.labels, series.ground]);
       if (anew || this.plots[name]?.key !== key) this.make(name, series, key);
       else this.plots[name].setData(series.data, false);
-      this.tellLatest(name, series);
     }
     this.scale();
   }
@@ -220,14 +219,6 @@ class Figures {
       const width = this.box.querySelector(`[data-plot=${name}]`).clientWidth;
       if (width > 0 && width !== plot.width) plot.setSize({ width, height: 190 });
     }
-  }
-
-  tellLatest(name, series) {
-    const place = this.box.querySelector(`[data-latest=${name}]`);
-    if (this.isGrouped || !series.labels.length) { place.textContent = ""; return; }
-    const value = (column) => Number((column.findLast((one) => one !== null && one !== undefined) ?? 0).toFixed(2));
-    const values = series.data.slice(1).map(value);
-    place.textContent = series.ground ? ` ${values[1] ?? 0} of ${values[0]} now` : ` ${values[0]} lately`;
   }
 
   say(text) {

@@ -4,8 +4,10 @@
 const HEAD = 26;
 const ROW_GAP = 6;
 const LABEL = 150;
+const MARGIN = 70; // of the window's height, for the head of the page
 const KINDS = ["running", "done", "failed", "cut"];
 const box = document.getElementById("timeline");
+const rows = box.querySelector(".rows");
 const canvas = box.querySelector("canvas");
 const summary = box.querySelector(".summary");
 const hover = box.querySelector(".hover");
@@ -64,7 +66,9 @@ function draw() {
 
 function paint() {
   if (!data) return;
-  const height = HEAD + data.rows.reduce((sum, row) => sum + rowHeight(row), 0) + 4;
+  const whole = HEAD + data.rows.reduce((sum, row) => sum + rowHeight(row), 0) + 4;
+  const height = Math.min(whole, Math.max(200, window.innerHeight - MARGIN));
+  rows.style.height = `${whole}px`;
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth;
   if (canvas.height !== Math.round(height * ratio) || canvas.width !== Math.round(width * ratio)) {
@@ -78,11 +82,21 @@ function paint() {
   const paints = { bars: KINDS.map((kind) => colour(`--${kind}`)), ink: colour("--ink"), quiet: colour("--quiet"), line: colour("--line") };
   const x = scale();
   axis(pen, x, width, height, paints);
-  let y = HEAD;
+  pen.save();
+  pen.beginPath();
+  pen.rect(0, HEAD, width, height - HEAD);
+  pen.clip();
+  let y = HEAD - scrolled();
   for (const row of data.rows) {
-    paintRow(pen, row, y, x, width, paints);
+    if (y + rowHeight(row) > HEAD && y < height) paintRow(pen, row, y, x, width, paints);
     y += rowHeight(row);
   }
+  pen.restore();
+}
+
+// How far the rows have moved up behind the canvas.
+function scrolled() {
+  return Math.max(0, canvas.getBoundingClientRect().top - rows.getBoundingClientRect().top);
 }
 
 function scale() {
@@ -102,10 +116,10 @@ function paintRow(pen, row, y, x, width, paints) {
   for (let kind = 0; kind < KINDS.length; kind += 1) {
     pen.fillStyle = paints.bars[kind];
     for (const bar of row.bars) {
-      if (bar[3] !== kind) continue;
-      const from = x(bar[6]);
-      const wide = Math.max(1, x(bar[7]) - from - (bar[4] === 1 && lane > 4 ? 0.5 : 0));
-      pen.fillRect(from, y + bar[2] * lane, wide, lane > 4 ? lane - 1 : lane);
+      if (bar[1] !== kind) continue;
+      const from = x(data.start_us + bar[4]);
+      const wide = Math.max(1, x(data.start_us + bar[5]) - from - (bar[2] === 1 && lane > 4 ? 0.5 : 0));
+      pen.fillRect(from, y + bar[0] * lane, wide, lane > 4 ? lane - 1 : lane);
     }
   }
   pen.restore();
@@ -185,9 +199,12 @@ canvas.addEventListener("pointerup", (event) => {
   const wasDrag = drag?.moved;
   drag = null;
   const bar = wasDrag ? null : barAt(event.offsetX, event.offsetY);
-  if (bar && bar[4] === 1) location.href = `${document.body.dataset.root}/jobs/${bar[5]}`;
-  else if (bar) show(bar[6] - (bar[7] - bar[6]) / 2, bar[7] + (bar[7] - bar[6]) / 2);
+  if (bar && bar[2] === 1) location.href = `${document.body.dataset.root}/jobs/${bar[3]}`;
+  else if (bar) closerTo(data.start_us + bar[4], data.start_us + bar[5]);
 });
+function closerTo(from, until) {
+  show(from - (until - from) / 2, until + (until - from) / 2);
+}
 canvas.addEventListener("pointerleave", () => { hover.hidden = true; });
 
 const KEYS = { ArrowLeft: "earlier", ArrowRight: "later", "+": "closer", "=": "closer", "-": "wider", Home: "all" };
@@ -200,13 +217,14 @@ for (const button of box.querySelectorAll("[data-do]")) button.addEventListener(
 
 function barAt(pixelX, pixelY) {
   if (!data || pixelX < labelWidth()) return null;
-  let y = HEAD;
+  let y = HEAD - scrolled();
   for (const row of data.rows) {
     const height = rowHeight(row);
     if (pixelY < y + height) {
       const lane = Math.floor((pixelY - y) / laneHeight(row.lanes));
       const x = scale();
-      return row.bars.find((bar) => bar[2] === lane && x(bar[6]) - 1 <= pixelX && pixelX <= Math.max(x(bar[7]), x(bar[6]) + 1)) ?? null;
+      const edge = (us) => x(data.start_us + us);
+      return row.bars.find((bar) => bar[0] === lane && edge(bar[4]) - 1 <= pixelX && pixelX <= Math.max(edge(bar[5]), edge(bar[4]) + 1)) ?? null;
     }
     y += height;
   }
@@ -218,13 +236,14 @@ function point(event) {
   hover.hidden = !bar;
   canvas.style.cursor = bar ? "pointer" : "grab";
   if (!bar) return;
-  const [, , , kind, count, job, from, until] = bar;
+  const [, kind, count, job] = bar;
+  const [from, until] = [data.start_us + bar[4], data.start_us + bar[5]];
   const seconds = Number(((until - from) / 1e6).toPrecision(3));
   hover.textContent = count === 1
     ? `Job ${job}: ${KINDS[kind]}, ${seconds} s, from ${clock(from)}`
     : `${count} runs: ${KINDS[kind]}, from ${clock(from)} to ${clock(until)}`;
   hover.style.left = `${Math.min(event.offsetX + 12, canvas.clientWidth - 260)}px`;
-  hover.style.top = `${event.offsetY + canvas.offsetTop + 14}px`;
+  hover.style.top = `${event.offsetY + canvas.getBoundingClientRect().top - box.getBoundingClientRect().top + 14}px`;
 }
 
 let rest = 0;
@@ -236,4 +255,6 @@ document.addEventListener("balsam:changed", () => {
 document.addEventListener("balsam:theme", draw);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 new ResizeObserver(draw).observe(canvas);
+window.addEventListener("scroll", draw, { passive: true });
+window.addEventListener("resize", draw);
 load();
