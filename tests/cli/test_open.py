@@ -38,7 +38,7 @@ def test_the_browser_is_given_a_private_page_and_no_secret(own: daemon.ServerSta
     browser.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
     browser.chmod(0o700)
     environment = {**os.environ, "BROWSER": str(browser), "HOME": str(home)}
-    command = [Path(sys.executable).with_name("balsam"), "server", "open"]
+    command = [str(Path(sys.executable).with_name("balsam")), "server", "open"]
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     wait_until(asked.exists)
     page = own.data / "open.html"

@@ -114,7 +114,7 @@ def test_all_pages_open_by_clicks_and_are_accessible(
     shots = tmp_path_factory.mktemp("screenshots")
     for theme in ("light", "dark"):
         for size, name in ((WIDE, "wide"), (PHONE, "phone")):
-            context = browser.new_context(viewport=size, color_scheme=theme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport=size, color_scheme=theme)
             page = log_in(context, server, user)
             watch = watched(page)
             for where in walk(page, campaign):
@@ -333,7 +333,7 @@ def span(url: str) -> tuple[float, float]:
 
 def test_the_timeline_leads_to_a_job(page: Page, server: PasswordServer, campaign: Campaign) -> None:
     page.goto(f"{server.url}/ui/timeline?tags=series:quick")
-    expect(page.locator("#timeline .summary")).to_contain_text("12 runs on 1 rows")
+    expect(page.locator("#timeline .summary")).to_contain_text("12 runs on 1 row,")
     canvas = page.locator("#timeline canvas")
     canvas.focus()
     with page.expect_response(re.compile("/ui/timeline/bars.*after=")) as answered:

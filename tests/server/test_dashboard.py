@@ -418,15 +418,12 @@ def test_the_stream_says_what_changed_and_that_it_lives(
 ) -> None:
     with visit.http.stream("GET", "/ui/live", timeout=BEAT_SEC + 10) as stream:
         lines = stream.iter_lines()
-        heard = [next(lines) for _ in range(3)]
-        assert heard[0] == "event: hello"
+        assert next(lines) == "event: hello"
         lab.create()
-        assert [next(lines), next(lines)] == ["event: changed", 'data: ["jobs"]']
-        next(lines)
+        assert 'data: ["jobs"]' in lines  # news of what was made before may still be on their way
         lab.batch_job()
-        assert [next(lines), next(lines)] == ["event: changed", 'data: ["batch-jobs"]']
-        next(lines)
-        assert next(lines) == "event: beat"
+        assert 'data: ["batch-jobs"]' in lines
+        assert "event: beat" in lines
 
 
 def test_below_a_proxys_path_all_addresses_are(new_database: Callable[[], str]) -> None:

@@ -79,7 +79,7 @@ def test_a_choice_comes_back_as_it_went_into_the_address() -> None:
     again = Choice.of(QueryParams(choice.query))
     assert again.selection == choice.selection and again.fields == choice.fields
     assert "state" not in others(choice, "state") and "tags" in others(choice, "state")
-    assert Choice.of(FormData(choice.pairs())).selection == choice.selection
+    assert Choice.of(FormData([*choice.pairs()])).selection == choice.selection
 
 
 def test_what_is_no_filter_is_refused() -> None:

@@ -54,6 +54,6 @@ class Visit:
         assert found is not None
         return found[1]
 
-    def send(self, path: str, headers: dict[str, str] | None = None, **fields: Any) -> httpx.Response:
+    def send(self, path: str, headers: Any = None, **fields: Any) -> httpx.Response:
         """A form of this server's page."""
         return self.http.post(path, data={"form_token": self.form_token, **fields}, headers=headers)

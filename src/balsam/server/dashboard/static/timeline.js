@@ -50,11 +50,12 @@ function tell() {
   const [start, end] = span();
   const cut = data.is_cut ? ", the newest of more" : "";
   const text = data.runs
-    ? `${data.runs.toLocaleString("en")} runs on ${data.rows.length} rows, ${clock(start)} to ${clock(end)}${cut}`
+    ? `${counted(data.runs, "run")} on ${counted(data.rows.length, "row")}, ${clock(start)} to ${clock(end)}${cut}`
     : "No runs in this window.";
   if (summary.textContent !== text) summary.textContent = text;
 }
 
+const counted = (count, noun) => `${count.toLocaleString("en").replaceAll(",", "\u202f")} ${noun}${count === 1 ? "" : "s"}`;
 const clock = (us) => new Date(us / 1000).toISOString().replace("T", " ").slice(0, 19);
 
 // ---- drawing ----
