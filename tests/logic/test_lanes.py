@@ -20,7 +20,15 @@ def run(
     """In seconds; `nodes` and `batch_job`."""
     nodes, batch_job = place.get("nodes", ["n1"]), place.get("batch_job", 5)
     until = None if end is None else int(end * SECOND)
-    return Run(int(start * SECOND), until, job, state if end is not None else None, batch_job, nodes)  # type: ignore[arg-type]
+    return Run(
+        int(start * SECOND),
+        until,
+        job,
+        state if end is not None else None,
+        batch_job,
+        place.get("session"),
+        nodes,
+    )  # type: ignore[arg-type]
 
 
 def drawn(
@@ -54,9 +62,15 @@ def test_a_run_of_two_nodes_is_on_both_rows_in_the_order_of_their_numbers() -> N
 
 
 def test_rows_may_be_launchers() -> None:
-    runs = [run(0, 10, batch_job=5), run(0, 10, batch_job=None)]
+    places = [(5, 7), (5, 10), (None, 3), (None, None)]
+    runs = [run(0, 10, batch_job=batch_job, session=session) for batch_job, session in places]
     answer = binned(runs, None, None, 100 * SECOND, 100, by_launcher=True)
-    assert [row["name"] for row in answer["rows"]] == ["", "BatchJob 5"]
+    assert [row["name"] for row in answer["rows"]] == [
+        "",
+        "BatchJob 5 session 7",
+        "BatchJob 5 session 10",
+        "session 3",
+    ]
 
 
 def test_a_hundred_thousand_short_runs_are_a_few_thousand_bars() -> None:

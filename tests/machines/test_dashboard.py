@@ -363,6 +363,15 @@ def test_the_keyboard_reaches_everything(page: Page, server: PasswordServer, cam
     expect(page.locator("[name=tags]")).to_be_visible()
 
 
+def test_what_a_visitor_has_opened_stays_open(page: Page, campaign: Campaign, lab: Lab) -> None:
+    output = page.locator("#part-failures details").first
+    output.locator("summary").click()
+    with page.expect_response(re.compile("part=failures")):
+        lab.create()
+    page.wait_for_timeout(300)
+    expect(output.locator("pre")).to_be_visible()
+
+
 def test_the_theme_is_kept(page: Page, server: PasswordServer) -> None:
     button = page.locator("#theme")
     button.click()

@@ -284,6 +284,18 @@ def test_failed_runs_are_one_click_from_the_jobs_of_their_cause(visit: Visit, la
     assert [set(ids_of(visit.page(link))) for link in links] == [set(jobs[:2]), set(jobs[2:])]
 
 
+def test_failures_without_a_run_are_grouped_too(visit: Visit, lab: Lab) -> None:
+    jobs = lab.create(4)
+    session = lab.session()
+    lab.acquire(session)
+    for job, error in zip(jobs[:3], ("disk 1 is full", "disk 2 is full", "no such file"), strict=True):
+        lab.move([job], "FAILED", session, state_data={"message": error})
+    part = visit.part("/ui/", "failures")
+    assert "disk # is full" in part and "no such file" in part
+    links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/ui/jobs\?id=[^"]+)"', part)]
+    assert [set(ids_of(visit.page(link))) for link in links] == [set(jobs[:2]), {jobs[2]}]
+
+
 def test_pages_follow_each_other_and_count_up_to_a_bound(visit: Visit, lab: Lab) -> None:
     made = lab.create(120)
     seen: list[int] = []

@@ -41,7 +41,8 @@ def binned(
 
 def _names(run: Run, by_launcher: bool) -> list[str]:
     if by_launcher:
-        return [NOWHERE if run.batch_job_id is None else f"BatchJob {run.batch_job_id}"]
+        allocation = NOWHERE if run.batch_job_id is None else f"BatchJob {run.batch_job_id} "
+        return [NOWHERE if run.session_id is None else f"{allocation}session {run.session_id}"]
     return run.nodes or [NOWHERE]
 
 

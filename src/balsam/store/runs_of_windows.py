@@ -18,11 +18,15 @@ class Run(NamedTuple):
     job_id: int
     end_state: str | None
     batch_job_id: int | None
+    session_id: int | None
     nodes: list[str]
 
 
 def newest(conn: Connection, scope: Scope, limit: int) -> list[Run]:
     """The newest that lie in the scope's window, wholly or in part."""
-    columns = (runs.c.start, runs.c.end, runs.c.job_id, runs.c.end_state, runs.c.batch_job_id, runs.c.nodes)
-    stmt = select(*columns).where(*scope.runs()).order_by(runs.c.start.desc(), runs.c.id.desc())
+    stmt = (
+        select(*(runs.c[name] for name in Run._fields))
+        .where(*scope.runs())
+        .order_by(runs.c.start.desc(), runs.c.id.desc())
+    )
     return [Run(*row) for row in conn.execute(stmt.limit(limit))]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, JobState
 from balsam.logic import batch_job_why, efficiency, failures
+from balsam.logic.other_failures import other_failures
 from balsam.logic.places import Places, minutes_left
 from balsam.server.context import Srv
 from balsam.server.dashboard import pages
@@ -23,6 +24,7 @@ from balsam.store.sites import SiteFilter
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 EVENTS, ALLOCATIONS, CAUSES = 14, 12, 8
+IDS_IN_A_LINK = 100
 DAY_US = 86_400_000_000
 ORDER = [state.value for state in JobState]
 
@@ -93,11 +95,17 @@ def allocations(look: Look) -> dict[str, Any]:
 
 
 def causes(look: Look) -> dict[str, Any]:
-    """Failed runs of the last day by what they have in common."""
+    """Failures of the last day by what they have in common: of runs, and others."""
+    others = other_failures(look.conn, look.owner, look.now - DAY_US)
     f = EventFilter(timestamp_after=look.now - DAY_US)
     scope = Scope.of(look.conn, look.owner, f, now=look.now)
     found = failures.failures(look.conn, scope, failures.SIGNATURE)
-    return {"causes": found[:CAUSES], "more_causes": max(0, len(found) - CAUSES)}
+    return {
+        "causes": found[:CAUSES],
+        "more_causes": max(0, len(found) - CAUSES),
+        "others": others[:CAUSES],
+        "ids_in_a_link": IDS_IN_A_LINK,
+    }
 
 
 def newest_events(look: Look) -> dict[str, Any]:
