@@ -7,31 +7,33 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from balsam.server.dashboard import (
+    actions,
+    analytics,
+    apps,
+    assets,
+    batch_jobs,
+    figures,
+    job,
+    jobs,
+    live,
+    login,
+    overview,
+    sites,
+    submission,
+    timeline,
+    tokens,
+    transfers,
+    unknown,
+)
+
+# What takes a part of a path that others name comes after them, and what takes any path comes last.
+_MODULES = (
+    *(live, assets, login, overview, actions, jobs, submission, job, batch_jobs, sites, apps, transfers),
+    *(tokens, timeline, analytics, figures, unknown),
+)
+
 
 def routers() -> list[APIRouter]:
-    """All routes of the dashboard; what takes any path comes last."""
-    from balsam.server.dashboard import (  # here: the modules below import this package
-        actions,
-        analytics,
-        apps,
-        assets,
-        batch_jobs,
-        figures,
-        job,
-        jobs,
-        live,
-        login,
-        overview,
-        sites,
-        submission,
-        timeline,
-        tokens,
-        transfers,
-        unknown,
-    )
-
-    modules = (
-        live, assets, login, overview, actions, jobs, submission, job, batch_jobs, sites, apps, transfers,
-        tokens, timeline, analytics, figures, unknown,
-    )  # fmt: skip
-    return [module.router for module in modules]
+    """All routes of the dashboard."""
+    return [module.router for module in _MODULES]

@@ -5,7 +5,6 @@ What comes from users is escaped. A page runs no script and no style but this se
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -29,8 +28,7 @@ from balsam.server.dashboard import words
 from balsam.server.dashboard.assets import assets
 from balsam.server.dashboard.visitors import FOLDER, NotLoggedIn, Visitor, has_session, root
 from balsam.store import users
-
-log = logging.getLogger(__name__)
+from balsam.store.owner import Owner
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -49,7 +47,7 @@ class Look:
     now: int
 
     @property
-    def owner(self) -> Any:
+    def owner(self) -> Owner:
         return self.visitor.owner
 
 
@@ -103,11 +101,13 @@ def show(
     parts: Mapping[str, Part],
     *,
     lazy: frozenset[str] = frozenset(),
+    frame: Part | None = None,
     **values: Any,
 ) -> HTMLResponse:
     """The page `name`, or, where the query names a `part`, that part alone.
 
-    `lazy` parts are left out of the page, which asks for them as soon as it is shown.
+    `lazy` parts are left out of the page, which asks for them as soon as it is shown. `frame`: what the page
+    shows beside its parts.
     """
     wanted = request.query_params.get("part")
     with server.db.read() as conn:
@@ -117,7 +117,7 @@ def show(
                 raise NotFound("this page has no such part")
             found = parts[wanted](look)
             return render(request, f"{name}/{wanted}.html", visitor=visitor, username="", **values, **found)
-        found = {}
+        found = {} if frame is None else {**frame(look)}
         for part, make in parts.items():
             if part not in lazy:
                 found |= make(look)

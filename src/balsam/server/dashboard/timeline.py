@@ -49,7 +49,8 @@ def timeline_page(request: Request, server: Srv, visitor: Looking) -> Response:
         server,
         visitor,
         "timeline",
-        {"filters": filters},
+        {},
+        frame=filters,
         choice=Choice.of(request.query_params),
         by=by if by in list(By) else By.node,
     )
