@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,44 +16,42 @@ SECOND = 1_000_000
 
 
 def run(
-    start: float, end: float | None, job: int = 1, state: str | None = "RUN_DONE", **place: object
+    start: float,
+    end: float | None,
+    job: int = 1,
+    state: str | None = "RUN_DONE",
+    *,
+    nodes: Sequence[str] = ("n1",),
+    batch_job: int | None = 5,
+    session: int | None = None,
 ) -> Run:
-    """In seconds; `nodes` and `batch_job`."""
-    nodes, batch_job = place.get("nodes", ["n1"]), place.get("batch_job", 5)
+    """In seconds; without an end it goes on."""
     until = None if end is None else int(end * SECOND)
-    return Run(
-        int(start * SECOND),
-        until,
-        job,
-        state if end is not None else None,
-        batch_job,
-        place.get("session"),
-        nodes,
-    )  # type: ignore[arg-type]
+    ended = None if end is None else state
+    return Run(int(start * SECOND), until, job, ended, batch_job, session, list(nodes))
 
 
 def drawn(
     runs: Iterable[Run], bins: int = 100, now: float = 100, **window: int | None
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     newest_first = sorted(runs, key=lambda one: -one.start)
     answer = binned(
         newest_first, window.get("after"), window.get("before"), int(now * SECOND), bins, by_launcher=False
     )
-    rows: list[dict[str, object]] = answer["rows"]
+    rows: list[dict[str, Any]] = answer["rows"]
     return rows
 
 
 def test_runs_at_a_time_are_in_lanes_and_later_ones_take_the_lowest() -> None:
     [row] = drawn([run(0, 40, 1), run(10, 60, 2), run(50, 100, 3)])
     bars = row["bars"]
-    assert isinstance(bars, list) and row["lanes"] == 2
+    assert row["lanes"] == 2
     assert [(bar[3], bar[0]) for bar in bars] == [(1, 0), (2, 1), (3, 0)]
 
 
 def test_kinds_tell_how_runs_ended() -> None:
     ends = ["RUN_DONE", "RUN_ERROR", "RUN_TIMEOUT"]
     [row] = drawn([*(run(30 * n, 30 * n + 20, n, state) for n, state in enumerate(ends)), run(90, None, 9)])
-    assert isinstance(row["bars"], list)
     assert [bar[1] for bar in row["bars"]] == [DONE, FAILED, CUT, GOES_ON]
 
 
@@ -76,7 +75,7 @@ def test_rows_may_be_launchers() -> None:
 def test_a_hundred_thousand_short_runs_are_a_few_thousand_bars() -> None:
     runs = [run(n / 100, n / 100 + 0.009, n, nodes=[f"n{n % 4}"]) for n in range(100_000)]
     rows = drawn(runs, bins=1000, now=1000)
-    bars = [bar for row in rows for bar in row["bars"]]  # type: ignore[attr-defined]
+    bars = [bar for row in rows for bar in row["bars"]]
     assert len(bars) <= 4 * 1001 and sum(bar[2] for bar in bars) == 100_000
 
 
@@ -94,7 +93,7 @@ def test_all_runs_are_counted_and_lie_within_their_bars(
         for n, (start, length, state, is_open) in enumerate(found)
     ]
     rows = drawn(runs, bins=bins, now=130)
-    bars = [bar for row in rows for bar in row["bars"]]  # type: ignore[attr-defined]
+    bars = [bar for row in rows for bar in row["bars"]]
     assert sum(bar[2] for bar in bars) == len(runs)
     begin = min((one.start for one in runs), default=0)
     assert all(0 <= bar[4] <= bar[5] and bar[0] < MAX_LANES for bar in bars)
@@ -107,7 +106,7 @@ def test_bars_of_a_lane_do_not_overlap() -> None:
     runs = [run(n * 1.3 % 50, n * 1.3 % 50 + 7, n) for n in range(60)]
     [row] = drawn(runs, bins=1000)
     by_lane: dict[int, list[list[int]]] = {}
-    for bar in row["bars"]:  # type: ignore[attr-defined]
+    for bar in row["bars"]:
         by_lane.setdefault(bar[0], []).append(bar)
     for bars in by_lane.values():
         assert all(one[5] <= other[4] for one, other in itertools.pairwise(bars))
