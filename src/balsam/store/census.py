@@ -1,4 +1,4 @@
-"""Counts of what there is now: over all owners for the operator's metrics, and the nodes of one."""
+"""Counts over all owners, for the operator's metrics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, case, func, select, text
 
 from balsam.core.states import RUNNABLE_STATES, JobState
-from balsam.store.owner import Owner, mine
 from balsam.store.tables import jobs, sessions
 
 
@@ -37,26 +36,14 @@ def take(conn: Connection) -> Census:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """Nodes of live launchers, and how many of them runs keep busy."""
-
-    available: float
-    busy: float
-
-
-def nodes_of(conn: Connection, owner: Owner) -> Nodes:
-    """Those of one owner."""
-    live = select(func.coalesce(func.sum(sessions.c.num_nodes), 0))
-    available = conn.execute(live.where(*mine(sessions, owner), sessions.c.ended.is_(None))).scalar_one()
-    return Nodes(float(available), _busy_nodes(conn, *mine(jobs, owner, searched=True)))
-
-
-def _busy_nodes(conn: Connection, *conditions: ColumnElement[bool]) -> float:
+def node_weight() -> ColumnElement[float]:
     """As `core.resources.node_weight` has it: whole nodes if more than one, else a share of one."""
-    weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
-    running = [*conditions, jobs.c.session_id.is_not(None), jobs.c.state == JobState.running]
-    return float(conn.execute(select(func.coalesce(func.sum(weight), 0)).where(*running)).scalar_one())
+    return case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
+
+
+def _busy_nodes(conn: Connection) -> float:
+    running = [jobs.c.session_id.is_not(None), jobs.c.state == JobState.running]
+    return float(conn.execute(select(func.coalesce(func.sum(node_weight()), 0)).where(*running)).scalar_one())
 
 
 def events_written(conn: Connection) -> int:

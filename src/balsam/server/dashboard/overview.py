@@ -14,7 +14,7 @@ from balsam.server.context import Srv
 from balsam.server.dashboard import pages
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Looking
-from balsam.store import batch_jobs, census, events, jobs, names, sites
+from balsam.store import batch_jobs, events, jobs, names, nodes, sites
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.jobs import JobFilter
@@ -70,7 +70,7 @@ def states(look: Look) -> dict[str, Any]:
     ordered = sorted(counts, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     total = sum(counts.values())
     shares = [(name, counts[name], counts[name] / total) for name in ordered]
-    return {"states": shares, "total": total, "nodes": census.nodes_of(look.conn, look.owner)}
+    return {"states": shares, "total": total, "nodes": nodes.now(look.conn, look.owner)}
 
 
 def progress(look: Look) -> dict[str, Any]:

@@ -168,7 +168,7 @@ class Figures {
       scales: { y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.08)] } },
       cursor: { sync: { key: "balsam" }, drag: { x: true, y: false, setScale: false }, focus: { prox: 20 }, dataIdx: held },
       legend: { live: true },
-      axes: [{ ...axis, values: (_plot, ticks, _axis, _space, step) => ticks.map((at) => clock(at, step)) }, { ...axis, size: 54 }],
+      axes: [{ ...axis, values: (_plot, ticks, _axis, _space, step) => ticks.map((at) => clock(at, step)) }, { ...axis, size: 54, values: (_plot, ticks) => ticks.map(short) }],
       series: [{ label: "at", value: (_plot, at) => (at === null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 19)) },
         ...series.labels.map((label, place) => line(label, place, series.ground))],
       hooks: { setSelect: [(one) => this.brushed(one)] },
@@ -250,6 +250,14 @@ function held(plot, series, place) {
   let at = place;
   while (at > 0 && (values[at] === null || values[at] === undefined)) at -= 1;
   return at;
+}
+
+// 12 000 as 12k: there is room for four characters beside a chart.
+function short(value) {
+  if (value === null) return "";
+  if (Math.abs(value) >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
+  if (Math.abs(value) >= 1e4) return `${Number((value / 1e3).toPrecision(3))}k`;
+  return String(Number(value.toPrecision(4)));
 }
 
 function clock(at, step) {

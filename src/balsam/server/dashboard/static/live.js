@@ -134,7 +134,9 @@ document.addEventListener("visibilitychange", () => {
   } else {
     heard = performance.now();
     failures = Math.max(failures, 1); // so that it catches up
-    connect();
+    // On a phone the names of the pages do not all fit.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+connect();
   }
 });
 window.addEventListener("pagehide", () => stream?.close());
@@ -157,4 +159,6 @@ function say(text, toLogin = false) {
   banner.hidden = false;
 }
 
+// On a phone the names of the pages do not all fit.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 connect();
