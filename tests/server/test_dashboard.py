@@ -284,6 +284,18 @@ def test_failed_runs_are_one_click_from_the_jobs_of_their_cause(visit: Visit, la
     assert [set(ids_of(visit.page(link))) for link in links] == [set(jobs[:2]), set(jobs[2:])]
 
 
+def test_the_overview_counts_jobs_nodes_and_what_is_left(visit: Visit, lab: Lab) -> None:
+    [running, *_] = lab.create(3, node_packing_count=2)
+    session = lab.session(num_nodes=2)
+    lab.acquire(session, 1)
+    lab.move([running], "RUNNING", session)
+    states = re.sub(r"<[^>]+>", " ", visit.part("/ui/", "states"))
+    assert re.search(r"3\s+jobs,\s+0\.50\s+of\s+2\s+nodes busy", states)
+    assert re.search(r"RUNNING\s+1\b", states) and re.search(r"PREPROCESSED\s+2\b", states)
+    assert "3 left" in visit.part("/ui/", "progress")
+    assert "has never been heard of" in visit.part("/ui/", "sites")
+
+
 def test_failures_without_a_run_are_grouped_too(visit: Visit, lab: Lab) -> None:
     jobs = lab.create(4)
     session = lab.session()
