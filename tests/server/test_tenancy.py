@@ -19,6 +19,7 @@ from balsam.store import ids
 from balsam.store.database import Database
 from balsam.store.tables import metadata
 from tests import asking
+from tests.server import dashboard_routes
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
 
@@ -31,6 +32,7 @@ class Guard(Enum):
     OPERATOR = "operators, by address or token of their own"
     CALLER = "a login or a site's token"
     USER = "a login only"
+    VISITOR = "a browser's session: see test_dashboard_tenancy.py"
 
 
 FIGURES = (
@@ -124,6 +126,10 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/analytics/summary"): Guard.CALLER,
     ("GET", "/analytics/totals"): Guard.CALLER,
     ("GET", "/stream"): Guard.CALLER,
+    ("POST", "/auth/entry-code"): Guard.USER,
+    **dict.fromkeys(dashboard_routes.OPEN, Guard.OPEN),
+    **dict.fromkeys(dashboard_routes.CODE, Guard.CODE),
+    **dict.fromkeys(dashboard_routes.CLOSED, Guard.VISITOR),
 }
 
 Ids = Mapping[str, int]
@@ -228,6 +234,7 @@ TRIES: list[Try] = [
     Try("GET", "/auth/logins"),
     LOG_OUT,
     Try("DELETE", "/auth/logins/{login_id}"),
+    Try("POST", "/auth/entry-code"),
     Try("GET", "/auth/site-tokens"),
     Try("POST", "/auth/site-tokens", body=lambda theirs, own: {"site_id": theirs["site"]}),
     Try("DELETE", "/auth/site-tokens/{token_id}"),

@@ -15,6 +15,7 @@ from balsam.cli.job_choice import (
     waiting_children,
 )
 from balsam.cli.options import confirm, counted, member, pairs
+from balsam.core.states import retried
 
 
 @click.command()
@@ -69,7 +70,7 @@ def retry(choice: JobChoice, yes: bool) -> None:
 def retry_jobs(failed: list[Job]) -> None:
     """Sends failed jobs back to where they can run from."""
     for one in failed:
-        one.state = JobState.restart_ready if one.num_runs else JobState.awaiting_parents
+        one.state = retried(one.num_runs)
     Job.objects.bulk_update(failed)
 
 

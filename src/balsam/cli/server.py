@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from balsam.cli import entrance
 from balsam.cli.lazy_group import LazyCommand, LazyGroup
 from balsam.cli.options import F
 from balsam.cli.table import render_record
@@ -14,6 +15,7 @@ from balsam.client.credentials import replace_login
 from balsam.client.login import load_login, login_path
 from balsam.server import daemon
 
+OPEN_RETRY_SEC = 5.0
 DEPLOYMENT = {
     "deploy": "Make a server for many users in a folder, and start it.",
     "up": "Start a server that was deployed.",
@@ -61,6 +63,25 @@ def stop(data: Path | None) -> None:
     """Stop the server and wait for its end."""
     folder = data or default_data()
     click.echo("The server has stopped." if daemon.stop(folder) else f"No server runs for {folder}.")
+
+
+@server.command("open")
+@data_option
+@click.option("--no-browser", is_flag=True, help="Only say the address and the code.")
+def open_pages(data: Path | None, no_browser: bool) -> None:
+    """Open the dashboard of your own server in a browser, logged in."""
+    found = daemon.status(data or default_data())
+    login = load_login(found.login)
+    if not found.running or login is None or found.url is None:
+        raise click.ClickException("your own server does not run: start it with `balsam server start`")
+    with replace(login, api_root=found.url).client(found.login, retry_sec=OPEN_RETRY_SEC) as client:
+        made = client.post("/auth/entry-code", None)
+    address, code = f"{found.url}/ui/", made["code"]
+    if not no_browser and entrance.open_with(found.data, f"{address}enter", code):
+        click.echo(f"Opening {address}")
+    click.echo(
+        f"In another browser, open {address} and type the code {code}, within {made['expires_in']:.0f} s."
+    )
 
 
 @server.command()

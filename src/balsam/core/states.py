@@ -131,6 +131,14 @@ def may_report(old: JobState, new: JobState) -> bool:
     return new in REPORTED_MOVES.get(old, frozenset())
 
 
+def retried(num_runs: int) -> JobState:
+    """Where a job that failed goes on when it is tried once more.
+
+    It runs anew; where it has never run, it begins again with waiting for its parents.
+    """
+    return J.restart_ready if num_runs else J.awaiting_parents
+
+
 def is_legal_walk(states: list[JobState]) -> bool:
     """Whether a job's states, oldest first, follow `MOVES` from each to the next."""
     return all(new in MOVES[old] for old, new in itertools.pairwise(states))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -220,7 +220,13 @@ def change_matching(
 
 def remove_matching(tx: Tx, owner: Owner, f: JobFilter) -> int:
     """Deletes jobs with their events; children keep the id, and `why` tells them that it is gone."""
-    return jobs.remove(tx.conn, owner, jobs.lock_matching(tx.conn, owner, f))
+    return remove(tx, owner, jobs.lock_matching(tx.conn, owner, f))
+
+
+def remove(tx: Tx, owner: Owner, job_ids: Collection[int]) -> int:
+    """Deletes these jobs; how many there were."""
+    tx.changed(owner.user_id, "jobs", owner.site_id or 0)
+    return jobs.remove(tx.conn, owner, job_ids)
 
 
 def remove_app(tx: Tx, owner: Owner, app_id: int) -> int:

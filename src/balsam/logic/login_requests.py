@@ -140,6 +140,13 @@ def ask(db: Database, request_id: int, trip: Trip, identity: Identity) -> Questi
     return Question(consent, username, readable(row["user_code"]), row["address"])
 
 
+def is_of_device(db: Database, request_id: int, device_code: str) -> bool:
+    """Whether who knows this device code began the request."""
+    with db.glance() as conn:
+        row = login_requests.by_device(conn, digest_of(device_code)) if device_code else None
+    return row is not None and bool(row["id"] == request_id)
+
+
 def refuse(db: Database, request_id: int, trip: Trip) -> None:
     """The provider, or its user there, said no."""
     with db.write() as tx:

@@ -11,6 +11,10 @@ def failure_signature(return_code: int | None, tail: str) -> str:
     """`<code>: <last line with text>`, with paths cut to their last part and numbers as `#`."""
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
-    normal = _NUMBERS.sub("#", _PATHS.sub("", last))
     code = "?" if return_code is None else str(return_code)
-    return f"{code}: {normal}"[:MAX_CHARS]
+    return f"{code}: {normal(last)}"[:MAX_CHARS]
+
+
+def normal(line: str) -> str:
+    """With paths cut to their last part and numbers as `#`."""
+    return _NUMBERS.sub("#", _PATHS.sub("", line))

@@ -66,3 +66,10 @@ class SiteTokenOut(Wire):
     id: int
     site_id: int
     token: str
+
+
+class EntryCodeOut(Wire):
+    """What a person types into the login page of a server of their own, within so many seconds."""
+
+    code: str
+    expires_in: float

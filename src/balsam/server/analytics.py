@@ -140,7 +140,8 @@ class Asked(Generic[Options]):
             return json_answer(figure(conn, scope, self.options))
 
 
-def _asked(options: type[Options]) -> Callable[[Request, Subject], Awaitable[Asked[Options]]]:
+def asked_of(options: type[Options]) -> Callable[[Request, Subject], Awaitable[Asked[Options]]]:
+    """A dependency that answers a request's filters and options."""
     parse_options = of_query(options)
     parse_selection = {subject: of_query(model) for subject, model in SELECTIONS.items()}
 
@@ -161,7 +162,7 @@ def _told(options: type[Grouped], answer: Any) -> dict[str, Any]:
 
 @router.get("/{subject}/throughput", **_told(ThroughputQuery, AnySeriesOut))
 def throughput(
-    server: Srv, caller: Caller, asked: Annotated[Asked[ThroughputQuery], Depends(_asked(ThroughputQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[ThroughputQuery], Depends(asked_of(ThroughputQuery))]
 ) -> Response:
     """Entries to a state, counted: every one, or at the end of each bin."""
     return asked.answer(
@@ -173,7 +174,7 @@ def throughput(
 
 @router.get("/{subject}/throughput-rates", **_told(RateQuery, AnySeriesOut))
 def throughput_rates(
-    server: Srv, caller: Caller, asked: Annotated[Asked[RateQuery], Depends(_asked(RateQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[RateQuery], Depends(asked_of(RateQuery))]
 ) -> Response:
     """Entries to a state per hour, in each bin."""
     return asked.answer(
@@ -185,7 +186,9 @@ def throughput_rates(
 
 @router.get("/{subject}/utilization", **_told(UtilizationQuery, AnySeriesOut))
 def utilization(
-    server: Srv, caller: Caller, asked: Annotated[Asked[UtilizationQuery], Depends(_asked(UtilizationQuery))]
+    server: Srv,
+    caller: Caller,
+    asked: Annotated[Asked[UtilizationQuery], Depends(asked_of(UtilizationQuery))],
 ) -> Response:
     """What runs keep busy: every change, or the mean of each bin."""
     return asked.answer(
@@ -195,7 +198,7 @@ def utilization(
 
 @router.get("/{subject}/available-nodes", **_told(Binned, AnySeriesOut))
 def available_nodes(
-    server: Srv, caller: Caller, asked: Annotated[Asked[Binned], Depends(_asked(Binned))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[Binned], Depends(asked_of(Binned))]
 ) -> Response:
     """Nodes on which launchers were there: every change, or the mean of each bin."""
     return asked.answer(
@@ -205,7 +208,7 @@ def available_nodes(
 
 @router.get("/{subject}/node-hours", **_told(Grouped, list[NodeHours]))
 def node_hours(
-    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(_asked(Grouped))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(asked_of(Grouped))]
 ) -> Response:
     """Node-hours busy and idle."""
     return asked.answer(server, caller, lambda conn, scope, o: efficiency.node_hours(conn, scope, o.group_by))
@@ -213,7 +216,7 @@ def node_hours(
 
 @router.get("/{subject}/state-times", **_told(Grouped, list[StateTimes]))
 def state_times(
-    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(_asked(Grouped))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(asked_of(Grouped))]
 ) -> Response:
     """How long jobs stay in each state."""
     return asked.answer(server, caller, lambda conn, scope, o: durations.state_times(conn, scope, o.group_by))
@@ -221,7 +224,7 @@ def state_times(
 
 @router.get("/{subject}/run-delays", **_told(Grouped, list[Durations]))
 def run_delays(
-    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(_asked(Grouped))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(asked_of(Grouped))]
 ) -> Response:
     """From when jobs became runnable to the start of their runs."""
     return asked.answer(server, caller, lambda conn, scope, o: durations.run_delays(conn, scope, o.group_by))
@@ -229,7 +232,7 @@ def run_delays(
 
 @router.get("/{subject}/failures", **_told(FailureQuery, list[Failures]))
 def failures(
-    server: Srv, caller: Caller, asked: Annotated[Asked[FailureQuery], Depends(_asked(FailureQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[FailureQuery], Depends(asked_of(FailureQuery))]
 ) -> Response:
     """Failed runs by what they have in common, the most frequent first."""
     return asked.answer(
@@ -239,7 +242,7 @@ def failures(
 
 @router.get("/{subject}/failed-jobs", **_told(FailedJobsQuery, list[FailedJob]))
 def failed_jobs(
-    server: Srv, caller: Caller, asked: Annotated[Asked[FailedJobsQuery], Depends(_asked(FailedJobsQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[FailedJobsQuery], Depends(asked_of(FailedJobsQuery))]
 ) -> Response:
     """The newest jobs that failed for good."""
     return asked.answer(
@@ -249,7 +252,7 @@ def failed_jobs(
 
 @router.get("/{subject}/scaling", **_told(ScalingQuery, list[Scaling]))
 def scaling(
-    server: Srv, caller: Caller, asked: Annotated[Asked[ScalingQuery], Depends(_asked(ScalingQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[ScalingQuery], Depends(asked_of(ScalingQuery))]
 ) -> Response:
     """Run times and throughput of groups beside the first."""
     return asked.answer(server, caller, lambda conn, scope, o: efficiency.scaling(conn, scope, o.group_by))
@@ -257,7 +260,7 @@ def scaling(
 
 @router.get("/{subject}/littles-law", **_told(LawQuery, list[LittlesLaw]))
 def littles_law(
-    server: Srv, caller: Caller, asked: Annotated[Asked[LawQuery], Depends(_asked(LawQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[LawQuery], Depends(asked_of(LawQuery))]
 ) -> Response:
     """Throughput times run time beside the concurrency that was measured."""
     return asked.answer(
@@ -267,7 +270,7 @@ def littles_law(
 
 @router.get("/{subject}/backlog", **_told(Grouped, list[Backlog]))
 def backlog(
-    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(_asked(Grouped))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[Grouped], Depends(asked_of(Grouped))]
 ) -> Response:
     """Jobs that are left, and when they will be done."""
     return asked.answer(server, caller, lambda conn, scope, o: efficiency.backlog(conn, scope, o.group_by))
@@ -275,7 +278,7 @@ def backlog(
 
 @router.get("/{subject}/timeline", **_told(TimelineQuery, list[NodeTimeline]))
 def timeline(
-    server: Srv, caller: Caller, asked: Annotated[Asked[TimelineQuery], Depends(_asked(TimelineQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[TimelineQuery], Depends(asked_of(TimelineQuery))]
 ) -> Response:
     """The newest runs as bars on their nodes."""
     return asked.answer(server, caller, lambda conn, scope, o: traces.timeline(conn, scope, o.limit))
@@ -283,7 +286,7 @@ def timeline(
 
 @router.get("/{subject}/trace", **_told(TraceQuery, TraceOut))
 def trace(
-    server: Srv, caller: Caller, asked: Annotated[Asked[TraceQuery], Depends(_asked(TraceQuery))]
+    server: Srv, caller: Caller, asked: Annotated[Asked[TraceQuery], Depends(asked_of(TraceQuery))]
 ) -> Response:
     """A row for each attempt."""
 

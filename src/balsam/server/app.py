@@ -18,6 +18,7 @@ from balsam.server import (
     apps,
     batch_jobs,
     context,
+    dashboard,
     errors,
     events,
     jobs,
@@ -125,6 +126,8 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         operations,
     ):
         app.include_router(module.router)
+    for router in dashboard.routers():
+        app.include_router(router)
     app.add_middleware(Exchanges, settings=settings, metrics=server.metrics)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))

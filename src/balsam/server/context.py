@@ -17,6 +17,7 @@ from balsam.core import digest
 from balsam.core.errors import Forbidden, Unauthorized
 from balsam.logic import users
 from balsam.logic.once import Key
+from balsam.server.entry_codes import EntryCodes
 from balsam.server.metrics import Metrics
 from balsam.server.settings import ServerSettings
 from balsam.server.tokens import KnownTokens
@@ -46,6 +47,7 @@ class Server:
     tokens: KnownTokens
     provider: Provider | None = None  # who logs in users that come with a browser
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
+    entry_codes: EntryCodes = field(default_factory=EntryCodes)
 
 
 def _server(request: Request) -> Server:
@@ -88,10 +90,14 @@ def client_address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-async def _caller(request: Request, server: Srv) -> Owner:
-    token = bearer(request)
+async def owner_of(server: Server, token: str) -> Owner:
+    """Who may act with this token; raises Unauthorized where nobody may (any more)."""
     known = server.tokens.owner(token)
     return known if known is not None else await run_in_threadpool(_look_up, server, token)
+
+
+async def _caller(request: Request, server: Srv) -> Owner:
+    return await owner_of(server, bearer(request))
 
 
 def _look_up(server: Server, token: str) -> Owner:

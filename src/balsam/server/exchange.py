@@ -18,7 +18,7 @@ from balsam.server.settings import ServerSettings
 log = logging.getLogger(__name__)
 access = logging.getLogger("balsam.access")
 
-STREAM = "/stream"
+STREAMS = frozenset({"/stream", "/ui/live"})
 # Pages are ours alone: no script, style or frame of another origin. Forms may only be sent to us.
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
@@ -74,7 +74,7 @@ class Exchanges:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 self._complete(message, exchange)
-                if exchange.route == STREAM:
+                if exchange.route in STREAMS:
                     self._metrics.streams.inc()
             await send(message)
 
@@ -117,9 +117,9 @@ class Exchanges:
 
     def _finish(self, exchange: _Exchange) -> None:
         took = time.perf_counter() - exchange.began
-        if exchange.route == STREAM and exchange.status:
+        if exchange.route in STREAMS and exchange.status:
             self._metrics.streams.dec()
-        if exchange.route != STREAM or exchange.status >= 400:
+        if exchange.route not in STREAMS or exchange.status >= 400:
             self._metrics.request(exchange.method, exchange.route, exchange.status, took)
         if self._settings.access_log:
             _note_access(exchange, took)

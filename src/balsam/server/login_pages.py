@@ -33,6 +33,7 @@ else:
     Provider = Any  # for FastAPI; only servers with a login provider load what it needs
 
 COOKIE = "balsam-login"
+DASHBOARD_COOKIE = "balsam-dashboard-login"  # of a browser that logs in itself, not a program
 SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:3rem 1rem;color:#222;background:#fff}"
@@ -99,7 +100,7 @@ async def device_page(
     """Asks for the code that `balsam login` shows; with one, goes to the login provider."""
     if not user_code:
         return _page("code.html", "Log in")
-    return await in_turn(server, _depart, request, server, provider, user_code)
+    return await in_turn(server, depart, request, server, provider, user_code)
 
 
 @router.get("/login", response_class=HTMLResponse)
@@ -107,7 +108,7 @@ async def browser_page(
     request: Request, server: Srv, provider: TheProvider, user_code: UserCode = ""
 ) -> Response:
     """Goes to the login provider."""
-    return await in_turn(server, _depart, request, server, provider, user_code)
+    return await in_turn(server, depart, request, server, provider, user_code)
 
 
 @router.get("/callback", response_class=HTMLResponse)
@@ -136,6 +137,10 @@ def _arrive(request: Request, server: Server, provider: Provider, trip: Trip, co
         )
     identity = provider.identity(code, trip, _redirect_uri(request, provider))
     question = login_requests.ask(server.db, request_id, trip, identity)
+    if login_requests.is_of_device(server.db, request_id, request.cookies.get(DASHBOARD_COOKIE, "")):
+        # Who began is who came back, in one browser: there is no program that somebody else could have sent.
+        login_requests.answer(server.db, question.consent, trip.browser, allowed=True)
+        return RedirectResponse(f"{public_url(request)}/ui/login/provided", 303, headers=_HEADERS)
     return _page(
         "question.html",
         "Log in a program?",
@@ -164,7 +169,8 @@ def answer(
     return _page("message.html", "You are logged in", message="The program goes on. You can close this page.")
 
 
-def _depart(request: Request, server: Server, provider: Provider, user_code: str) -> Response:
+def depart(request: Request, server: Server, provider: Provider, user_code: str) -> Response:
+    """Sends a browser with a user code to the login provider."""
     trip = login_requests.depart(server.db, user_code, _browser(request), client_address(request))
     response = RedirectResponse(provider.address(trip, _redirect_uri(request, provider)), headers=_HEADERS)
     response.set_cookie(

@@ -15,10 +15,12 @@ from balsam.core.logins import RENEWABLE, LoginMethod
 from balsam.logic import login_requests, logins
 from balsam.logic.logins import Lifetimes, Tokens
 from balsam.schemas.types import Text
-from balsam.schemas.users import BrowserLoginOut, DeviceLoginOut, LoginOut, RecordedLogin
+from balsam.schemas.users import BrowserLoginOut, DeviceLoginOut, EntryCodeOut, LoginOut, RecordedLogin
 from balsam.server.answers import json_answer, no_content
 from balsam.server.context import Server, Srv, User, bearer, client_address, in_turn, public_url
+from balsam.server.entry_codes import ENTRY_CODE_SEC
 from balsam.store import logins as login_store
+from balsam.store import users as user_store
 
 router = APIRouter(prefix="/auth", tags=["users"])
 LoginId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -55,7 +57,7 @@ async def log_in(
     """A token for 48 h; with `scope=offline_access` one for 15 min and a refresh token."""
     who = (username, password, client_address(request))
     tokens = await in_turn(
-        server, logins.log_in, server.db, *who, _lifetimes(server), renewable=_is_renewable(scope)
+        server, logins.log_in, server.db, *who, lifetimes(server), renewable=_is_renewable(scope)
     )
     return _answer(tokens)
 
@@ -63,7 +65,7 @@ async def log_in(
 @router.post("/refresh", response_model=LoginOut, response_model_exclude_none=True)
 def refresh(server: Srv, refresh_token: FormText) -> dict[str, Any]:
     """New tokens for a refresh token, which from then on serves for one more minute."""
-    return _answer(logins.renew(server.db, refresh_token, _lifetimes(server)))
+    return _answer(logins.renew(server.db, refresh_token, lifetimes(server)))
 
 
 @router.post("/device/login", response_model=DeviceLoginOut, dependencies=[_offered(LoginMethod.DEVICE)])
@@ -99,11 +101,23 @@ def begin_browser_login(request: Request, server: Srv, scope: FormText = "") -> 
 async def collect(server: Srv, device_code: FormText) -> dict[str, Any]:
     """The tokens of a login by device code or browser, once its user has allowed it."""
     try:
-        tokens = await run_in_threadpool(login_requests.collect, server.db, device_code, _lifetimes(server))
+        tokens = await run_in_threadpool(login_requests.collect, server.db, device_code, lifetimes(server))
     except Invalid:
         await asyncio.sleep(NOT_YET_SEC)
         raise
     return _answer(tokens)
+
+
+@router.post("/entry-code", response_model=EntryCodeOut)
+def make_entry_code(request: Request, server: Srv, user: User) -> dict[str, Any]:
+    """A code that lets one browser in as the owner of an embedded server, who has no password."""
+    with server.db.glance() as conn:
+        name = user_store.get(conn, user)["username"]
+    if name != server.settings.owner:
+        raise Forbidden(
+            f"log in at {public_url(request)}/ui/login: only the owner of a server of one needs a code"
+        )
+    return {"code": server.entry_codes.make(user), "expires_in": ENTRY_CODE_SEC}
 
 
 @router.get("/logins", response_model=list[RecordedLogin])
@@ -140,7 +154,8 @@ def _is_renewable(scope: str) -> bool:
     return RENEWABLE in scope.split()
 
 
-def _lifetimes(server: Server) -> Lifetimes:
+def lifetimes(server: Server) -> Lifetimes:
+    """How long what a login gives lasts here."""
     settings = server.settings
     return Lifetimes(settings.token_ttl_sec, settings.short_token_ttl_sec, settings.login_ttl_sec)
 

@@ -92,6 +92,11 @@ async def tail_job(
     request: Request, server: Srv, caller: Caller, job_id: JobId, query: Annotated[TailQuery, Query()]
 ) -> Response:
     """A piece of the job's output, from whoever runs it or, if nobody does, from its site's agent."""
+    return await tail(server, caller, bearer(request), job_id, query)
+
+
+async def tail(server: Server, caller: Owner, token: str, job_id: int, query: TailQuery) -> Response:
+    """Asks for a piece of a job's output and waits for it, for as long as the token is valid."""
     if query.lines is not None and query.after is not None:
         raise Invalid("give lines or after, not both")
     lines = DEFAULT_LINES if query.lines is None and query.after is None else query.lines
@@ -100,7 +105,7 @@ async def tail_job(
         with server.db.write() as tx:
             return messages.ask_tail(tx, caller, job_id, lines, query.after, follow=query.follow)
 
-    with Waiting(server.watchers, caller, bearer(request)) as waiting:
+    with Waiting(server.watchers, caller, token) as waiting:
         asked = await run_in_threadpool(ask)
         await _until_answered(server, caller, waiting, [asked.message_id])
         return await run_in_threadpool(_tailed, server, caller, job_id, asked)

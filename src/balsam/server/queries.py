@@ -105,6 +105,7 @@ class JobSelection(Wire):
     state: list[JobState] | None = None
     tags: list[Text] | None = None
     pending_file_cleanup: bool | None = None
+    failure: Text | None = None  # the signature of a run that failed: a `group` of /analytics/jobs/failures
 
     def filter(self) -> JobFilter:
         return JobFilter(
@@ -121,6 +122,7 @@ class JobSelection(Wire):
             state=self.state,
             tags=pairs(self.tags, "tags"),
             pending_file_cleanup=self.pending_file_cleanup,
+            failure=self.failure,
         )
 
 

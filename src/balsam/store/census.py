@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, case, func, select, text
 
 from balsam.core.states import RUNNABLE_STATES, JobState
 from balsam.store.tables import jobs, sessions
@@ -36,11 +36,14 @@ def take(conn: Connection) -> Census:
     )
 
 
-def _busy_nodes(conn: Connection) -> float:
+def node_weight() -> ColumnElement[float]:
     """As `core.resources.node_weight` has it: whole nodes if more than one, else a share of one."""
-    weight = case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
+    return case((jobs.c.num_nodes > 1, jobs.c.num_nodes), else_=1.0 / jobs.c.node_packing_count)
+
+
+def _busy_nodes(conn: Connection) -> float:
     running = [jobs.c.session_id.is_not(None), jobs.c.state == JobState.running]
-    return float(conn.execute(select(func.coalesce(func.sum(weight), 0)).where(*running)).scalar_one())
+    return float(conn.execute(select(func.coalesce(func.sum(node_weight()), 0)).where(*running)).scalar_one())
 
 
 def events_written(conn: Connection) -> int:

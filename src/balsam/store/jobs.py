@@ -60,11 +60,12 @@ class JobFilter:
     state: Collection[JobState] | None = None
     tags: Mapping[str, str] | None = None
     pending_file_cleanup: bool | None = None
+    failure: str | None = None  # jobs with a run that ended in an error of this signature
 
 
 def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL conditions on `jobs`."""
-    narrow = (f.id, f.parent_id, f.app_id, f.batch_job_id, f.session_id, f.tags or None)
+    narrow = (f.id, f.parent_id, f.app_id, f.batch_job_id, f.session_id, f.tags or None, f.failure)
     conditions = mine(jobs, owner, searched=all(choice is None for choice in narrow))
     members = [
         (jobs.c.app_id, f.app_id),
@@ -89,6 +90,11 @@ def where(owner: Owner, f: JobFilter) -> list[ColumnElement[bool]]:
         conditions.append(jobs.c.state != f.state__ne)
     if f.pending_file_cleanup is not None:
         conditions.append(jobs.c.pending_file_cleanup == f.pending_file_cleanup)
+    if f.failure is not None:
+        failed = [runs.c.end_state == JobState.run_error, runs.c.signature == f.failure]
+        conditions.append(
+            jobs.c.id.in_(select(runs.c.job_id).where(*mine(runs, owner, searched=True), *failed))
+        )
     conditions += with_tags(owner, jobs.c.id, f.tags or {})
     return conditions
 

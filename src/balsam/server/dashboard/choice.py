@@ -1,0 +1,80 @@
+"""The filters of the job list: the same as in the REST interface and on the command line, from a form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import FormData, QueryParams
+
+from balsam.core.clock import naive_text, to_us
+from balsam.server.dashboard import words
+from balsam.server.queries import JobSelection
+
+_BETWEEN_TAGS = re.compile(r",\s*(?=[^,:]+:)")  # a comma before another `key:`; values may hold commas
+LISTS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id", "state", "tags")
+NAMES = frozenset(JobSelection.model_fields)
+
+
+def sent(params: QueryParams | FormData) -> dict[str, Any]:
+    """What a form says, without the fields that were left empty."""
+    values: dict[str, Any] = {}
+    for name in NAMES & set(params):
+        given = [text.strip() for text in map(str, params.getlist(name)) if str(text).strip()]
+        if name == "tags":
+            given = [tag for text in given for tag in tags_in(text)]
+        if given:
+            values[name] = given if name in LISTS else given[-1]
+    return values
+
+
+def tags_in(text: str) -> list[str]:
+    """The tags of a field, `key:value, key:value`."""
+    return [one.strip() for one in _BETWEEN_TAGS.split(text) if one.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which jobs, and the same as fields of a form or of an address."""
+
+    selection: JobSelection
+    fields: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, params: QueryParams | FormData) -> Choice:
+        """Raises pydantic's ValidationError for what is no filter."""
+        values = sent(params)
+        return cls(JobSelection.model_validate(values), values)
+
+    @property
+    def query(self) -> str:
+        return words.query(**self.fields)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """For hidden fields of a form."""
+        return [
+            (name, str(one))
+            for name, value in self.fields.items()
+            for one in (value if isinstance(value, list) else [value])
+        ]
+
+    def has(self, name: str, value: object) -> bool:
+        """Whether this value is chosen, for a form that shows what is."""
+        chosen = self.fields.get(name)
+        return str(value) in chosen if isinstance(chosen, list) else str(value) == chosen
+
+    def text(self, name: str) -> str:
+        value = self.fields.get(name, "")
+        return ", ".join(value) if isinstance(value, list) else str(value)
+
+    def time(self, name: str) -> str:
+        """As an input of date and time takes it."""
+        moment = getattr(self.selection, name)
+        return "" if moment is None else (naive_text(to_us(moment)) or "")[:16]
+
+
+def others(choice: Choice, *names: str) -> str:
+    """The address without these filters."""
+    return words.query(**{name: value for name, value in choice.fields.items() if name not in names})
