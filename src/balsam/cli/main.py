@@ -18,6 +18,7 @@ COMMANDS = {
     "job": LazyCommand("balsam.cli.jobs", "job", "Create, list, change and explain jobs."),
     "queue": LazyCommand("balsam.cli.batch_jobs", "queue", "Ask a machine's batch queue for nodes."),
     "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
+    "alert": LazyCommand("balsam.cli.alerts", "alert", "Be told when jobs fail or a site is down."),
 }
 
 

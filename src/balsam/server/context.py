@@ -18,6 +18,7 @@ from balsam.core.errors import Forbidden, Unauthorized
 from balsam.logic import users
 from balsam.logic.once import Key
 from balsam.server.metrics import Metrics
+from balsam.server.postmen import Postmen
 from balsam.server.settings import ServerSettings
 from balsam.server.tokens import KnownTokens
 from balsam.server.watchers import Watchers
@@ -44,6 +45,7 @@ class Server:
     up_since: int
     metrics: Metrics
     tokens: KnownTokens
+    postmen: Postmen
     provider: Provider | None = None  # who logs in users that come with a browser
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
 
