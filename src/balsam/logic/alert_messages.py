@@ -55,15 +55,21 @@ def _head(rule: Row, event: News, now: int) -> Row:
 
 
 def _line(event: News, alert: Alert, now: int) -> str:
+    sentence = _in_one_line(alert.sentence)
     if event is News.began or alert.firing_since is None:
-        return alert.sentence
+        return sentence
     lasted = "It lasted" if event is News.over else "It has lasted"
-    return f"{alert.sentence} {lasted} {duration(now - alert.firing_since)}."
+    return f"{sentence} {lasted} {duration(now - alert.firing_since)}."
 
 
 def _told(alert: Alert) -> Row:
     return {
         "subject": alert.subject,
         "since": naive_text(alert.firing_since),
-        "sentence": alert.sentence,
+        "sentence": _in_one_line(alert.sentence),
     }
+
+
+def _in_one_line(sentence: str) -> str:
+    """Names in it are anybody's text."""
+    return " ".join(sentence.split())

@@ -24,7 +24,7 @@ from balsam.schemas.types import Id, Tags, Text, Wire
 Sites = Annotated[list[Id], Field(min_length=1, max_length=100)]
 Minutes = Annotated[float, Field(ge=1, le=MAX_ALERT_MINUTES, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Secret = Annotated[Text, Field(min_length=1, max_length=MAX_SECRET_CHARS, repr=False)]
+Secret = Annotated[Text, Field(min_length=1, max_length=MAX_SECRET_CHARS)]
 Address = Annotated[Text, Field(min_length=1, max_length=MAX_ADDRESS_CHARS)]
 MinJobs = Annotated[int, Field(ge=1, le=MAX_MIN_JOBS)]
 
@@ -53,7 +53,7 @@ class AlertRuleCreate(Wire):
     remind_hours: RemindHours = REMIND_HOURS
     channel: Channel
     address: Address
-    secret: Secret | None = None
+    secret: Secret | None = Field(default=None, repr=False)
 
 
 class AlertRuleUpdate(Wire):
@@ -67,7 +67,7 @@ class AlertRuleUpdate(Wire):
     remind_hours: RemindHours | None = None
     channel: Channel | None = None
     address: Address | None = None
-    secret: Secret | None = None
+    secret: Secret | None = Field(default=None, repr=False)
 
 
 class AlertRuleOut(Wire):
