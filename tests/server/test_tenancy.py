@@ -21,6 +21,7 @@ from balsam.store.tables import metadata
 from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
+from tests.waiting import wait_until
 
 
 class Guard(Enum):
@@ -120,6 +121,14 @@ ROUTES: dict[tuple[str, str], Guard] = {
     **{("GET", f"/analytics/{{subject}}/{figure}"): Guard.CALLER for figure in FIGURES},
     ("GET", "/analytics/summary"): Guard.CALLER,
     ("GET", "/stream"): Guard.CALLER,
+    ("GET", "/alerts/"): Guard.USER,
+    ("GET", "/alerts/rules"): Guard.USER,
+    ("POST", "/alerts/rules"): Guard.USER,
+    ("GET", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("PUT", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("DELETE", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("POST", "/alerts/rules/{rule_id}/test"): Guard.USER,
+    ("GET", "/alerts/deliveries/{delivery_id}"): Guard.USER,
 }
 
 Ids = Mapping[str, int]
@@ -182,6 +191,12 @@ def _batch_job(site: int) -> dict[str, Any]:
     }
     part = {"job_mode": "mpi", "num_nodes": 1, "filter_tags": TAGS}
     return {**body, "partitions": [part]}
+
+
+def _rule(name: str, *sites: int) -> dict[str, Any]:
+    # A name that leads inside: nothing is really sent.
+    address = f"http://localhost/{name}"
+    return {"kind": "site_down", "site_id": list(sites), "channel": "webhook", "address": address}
 
 
 def _job(app: int, **values: Any) -> list[dict[str, Any]]:
@@ -316,6 +331,15 @@ TRIES: list[Try] = [
     *FIGURE_TRIES,
     *_filters("/analytics/summary", JOB_FILTERS, VICTIMS_TAG),
     *_filters("/stream", ["site_id", "job_id", "session_id"]),
+    Try("GET", "/alerts/"),
+    Try("GET", "/alerts/rules"),
+    Try("POST", "/alerts/rules", body=lambda theirs, own: _rule("stolen", theirs["site"])),
+    Try("GET", "/alerts/rules/{rule_id}"),
+    Try("PUT", "/alerts/rules/{rule_id}", body=lambda theirs, own: {"minutes": 7}),
+    Try("PUT", "/alerts/rules/{own_rule_id}", body=lambda theirs, own: {"site_id": [theirs["site"]]}),
+    Try("DELETE", "/alerts/rules/{rule_id}"),
+    Try("POST", "/alerts/rules/{rule_id}/test"),
+    Try("GET", "/alerts/deliveries/{delivery_id}"),
 ]
 
 
@@ -348,6 +372,9 @@ class Tenant:
         assert killed["told"] == 1
         [message] = self.client.get(f"/sessions/{session}/messages")
         token = self.client.post("/auth/site-tokens", {"site_id": lab.site["id"]})
+        rule = self.client.post("/alerts/rules", {**_rule(name, lab.site["id"]), "secret": name})
+        delivery = self.client.post(f"/alerts/rules/{rule['id']}/test", None)
+        wait_until(lambda: self.client.get(f"/alerts/deliveries/{delivery['id']}")["ended"])
         form = {"username": user.name, "password": user.password, "scope": "offline_access"}
         asking.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
         self.token, self.site_token = user.token, str(token["token"])
@@ -363,6 +390,8 @@ class Tenant:
             "token": token["id"],
             "login": max(row["id"] for row in self.client.get("/auth/logins")),
             "scheduler_id": scheduler_id,
+            "rule": rule["id"],
+            "delivery": delivery["id"],
         }
 
     def beat(self) -> None:
@@ -379,6 +408,8 @@ class Tenant:
         seen["messages"] = self.client.get(f"/sessions/{self.ids['session']}/messages")
         seen["sessions"] = [{**row, "heartbeat": None} for row in sessions]
         tokens = self.client.get("/auth/site-tokens")
+        seen["rules"] = [row for row in self.client.get("/alerts/rules") if row["id"] == self.ids["rule"]]
+        seen["delivery"] = self.client.get(f"/alerts/deliveries/{self.ids['delivery']}")
         seen["logins"] = self.client.get("/auth/logins")
         seen["tokens"] = [row for row in tokens if row["site_id"] == self.ids["site"]]
         assert all(seen.values())
@@ -424,7 +455,7 @@ def stranger(password_server: PasswordServer) -> Iterator[Tenant]:
 def _spread_ids(db: Database) -> None:
     """Ids that no two kinds of things share, and that are no count or user's id either."""
     things = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "messages")
-    kinds = (*things, "tokens", "logins")
+    kinds = (*things, "tokens", "logins", "alert_rules", "alert_deliveries")
     with db.write() as tx:
         for number, name in enumerate(kinds, start=11):
             ids.allocate(tx.conn, metadata.tables[name], number * 10_000)
