@@ -15,7 +15,7 @@ from balsam.store.owner import Owner, mine
 from balsam.store.tables import ACQUIRABLE, events, jobs, runs, sessions
 from balsam.store.tags import has_tags
 
-LOOK_BACK = 20_000  # ends of jobs in a state, or starts of runs: no more of the newest are looked at
+LOOK_BACK = 10_000  # ends of jobs in a state, or starts of runs: no more of the newest are looked at
 
 
 @dataclass(frozen=True, slots=True)
