@@ -65,6 +65,23 @@ def test_a_look_that_says_since_when_shortens_nothing() -> None:
     assert play(held, {0: B, 4: B}, since=START + MIN) == {4: ["began"]}
 
 
+def test_a_restart_of_the_server_neither_begins_nor_ends_anything() -> None:
+    held = Terms(hold=30 * MIN, calm=5 * MIN, remind=0)
+    up = START + 100 * MIN
+
+    def seen(verdict: Verdict = B) -> list[Symptom]:
+        return [Symptom(1, verdict, "none starts", since=START - 60 * MIN, seen_since=up)]
+
+    fires = {1: Alert(1, bad_since=START, firing_since=START + 30 * MIN, told=START + 30 * MIN)}
+    waits = {1: Alert(1, bad_since=START)}
+    for minutes in (101, 110, 129):
+        now = START + minutes * MIN
+        assert decide(fires, seen(), held, now).messages == ()
+        assert decide(fires, seen(), held, now).alerts[1].well_since is None
+        assert decide(waits, seen(), held, now).messages == ()
+    assert told(decide(waits, seen(), held, START + 130 * MIN)) == [("began", [1])]
+
+
 def test_a_job_that_starts_ends_a_stalled_backlog_though_others_wait() -> None:
     held = Terms(hold=30 * MIN, calm=5 * MIN, remind=0)
     fires = {1: Alert(1, bad_since=START, firing_since=START + 30 * MIN, told=START + 30 * MIN)}

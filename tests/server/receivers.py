@@ -111,7 +111,7 @@ class MailServer:
         self.port = free_port()
         self.taken: queue.Queue[Mailed] = queue.Queue()
         self.answers = answers or []
-        login = {"auth_required": True, "authenticator": self._authenticate} if trust else {}
+        login: dict[str, Any] = {"auth_required": True, "authenticator": self._authenticate} if trust else {}
         self._controller = Controller(
             self, "127.0.0.1", self.port, tls_context=trust, require_starttls=trust is not None, **login
         )

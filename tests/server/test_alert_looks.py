@@ -77,7 +77,7 @@ def test_a_failure_rate_of_chosen_jobs(server: PasswordServer, lab: Lab) -> None
         where.acquire(session)
         where.run(session, jobs, end)
     now, chosen = now_us(), {"min_jobs": 3, "threshold": 0.4}
-    expected = [
+    expected: list[tuple[dict[str, Any], list[str]]] = [
         ({}, []),
         ({"site_id": [lab.site["id"]]}, ["began 0"]),
         ({"tags": {"lane": "a"}}, ["began 0"]),
@@ -216,6 +216,7 @@ def test_messages_of_a_rule_keep_their_order_and_tests_pass_by(server: PasswordS
         assert due(tx, watch, far) == [began, test]
         assert [row["id"] for row in deliveries.claim(tx.conn, [began, test], far, far + 5)] == [began, test]
         assert deliveries.claim(tx.conn, [began], far, far + 5) == [] and due(tx, watch, far) == []
+        assert due(tx, watch, far + 5) == [began, test]  # whoever claimed them was killed
         deliveries.postpone(tx.conn, began, far + 9, "no")
         assert due(tx, watch, far + 8) == [test]
         deliveries.end(tx.conn, began, now, None)
@@ -245,8 +246,18 @@ def _add_ends(
 ) -> None:
     """Ends in a state, one each 10 us times `every`, back from now."""
     with db.write() as tx:
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (owner.user_id, site, job, None, now - place * 10 * every, now, now, "RUN_DONE", state, {})
             for place in range(number)
         ]
         events.insert_many(tx.conn, rows, ids.allocate(tx.conn, tables.events, number))
+
+
+def test_a_site_stays_down_over_a_restart_of_the_server(server: PasswordServer, lab: Lab) -> None:
+    lab.session(num_nodes=0)
+    watch = Watch(server, lab.client, "site_down", minutes=10)
+    now = now_us()
+    assert watch.look(now + 11 * MIN, up_since=now + 10 * MIN) == []
+    assert watch.look(now + 20 * MIN, up_since=now + 10 * MIN) == [f"began {lab.site['id']}"]
+    for minutes in (31, 38):
+        assert watch.look(now + minutes * MIN, up_since=now + 30 * MIN) == []

@@ -30,12 +30,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """What is seen of one subject. `since`: it can't have been bad before then, as far as is known."""
+    """What is seen of one subject. `since`: when it last showed life, though it looks bad.
+
+    `seen_since`: before then nobody could have told the server anything, which begins no alert and ends none.
+    """
 
     subject: int
     verdict: Verdict
     sentence: str
     since: int = 0
+    seen_since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,12 @@ def _fires(alert: Alert | None) -> bool:
 def _next(known: Alert | None, symptom: Symptom, terms: Terms, now: int) -> Alert:
     before = known or Alert(symptom.subject)
     bad_since = _bad_since(before, symptom, now)
-    is_bad = bad_since is not None and now - bad_since >= terms.hold
     if before.firing_since is None:
-        if not is_bad:
+        if bad_since is None or now - bad_since < terms.hold:
             return Alert(symptom.subject, bad_since=bad_since)
         return Alert(symptom.subject, bad_since, firing_since=now, sentence=symptom.sentence)
-    if is_bad or symptom.verdict is Verdict.BETWEEN:
+    lives = symptom.verdict is Verdict.BAD and now - symptom.since < terms.hold
+    if symptom.verdict is not Verdict.WELL and not lives:
         return replace(before, bad_since=bad_since, well_since=None, sentence=symptom.sentence)
     well_since = now if before.well_since is None else before.well_since
     if now - well_since >= terms.calm:
@@ -131,4 +135,4 @@ def _bad_since(before: Alert, symptom: Symptom, now: int) -> int | None:
     if symptom.verdict is not Verdict.BAD:
         return None
     since = now if before.bad_since is None else before.bad_since
-    return min(now, max(since, symptom.since))
+    return min(now, max(since, symptom.since, symptom.seen_since))

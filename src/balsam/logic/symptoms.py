@@ -94,14 +94,16 @@ def _backlog(look: Look, site: Row, started: int | None) -> Symptom:
     job = symptoms.waiting_job(look.conn, look.owner, site["id"])
     if job is None:
         return Symptom(site["id"], Verdict.WELL, f"No job waits for nodes at site {site['name']}.")
-    since = max(started or 0, look.up_since)
+    since = started or 0
     sentence = f"Jobs wait for nodes at site {site['name']}"
-    if look.now - since < look.length:
+    if look.now - max(since, look.up_since) < look.length:
         last = "" if started is None else f", and the last one started {duration(look.now - started)} ago"
-        return Symptom(site["id"], Verdict.BAD, f"{sentence}{last}.", since)
+        return Symptom(site["id"], Verdict.BAD, f"{sentence}{last}.", since, look.up_since)
     [reason] = why(look.conn, look.owner, [job])
     quiet = f"and none has started within {duration(look.length)}"
-    return Symptom(site["id"], Verdict.BAD, f"{sentence}, {quiet}. {reason['sentence']}", since)
+    return Symptom(
+        site["id"], Verdict.BAD, f"{sentence}, {quiet}. {reason['sentence']}", since, look.up_since
+    )
 
 
 # ---- nodes that run nothing ----
@@ -131,7 +133,7 @@ def idle_allocation(batch_job_id: int, nodes: float, busy: float, threshold: flo
         verdict = Verdict.BETWEEN
     of_nodes = counted(round(nodes), "node")
     sentence = f"Runs keep {busy:.3g} of the {of_nodes} of BatchJob {batch_job_id} busy ({fraction:.0%})."
-    return Symptom(batch_job_id, verdict, sentence, up_since)
+    return Symptom(batch_job_id, verdict, sentence, seen_since=up_since)
 
 
 # ---- agents that are away ----
@@ -145,11 +147,12 @@ def _site_down(look: Look) -> list[Symptom]:
 def _agent(look: Look, places: Places, site: Row) -> Symptom:
     agent = places.agent(site["id"])
     # One that has never been heard of is not set up yet, and nobody is alarmed.
-    silent = None if agent.last is None else look.now - max(agent.last, look.up_since)
-    if silent is None or silent < look.length:
+    if agent.last is None or look.now - agent.last < look.length:
         return Symptom(site["id"], Verdict.WELL, f"The agent of site {site['name']} is heard of.")
     absence = agent.absence(look.now)
-    return Symptom(site["id"], Verdict.BAD, f"{absence[0].upper()}{absence[1:]}.")
+    # Nobody could be heard while the server was away.
+    verdict = Verdict.BAD if look.now - look.up_since >= look.length else Verdict.BETWEEN
+    return Symptom(site["id"], verdict, f"{absence[0].upper()}{absence[1:]}.")
 
 
 _KINDS: dict[AlertKind, Callable[[Look], list[Symptom]]] = {

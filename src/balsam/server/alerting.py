@@ -155,8 +155,8 @@ class Alerting:
         number, now = delivery["id"], now_us()
         owner, rule_id = Owner(delivery["owner_id"]), delivery["rule_id"]
         if error is None:
+            alert_rules.note_sent(conn, owner, rule_id, now)  # the rule first, as whoever changes it does
             deliveries.end(conn, number, now, None)
-            alert_rules.note_sent(conn, owner, rule_id, now)
             return
         alert_rules.note_error(conn, owner, rule_id, error.sentence, now)
         pause = retry_sec(delivery["attempts"], self._server.settings.alert_retry_sec)

@@ -127,8 +127,8 @@ def drop_unsent(conn: Connection, owner: Owner, rule_id: int) -> None:
 
 
 def forget(conn: Connection, before: int) -> None:
-    """Drops what was written before then; it has long ended."""
-    conn.execute(delete(_table).where(_table.c.created < before))
+    """Drops what was written before then and has ended."""
+    conn.execute(delete(_table).where(_table.c.created < before, _table.c.ended.is_not(None)))
 
 
 def unsent(conn: Connection) -> tuple[int, int | None]:
