@@ -267,6 +267,25 @@ def test_mail_goes_encrypted_and_with_a_login(
     assert mail.taken.empty()
 
 
+def test_mail_goes_in_the_clear_only_where_the_operator_says_so(new_database: Callable[[], str]) -> None:
+    with MailServer(None) as mail:
+        plain = {"mail_host": "localhost", "mail_port": mail.port, "mail_from": "balsam@example.org"}
+        for settings, arrives in ((plain, False), (plain | {"mail_security": "none"}, True)):
+            with PasswordServer(new_database(), **QUICK | settings) as server, server.new_user().client as me:
+                made = add(me, "site_down", "ada@example.org", channel="mail")
+                me.post(f"/alerts/rules/{made['id']}/test", None)
+                wait_until(lambda: last_of(me, made["id"]) is not None)  # noqa: B023
+                assert mail.taken.empty() is not arrives
+                assert arrives or "could not be used" in rule(me, made["id"])["error"]
+
+
+def last_of(client: Client, rule_id: int) -> str | None:
+    """When a message of the rule last arrived or failed."""
+    told = rule(client, rule_id)
+    found: str | None = told["sent_at"] or told["error_at"]
+    return found
+
+
 def test_an_address_that_the_mail_server_refuses_is_given_up(
     mail_settings: tuple[dict[str, Any], ssl.SSLContext], new_database: Callable[[], str]
 ) -> None:
