@@ -51,6 +51,11 @@ def test_what_is_public_is_reached(host: str) -> None:
     assert PUBLIC.resolved(host, 443)
 
 
+def test_what_is_no_name_is_said_to_be_none() -> None:
+    with pytest.raises(NotAllowed, match="no name"):
+        PUBLIC.resolved("a" * 64 + ".org", 80)
+
+
 def test_the_operator_can_name_hosts_and_networks() -> None:
     reach = Reach.of(False, ("LocalHost", "10.1.0.0/16", "192.168.7.7", "fd00::/8"))
     for host in ("localhost", "10.1.2.3", "192.168.7.7", "fd12::1", "::ffff:10.1.2.3"):

@@ -17,7 +17,9 @@ from sqlalchemy import select, update
 from balsam.client.errors import ServerFault, ServerRefused
 from balsam.client.transport import Client
 from balsam.core.clock import now_us
+from balsam.server.alerting import fairly, retry_sec
 from balsam.store import tables
+from balsam.store.deliveries import Due
 from tests.server.lab import Lab
 from tests.server.receivers import MailServer, Webhook
 from tests.services import EmbeddedServer, PasswordServer, PostgresServer, User, free_port
@@ -193,7 +195,7 @@ def test_a_server_of_many_does_not_post_into_its_network(
         made = add(me, "site_down", hook.url.replace("127.0.0.1", "localhost"))
         me.post(f"/alerts/rules/{made['id']}/test", None)
         wait_until(lambda: rule(me, made["id"])["error"])
-        assert "inside a network" in rule(me, made["id"])["error"]
+        assert "leads inside a network" in rule(me, made["id"])["error"]
     assert hook.posted == []
 
 
@@ -436,3 +438,12 @@ def test_a_server_without_rules_asks_its_database_for_nothing(new_database: Call
         assert asked == []
         add(me, "site_down", "http://127.0.0.1:9/")
         wait_until(lambda: asked)
+
+
+def test_pauses_grow_up_to_an_hour() -> None:
+    assert [retry_sec(attempts, 30.0) for attempts in (1, 2, 3, 8, 500)] == [30, 60, 120, 3600, 3600]
+
+
+def test_nobody_takes_all_the_places() -> None:
+    due = [Due(number, owner) for number, owner in enumerate([1] * 9 + [2] * 9 + [3, 4, 5, 6, 7])]
+    assert fairly(due) == [0, 1, 9, 10, 18, 19, 20, 21]

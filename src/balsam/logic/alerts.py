@@ -100,7 +100,7 @@ def decide(known: Mapping[int, Alert], symptoms: Iterable[Symptom], terms: Terms
     ended = [
         replace(one, sentence=seen[one.subject].sentence if one.subject in seen else GONE) for one in over
     ]
-    old = [one for one in after.values() if _fires(one) and one not in began]
+    old = [one for one in after.values() if _fires(one) and _fires(known.get(one.subject))]
     reminded = old if terms.remind and any(now - (one.told or 0) >= terms.remind for one in old) else []
     for one in (*began, *reminded):
         after[one.subject] = replace(one, told=now)

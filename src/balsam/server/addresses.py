@@ -65,7 +65,10 @@ class Reach:
 
     def resolved(self, host: str, port: int) -> list[str]:
         """The host's addresses; raises NotAllowed where it has one that is none to connect to, OSError."""
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise NotAllowed(f"{host} is no name of a host") from None
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         for address in addresses:
             self._require(host, ipaddress.ip_address(address))
@@ -81,9 +84,10 @@ class Reach:
             return
         if inner.is_global and not inner.is_multicast and not inner.is_reserved:
             return
+        # Without the address: what names inside a network stand for is nobody's business.
         raise NotAllowed(
-            f"{host} is an address inside a network ({inner}), to which this server does not post; its "
-            "operator can allow it with alert_hosts"
+            f"{host} leads inside a network, where this server does not post; its operator can allow it with "
+            "alert_hosts"
         )
 
 
