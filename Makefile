@@ -14,8 +14,8 @@ SOURCES := src tests benchmarks examples
 NODE_TESTS := tests/machines/provider
 # What the machine tests need, each a target of its own.
 MACHINES := machine-packages $(NODE_TESTS)/node_modules/.installed
-# Debian's packages of other people's programs: two MPIs side by side, a batch system, a real application.
-PACKAGES := lammps lammps-examples mpich openmpi-bin slurm-wlm systemd
+# Debian's packages of other people's programs: two MPIs, a batch system, a real application, a browser.
+PACKAGES := chromium lammps lammps-examples mpich openmpi-bin slurm-wlm systemd
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
 .PHONY: demo lammps test test-machines machines machine-packages lint check clean venv-dev venv-published

@@ -7,6 +7,7 @@ take minutes instead of hours, and look as if the server had written them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +51,17 @@ class Grown:
     quiet_site_id: int
 
 
-def fill(server: serving.Serving, client: Client, site_id: int, count: int) -> Grown:
-    """Adds `count` jobs of the past to the server's database, the newest of them at the site `site_id`."""
+def fill(
+    server: serving.Serving,
+    client: Client,
+    site_id: int,
+    count: int,
+    differing: Mapping[str, Mapping[str, str]] | None = None,
+) -> Grown:
+    """Adds `count` jobs of the past to the server's database, the newest of them at the site `site_id`.
+
+    `differing`: by table, SQL of more columns that differ from the model's; see `_clones`.
+    """
     with use_client(client):
         model = _model_job(client, site_id)
         others = [Site.objects.create(name=f"site-{n}", path="/somewhere") for n in range(NUM_SITES - 1)]
@@ -59,7 +69,7 @@ def fill(server: serving.Serving, client: Client, site_id: int, count: int) -> G
     cloner = _CLONERS[server.engine](server.connect(), count)
     cloner.prepare()
     for table, rows, values in _clones(model, site_ids, count, cloner.json_function):
-        cloner.clone(table, rows, values)
+        cloner.clone(table, rows, {**values, **(differing or {}).get(table, {})})
     cloner.finish()
     cloner.check({"jobs": 1, "job_tags": len(TAGS), "events": EVENTS_PER_JOB, "runs": 1})
     return Grown(count, site_ids[0])

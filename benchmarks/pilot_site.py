@@ -19,6 +19,7 @@ import yaml
 
 from balsam.core.states import JobMode, JobState
 from benchmarks import first_light, serving
+from tests.regions import spread
 
 LOOK_SEC = 0.2
 RUN_TIMEOUT_SEC = 900.0
@@ -83,6 +84,7 @@ class PilotSite:
 @contextmanager
 def pilot_site(folder: Path) -> Iterator[PilotSite]:
     """A server, a site and its agent in a folder."""
+    spread(folder)
     with first_light.own_site(folder) as site_id:
         yield PilotSite(folder, folder / "site", site_id)
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from balsam.client.transport import Client
+from tests.regions import spread
 from tests.services import EmbeddedServer, PasswordServer, PostgresServer, User
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _regions(tmp_path_factory: pytest.TempPathFactory) -> None:
+    spread(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")

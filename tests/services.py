@@ -34,6 +34,7 @@ from balsam.server.settings import ServerSettings, load_deployment
 from balsam.store import users
 from balsam.store.owner import Owner
 from tests import asking
+from tests.regions import spread
 from tests.waiting import wait_until
 
 _numbers = itertools.count(1)
@@ -122,6 +123,7 @@ class PostgresServer:
     def _initialise(self) -> None:
         options = ("--no-sync", "--auth=trust", "--username=balsam", "--encoding=UTF8", "--locale=C.UTF-8")
         self.run("initdb", "-D", self.data, *options)
+        spread(self.data / "base")
         lines = {"port": str(self.port), "listen_addresses": "'127.0.0.1'", "max_connections": "200"}
         lines |= {"unix_socket_directories": "''"}
         if not self._durable:

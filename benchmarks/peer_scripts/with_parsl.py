@@ -35,9 +35,7 @@ def main(what: str, count: int, folder: str) -> dict[str, object]:
         encrypted=False,
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
     )
-    config = Config(
-        executors=[executor], run_dir=f"{folder}/runinfo", usage_tracking=DISABLED, initialize_logging=False
-    )
+    config = Config(executors=[executor], run_dir=f"{folder}/runinfo", usage_tracking=DISABLED)
     with parsl.load(config):
         nothing().result()
         begin = time.perf_counter()

@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from balsam import analytics
 from balsam.api import Job, JobState, Site
 from balsam.core.states import DONE_STATES
+from balsam.report.campaign import Bounds, gather
+from balsam.report.page import page
 from balsam.sdk.context import default_client
 from examples import report
 from examples.demonstration import demonstrate, end_allocations, log_in, look_further
@@ -92,7 +94,10 @@ def show(stack: Stack, campaign: Campaign, console: Console) -> None:
 
     picture = stack.folder / "digits.png"
     draw(campaign.tags, picture)
-    summary = analytics.summary(Job.objects.filter(tags=campaign.tags))
+    jobs = Job.objects.filter(tags=campaign.tags)
+    told = gather(jobs, f"Digits campaign {campaign.name}", {}, {}, Bounds())
+    (stack.folder / "report.html").write_text(page(told), encoding="utf-8")
+    summary = analytics.summary(jobs)
     console.print(report.states_table(summary))
     console.print(report.node_hours(summary))
     campaign.winner.refresh_from_db()
@@ -102,6 +107,7 @@ def show(stack: Stack, campaign: Campaign, console: Console) -> None:
         f"winner:  {winner_text(campaign.winner.result_nowait())}",
         f"results: {results}",
         f"figure:  {picture}",
+        f"report:  {stack.folder / 'report.html'} (open it in a browser)",
         f"site:    {stack.site}",
         "",
         *look_further(
@@ -109,6 +115,7 @@ def show(stack: Stack, campaign: Campaign, console: Console) -> None:
             [
                 f"balsam job ls --tag campaign={campaign.name} --state FAILED",
                 f"balsam job ls --history {campaign.winner.id}",
+                f"balsam report --tag campaign={campaign.name}",
                 "balsam queue ls --history",
                 f"cat {results}/svc/ranking/ranking.txt",
             ],

@@ -15,13 +15,15 @@ have one row for each group, which is None for all together and for what has no 
 
 Raises ValueError for a slice of a query, TypeError for what is no query, and ServerRefused for an option that
 the server does not know, with those that it knows. Each figure's meaning: docs/analytics.md.
+
+`plot_*` draw the same by matplotlib (the extra `plot`) into `ax`, else into the current axis; they return it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from balsam.core.clock import UtcDatetime
 from balsam.core.states import JobState
@@ -29,6 +31,7 @@ from balsam.schemas.analytics import (
     Attempt,
     Backlog,
     Durations,
+    FailedJob,
     Failures,
     Group,
     LittlesLaw,
@@ -52,13 +55,36 @@ from balsam.sdk.figures import (
     table,
 )
 from balsam.sdk.jobs import JobQuery
+from balsam.sdk.totals import totals
+
+if TYPE_CHECKING:
+    from balsam.report.plots import (
+        plot_available_nodes,
+        plot_failures,
+        plot_node_hours,
+        plot_state_times,
+        plot_throughput,
+        plot_throughput_rates,
+        plot_timeline,
+        plot_utilization,
+    )
 
 __all__ = [
     "available_nodes",
     "backlog",
+    "each_attempt",
+    "failed_jobs",
     "failures",
     "littles_law",
     "node_hours",
+    "plot_available_nodes",
+    "plot_failures",
+    "plot_node_hours",
+    "plot_state_times",
+    "plot_throughput",
+    "plot_throughput_rates",
+    "plot_timeline",
+    "plot_utilization",
     "run_delays",
     "scaling",
     "state_times",
@@ -66,6 +92,7 @@ __all__ = [
     "throughput_rates",
     "throughput_report",
     "timeline",
+    "totals",
     "trace",
     "utilization_report",
 ]
@@ -247,6 +274,11 @@ def failures(query: AnyQuery, group_by: str = "signature", **window: Unpack[Wind
     return table(query, "failures", Failures, group_by=group_by, **window)
 
 
+def failed_jobs(query: AnyQuery, *, limit: int = 100, **window: Unpack[Window]) -> list[FailedJob]:
+    """The newest jobs that failed for good in the window, in whichever state; `limit` at most."""
+    return table(query, "failed-jobs", FailedJob, limit=limit, **window)
+
+
 def scaling(query: AnyQuery, group_by: str = "num_nodes", **window: Unpack[Window]) -> list[Scaling]:
     """Run times and throughput of runs that ended well, by their nodes, or by `allocation_nodes` or a tag.
 
@@ -284,7 +316,19 @@ def trace(
 
     `slowest` has the longest runs first, and 10,000 at most.
     """
-    return list(islice(_attempts(query, limit, end_state=_states(end_state), order=order, **window), limit))
+    return list(each_attempt(query, end_state=end_state, order=order, limit=limit, **window))
+
+
+def each_attempt(
+    query: AnyQuery,
+    *,
+    end_state: JobState | str | Iterable[JobState | str] | None = None,
+    order: Literal["start", "-start", "slowest"] = "start",
+    limit: int | None = None,
+    **window: Unpack[Window],
+) -> Iterator[Attempt]:
+    """`trace`, page by page: however many there are, one page is held at a time."""
+    return islice(_attempts(query, limit, end_state=_states(end_state), order=order, **window), limit)
 
 
 def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) -> list[NodeTimeline]:
@@ -324,3 +368,15 @@ def _series(query: AnyQuery, figure: str, group_by: str | None, **options: Any) 
 def _is_list(query: object, bins: int | None, group_by: str | None, window: Window) -> bool:
     """Whether it is no query, and nothing is asked that needs one."""
     return not isinstance(query, QUERIES) and bins is None and group_by is None and not window
+
+
+if not TYPE_CHECKING:  # the names above tell a type checker what there is
+
+    def __getattr__(name: str) -> Any:
+        """The plots, which nobody needs who does not draw."""
+        if name.startswith("plot_"):
+            from balsam.report import plots
+
+            if name in plots.__all__:
+                return getattr(plots, name)
+        raise AttributeError(f"module 'balsam.analytics' has no attribute {name!r}")

@@ -168,6 +168,30 @@ def _by_cause(runs: list[Run], by: str) -> dict[Any, list[Run]]:
     return found
 
 
+@given(histories(), choices, windows)
+@quickly
+def test_failed_jobs(db: Database, history: History, choice: Choice, window: Window) -> None:
+    with case(db, history, choice, window) as one:
+        expected = [
+            event
+            for event in one.events()
+            if event.job.state is J.failed and event.move is event.job.moves[-1]
+        ]
+        expected.sort(key=lambda event: (event.move.at, event.move.id), reverse=True)
+        rows = failure_logic.failed_jobs(one.conn, one.scope, 100)
+        assert [(row["job_id"], row["failed_us"], row["from_state"]) for row in rows] == [
+            (event.job.id, us(event.move.at), event.old.value) for event in expected
+        ]
+        assert failure_logic.failed_jobs(one.conn, one.scope, 1) == rows[:1]
+        for row, event in zip(rows, expected, strict=True):
+            runs = [run for run in reference.runs(history) if run.job is event.job]
+            assert row["attempts"] == len(runs)
+            assert row["nodes"] == (runs[-1].begin.data["nodes"] if runs else [])
+            ended = runs[-1].end if runs else None
+            assert row["return_code"] == (ended.data.get("returncode") if ended else None)
+            assert row["tail"] == (ended.data.get("error", "") if ended else "")
+
+
 @given(histories(), choices, windows, labels, st.sampled_from(list(Unit)))
 @quickly
 def test_littles_law(

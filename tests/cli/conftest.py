@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,14 @@ from balsam.client.login import load_login
 from balsam.client.transport import Client
 from balsam.sdk.context import use_client
 from balsam.server import daemon
+
+# A `balsam` that SIGINT ends as it does in a terminal, also below a shell that has it ignored.
+INTERRUPTIBLE = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from balsam.cli.main import main; main()",
+]
 
 
 @dataclass(frozen=True)

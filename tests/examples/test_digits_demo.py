@@ -77,10 +77,11 @@ def test_the_demonstration_survives_the_death_of_each_part(demo: Demo) -> None:
         demo.kill(module)
     assert demo.process.wait(240) == 0, demo.text()
     said = demo.text()
-    for part in ("winner:", "figure:", "results:", "node-hours used", "FAILED (`balsam job why "):
+    for part in ("winner:", "figure:", "report:", "results:", "node-hours used", "FAILED (`balsam job why "):
         assert part in said
     assert said.count("again") >= 2
     assert (demo.folder / "digits.png").stat().st_size > 5_000
+    assert "RankFamily" in (demo.folder / "report.html").read_text()
     assert demo.parts() == []
 
 

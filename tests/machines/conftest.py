@@ -1,4 +1,4 @@
-"""A server whose users log in at a real login provider, a person's browser, and clusters of virtual nodes."""
+"""A server whose users log in at a real login provider, browsers, and clusters of virtual nodes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from balsam.platform.mpi.mpich import Mpich
 from balsam.platform.mpi.openmpi import OpenMpi
 from balsam.platform.mpi.slurm import Srun
-from tests.machines.browser import Browser
+from tests.machines.browser import chromium
 from tests.machines.clusters import Bench, SlurmCluster, VirtualNodes, mpich_for_python
+from tests.machines.visitor import Visitor
 from tests.services import LoginProvider, PasswordServer
 
 
@@ -35,8 +37,16 @@ def institute(new_database: Callable[[], str]) -> Iterator[PasswordServer]:
 
 
 @pytest.fixture
+def visitor() -> Iterator[Visitor]:
+    with Visitor() as one:
+        yield one
+
+
+# Not for a whole session: while Playwright is there, nobody else in its thread has an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with Browser() as one:
+    """A real one; a test opens a context of its own in it: `browser.new_context()`."""
+    with chromium() as one:
         yield one
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.machines.browser import Browser
 from tests.machines.terminal import Terminal
+from tests.machines.visitor import Visitor
 from tests.published import release
 from tests.services import PasswordServer
 from tests.waiting import wait_until
@@ -18,16 +18,16 @@ ADDRESS = re.compile(r"navigate to: (\S+)\s")
 
 
 def test_the_published_client_logs_in_by_device_code(
-    institute: PasswordServer, browser: Browser, tmp_path: Path
+    institute: PasswordServer, visitor: Visitor, tmp_path: Path
 ) -> None:
     published = release.published()
     program, file = published.python.parent / "balsam", tmp_path / "client.yml"
     environment = published.environment(HOME=str(tmp_path), BALSAM_CLIENT_PATH=str(file), TERM="dumb")
     with Terminal([program, "login", "--url", institute.url, "--force"], environment) as login:
         wait_until(lambda: bool(ADDRESS.search(login.text)), timeout=60, on_timeout=lambda: login.text)
-        browser.open(ADDRESS.findall(login.text)[0])
-        browser.log_in("margaret")
-        browser.submit(answer="allow")
+        visitor.open(ADDRESS.findall(login.text)[0])
+        visitor.log_in("margaret")
+        visitor.submit(answer="allow")
         assert login.process.wait(60) == 0, login.text
     assert yaml.safe_load(file.read_text())["token"].startswith("bl_")
     listed = subprocess.run([program, "site", "ls"], env=environment, capture_output=True, text=True)

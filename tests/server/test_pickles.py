@@ -99,6 +99,8 @@ def test_the_server_opens_no_payload(tmp_path: Path, watched: Client, payload: s
         "/jobs/",
         "/jobs/why",
         "/jobs/why/counts",
+        "/jobs/counts",
+        "/overview",
         "/events/",
         "/apps/",
         "/analytics/summary",

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from balsam.server import queries
 from balsam.server.analytics import SELECTIONS
+from balsam.server.overview import CountQuery
 from tests import asking
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
@@ -20,6 +21,7 @@ TAKEN: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/jobs/"): queries.JobQuery,
     ("get", "/jobs/why"): queries.JobQuery,
     ("get", "/jobs/why/counts"): queries.JobSelection,
+    ("get", "/jobs/counts"): CountQuery,
     ("get", "/batch-jobs/why"): queries.BatchJobQuery,
     ("put", "/jobs/"): queries.JobSelection,
     ("delete", "/jobs/"): queries.JobSelection,
@@ -39,7 +41,7 @@ def operations(password_server: PasswordServer) -> dict[tuple[str, str], Any]:
 
 def test_every_parameter_of_a_list_is_in_the_document(operations: dict[tuple[str, str], Any]) -> None:
     figures = [one for one in operations if one[1].startswith("/analytics/{subject}/")]
-    assert len(figures) == 13
+    assert len(figures) == 14
     every = [(figure, model) for figure in figures for model in SELECTIONS.values()]
     for operation, model in [*TAKEN.items(), *every]:
         named = {parameter["name"] for parameter in operations[operation]["parameters"]}

@@ -12,6 +12,7 @@ from balsam.store import (
     alert_rules,
     batch_jobs,
     deliveries,
+    event_lists,
     events,
     figures,
     jobs,
@@ -27,7 +28,7 @@ from balsam.store.events import EventFilter, Position
 from balsam.store.figures import Unit
 from balsam.store.jobs import Acquisition, JobFilter
 from balsam.store.owner import Owner
-from balsam.store.paging import Page
+from balsam.store.paging import Page, encode_cursor
 from balsam.store.scope import Scope
 from balsam.store.traces import Attempts
 
@@ -78,6 +79,30 @@ HOT: dict[str, tuple[Statement, str]] = {
         lambda conn, owner: events.after(conn, owner, Position(0, 5), EventFilter(to_state=["RUNNING"]), 10),
         "ix_events_owner_id_id (owner_id=? AND id>?)",
     ),
+    "what a stream with filters reads": (
+        lambda conn, owner: events.after(
+            conn,
+            owner,
+            Position(0, 5),
+            EventFilter(
+                from_state=["RESTART_READY"], site_id=[1], tags={"a": "b"}, timestamp_after=5, job_id=[3]
+            ),
+            10,
+        ),
+        "ix_events_owner_id_id (owner_id=? AND id>?)",
+    ),
+    "events of a site": (
+        lambda conn, owner: event_lists.page(
+            conn, owner, EventFilter(site_id=[1]), Page(limit=10, order="-timestamp")
+        ),
+        "ix_events_site_id_timestamp (site_id=?)",
+    ),
+    "events behind a cursor": (
+        lambda conn, owner: event_lists.page(
+            conn, owner, EventFilter(), Page(10, 0, "-timestamp", encode_cursor(5, 7))
+        ),
+        "ix_events_owner_id_timestamp (owner_id=? AND timestamp<?)",
+    ),
     "the jobs of a session": (lambda conn, owner: jobs.held(conn, owner, 7), "ix_jobs_session_id"),
     "the newest jobs": (
         lambda conn, owner: jobs.page(conn, owner, JobFilter(), Page(limit=10, order="-id")),
@@ -105,11 +130,11 @@ HOT: dict[str, tuple[Statement, str]] = {
         "ix_jobs_acquire",
     ),
     "events of a BatchJob": (
-        lambda conn, owner: events.page(conn, owner, EventFilter(batch_job_id=[1]), Page(limit=10)),
+        lambda conn, owner: event_lists.page(conn, owner, EventFilter(batch_job_id=[1]), Page(limit=10)),
         "ix_events_batch_job_id_timestamp",
     ),
     "events of a job": (
-        lambda conn, owner: events.page(conn, owner, EventFilter(job_id=[1]), Page(limit=10)),
+        lambda conn, owner: event_lists.page(conn, owner, EventFilter(job_id=[1]), Page(limit=10)),
         "ix_events_job_id",
     ),
     "runs of a BatchJob": (

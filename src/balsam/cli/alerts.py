@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from balsam.cli.connection import connect
-from balsam.cli.options import member, pairs, site_option, tags_text
+from balsam.cli.options import member, pairs, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import minute, render
@@ -147,7 +147,8 @@ def _row(rule: Row, names: dict[int, str]) -> tuple[object, ...]:
         if rule["site_id"] is None
         else ", ".join(names.get(i, f"site {i}") for i in rule["site_id"])
     )
-    of = f"{sites} {tags_text(rule['tags'])}".strip()
+    tags = " ".join(f"{key}={value}" for key, value in sorted(rule["tags"].items()))
+    of = f"{sites} {tags}".strip()
     return (
         rule["id"],
         _condition(rule),

@@ -6,10 +6,17 @@ import click
 
 from balsam.api import Job, Site
 from balsam.cli.connection import connect
+from balsam.cli.listing import Form, Listing, View, listing_options
 from balsam.cli.options import confirm, counted, site_option
 from balsam.cli.site_selector import selected_sites
-from balsam.cli.table import render, render_record
+from balsam.cli.table import render_record
 from balsam.sdk.apps import App
+
+APPS = Listing(
+    columns=("id", "name", "site", "site_id", "description", "parameters", "transfers", "hooks", "isolate"),
+    shown=("id", "name", "site"),
+    titles={"id": "ID"},
+)
 
 
 @click.group()
@@ -21,19 +28,18 @@ def app(context: click.Context) -> None:
 
 @app.command()
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each app, with its source.")
+@listing_options(APPS)
 @site_option("-s")
-def ls(verbose: bool, site_selector: str) -> None:
+def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List applications."""
     apps = _select(site_selector)
-    if not apps:
+    if not apps and view.form is Form.TEXT:
         click.echo("No apps here. An app is made when its first job is submitted, or by its sync().")
-    elif verbose:
+    elif verbose and view.form is Form.TEXT:
         click.echo("\n\n".join(_describe(one) for one in apps))
     else:
         sites = {site.id: site.name for site in Site.objects.all()}
-        click.echo(
-            render(["ID", "Name", "Site"], [(one.id, one.name, sites.get(one.site_id, "?")) for one in apps])
-        )
+        view.show(view.cut({**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps))
 
 
 @app.command()

@@ -2,20 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.options import counted, pairs, site_option, tags_text
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
+from balsam.cli.options import counted, pairs, site_option
 from balsam.cli.site_selector import one_site, selected_sites
-from balsam.cli.table import render, render_record
+from balsam.cli.table import render_record
+from balsam.cli.watching import Shown, watch
 from balsam.cli.why import queue_why, reasons_of_batch_jobs
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 
 NOTE_CHARS = 100
+BATCH_JOBS = Listing(
+    columns=(
+        *(
+            "id",
+            "site",
+            "scheduler_id",
+            "state",
+            "num_nodes",
+            "wall_time_min",
+            "job_mode",
+            "queue",
+            "project",
+        ),
+        *("filter_tags", "note", "why", "site_id", "start_time", "end_time", "cause", "partitions"),
+        *("optional_params", "status_info", "scheduler_id_text"),
+    ),
+    shown=(
+        *(
+            "id",
+            "site",
+            "scheduler_id",
+            "state",
+            "num_nodes",
+            "wall_time_min",
+            "job_mode",
+            "queue",
+            "project",
+        ),
+        *("filter_tags", "note"),
+    ),
+    costly=("why",),
+    titles={
+        "id": "ID",
+        "scheduler_id": "Scheduler ID",
+        "num_nodes": "Nodes",
+        "wall_time_min": "Minutes",
+        "job_mode": "Mode",
+        "filter_tags": "Tags",
+    },
+)
 
 
 @click.group()
@@ -75,34 +119,42 @@ def submit(
 
 
 @queue.command()
-@click.option(
-    "-n", "--num", type=click.IntRange(min=1), default=100, show_default=True, help="The newest NUM."
-)
 @click.option("-h", "--history", is_flag=True, help="Those that have ended, too.")
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each.")
 @click.option("--why", "with_why", is_flag=True, help="What keeps or ended each, in a column.")
 @click.option("--scheduler_id", "--scheduler-id", type=int, help="The one with this scheduler id.")
+@listing_options(BATCH_JOBS, limit=100, watch=True)
 @site_option()
 def ls(
-    num: int,
+    view: View,
     history: bool,
     verbose: bool,
     with_why: bool,
     scheduler_id: int | None,
     site_selector: str,
 ) -> None:
-    """List allocations."""
-    batch_jobs = _select(scheduler_id, history or scheduler_id is not None, site_selector)[-num:]
-    if verbose:
-        click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in batch_jobs))
-        return
-    sites = {site.id: site.name for site in Site.objects.all()} if batch_jobs else {}
-    header = ["ID", "Site", "Scheduler ID", "State", "Nodes", "Minutes", "Mode", "Queue", "Project", "Tags"]
-    header.append("Why" if with_why else "Note")
-    notes = reasons_of_batch_jobs([one.id for one in batch_jobs]) if with_why else {}
-    click.echo(render(header, [_row(one, sites, notes) for one in batch_jobs]))
-    if not history and not batch_jobs:
-        click.echo("None is active; those that have ended: --history.", err=True)
+    """List allocations, the newest last."""
+    if with_why:
+        view = _with_why(view)
+    history = history or scheduler_id is not None
+    watch(view.watch, lambda: _look(view, history, verbose, scheduler_id, site_selector))
+
+
+def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> Shown:
+    found = _select(scheduler_id, history, site_selector)
+    if view.sort is None and view.limit is not None:
+        found = found[-view.limit :]
+    note = "" if found or history else "None is active; those that have ended: --history."
+    if verbose and view.form is Form.TEXT:
+        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in found), note)
+    return Shown(view.text(view.cut(_rows(found, view.names))), note)
+
+
+def _with_why(view: View) -> View:
+    """A reason says more than a note, and takes its place."""
+    if view.columns is not None:
+        return view.with_column("why")
+    return replace(view, columns=(*(name for name in view.names if name not in ("note", "why")), "why"))
 
 
 @queue.command()
@@ -198,20 +250,18 @@ def _select(scheduler_id: int | None, history: bool, site_selector: str) -> list
     return sorted(query, key=lambda one: one.id or 0)
 
 
-def _row(one: BatchJob, sites: dict[int, str], reasons: dict[int, str]) -> tuple[object, ...]:
-    return (
-        one.id,
-        sites.get(one.site_id, "?"),
-        "-" if one.scheduler_id is None else one.scheduler_id,
-        one.state,
-        one.num_nodes,
-        one.wall_time_min,
-        one.job_mode,
-        one.queue,
-        one.project,
-        tags_text(one.filter_tags),
-        reasons.get(one.id or 0) or _note(one),
-    )
+def _rows(found: list[BatchJob], names: Sequence[str]) -> list[Row]:
+    sites = {site.id: site.name for site in Site.objects.all()} if found and "site" in names else {}
+    reasons = reasons_of_batch_jobs([one.id for one in found]) if "why" in names else {}
+    return [
+        {
+            **one.display_dict(),
+            "site": sites.get(one.site_id, "?"),
+            "note": _note(one),
+            "why": reasons.get(one.id) or _note(one),
+        }
+        for one in found
+    ]
 
 
 def _note(one: BatchJob) -> str:

@@ -8,26 +8,18 @@ from typing import Any
 import click
 
 from balsam.api import Job
-from balsam.cli.job_choice import job_filters
-from balsam.cli.options import confirm, counted, id_option, ids_of, site_option
+from balsam.cli.job_choice import JobChoice, job_filters, no_jobs
+from balsam.cli.options import confirm, counted
 from balsam.cli.printable import printable
 from balsam.core.states import DONE_STATES, JobState
 from balsam.schemas.messages import KillsOut
 from balsam.sdk.remote import KILL_SEC
 
-NOT_ENDED = [state for state in JobState if state not in DONE_STATES]
 SHOWN = 10  # reasons
 
 
 @click.command()
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
-@click.option("-s", "--state", help="Only jobs in this state.")
-@click.option("-ns", "--exclude-state", help="Only jobs not in this state.")
-@id_option("-i", "--id", help="These jobs.")
-@click.option("-w", "--workdir", help="Only jobs whose workdir contains this.")
-@click.option("-a", "--app", "app_str", help="Only jobs of this app (name or id).")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@job_filters(changes=True)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -35,41 +27,23 @@ SHOWN = 10  # reasons
     show_default=True,
     help="Seconds to wait for the ends of those that run.",
 )
-@site_option()
-def kill(
-    ids: tuple[str, ...],
-    tags: tuple[str, ...],
-    state: str | None,
-    exclude_state: str | None,
-    job_ids: list[int],
-    workdir: str | None,
-    app_str: str | None,
-    yes: bool,
-    timeout: float,
-    site_selector: str,
-) -> None:
+def kill(choice: JobChoice, yes: bool, timeout: float) -> None:
     """End jobs for good, wherever they wait or run: they are FAILED then and not run again."""
-    chosen = [*ids_of(ids, "ID"), *job_ids]
-    if not (chosen or tags or state or exclude_state or workdir or app_str):
-        raise click.UsageError("Which jobs? Give ids, --tag, --state, --exclude-state, --workdir or --app.")
-    filters = job_filters(chosen, tags, state, exclude_state, site_selector, workdir, app_str)
-    query = Job.objects.filter(**filters)
+    choice.require()
+    query = choice.query()
     count = query.count()
-    _refuse_unknown(chosen, count)
-    going = query.count() if state else Job.objects.filter(**{**filters, "state": NOT_ENDED}).count()
+    if choice.ids and count == 0:
+        raise no_jobs(choice.ids)
+    left = [state for state in choice.filters.get("state", JobState) if state not in DONE_STATES]
+    going = choice.query(state=left).count()
     if going:
-        confirm(_question(going, chosen), yes)
+        confirm(_question(going, choice.ids), yes)
     for line in outcome_lines(query.kill(timeout)):
         click.echo(line)
 
 
 def _question(count: int, ids: list[int]) -> str:
     return f"Kill job {ids[0]}?" if len(ids) == count == 1 else f"Kill {counted(count, 'job')}?"
-
-
-def _refuse_unknown(ids: list[int], count: int) -> None:
-    if ids and count == 0:
-        raise click.ClickException(f"no job {', '.join(map(str, ids))} (see `balsam job ls`)")
 
 
 def outcome_lines(killed: KillsOut) -> list[str]:
@@ -100,9 +74,8 @@ def tail(job_id: int, lines: int, follow: bool, raw: bool) -> None:
     """
     try:
         job = Job.objects.get(id=job_id)
-    except Job.DoesNotExist:
-        _refuse_unknown([job_id], 0)
-        raise
+    except Job.DoesNotExist as exc:
+        raise no_jobs([job_id]) from exc
     pieces: Any = job.tail(lines, follow=True) if follow else [job.tail(lines)]
     for piece in pieces:
         safe = piece if raw or not sys.stdout.isatty() else printable(piece, keep_returns=True)

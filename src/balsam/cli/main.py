@@ -17,7 +17,13 @@ COMMANDS = {
     "app": LazyCommand("balsam.cli.apps", "app", "Applications known to the server."),
     "job": LazyCommand("balsam.cli.jobs", "job", "Create, list, change and explain jobs."),
     "queue": LazyCommand("balsam.cli.batch_jobs", "queue", "Ask a machine's batch queue for nodes."),
+    "transfer": LazyCommand("balsam.cli.transfers", "transfer", "Files that are staged in and out."),
+    "top": LazyCommand("balsam.cli.top", "top", "Follow sites, allocations and jobs on the whole screen."),
+    "completion": LazyCommand("balsam.cli.completion", "completion", "Let a shell complete commands."),
     "event": LazyCommand("balsam.cli.events", "event", "What happened to jobs, and when."),
+    "report": LazyCommand(
+        "balsam.cli.report", "report", "What a campaign came to: text, page, figure, data."
+    ),
     "alert": LazyCommand("balsam.cli.alerts", "alert", "Be told when jobs fail or a site is down."),
 }
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from balsam.cli.completion_values import site_names
+
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=StrEnum)
 
@@ -17,29 +19,17 @@ class NoTerminal(click.ClickException):
     exit_code = 2
 
 
-def site_option(*more_flags: str) -> Callable[[F], F]:
+def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[F], F]:
     """`--site`: which sites a command acts on."""
     return click.option(
         *more_flags,
         "--site",
-        "site_selector",
+        variable,
         default="",
         metavar="SELECTOR",
+        shell_complete=site_names,
         help="Sites: all, this, active, or ids, names or path fragments with commas between. "
         "Default: this inside a site folder, else all.",
-    )
-
-
-def id_option(*flags: str, required: bool = False, help: str) -> Callable[[F], F]:
-    """Ids of jobs, repeated or with commas between; the command gets a `list[int]`."""
-    return click.option(
-        *flags,
-        "job_ids",
-        multiple=True,
-        required=required,
-        metavar="ID[,ID...]",
-        callback=lambda _context, _option, texts: ids_of(texts),
-        help=help,
     )
 
 
@@ -84,7 +74,3 @@ def confirm(question: str, assume_yes: bool, flag: str = "-y") -> None:
 def counted(number: int, noun: str) -> str:
     """`1 job`, `2 jobs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def tags_text(tags: dict[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in sorted(tags.items()))

@@ -26,7 +26,10 @@ DEPLOYMENT = {
 
 @click.group(
     cls=LazyGroup,
-    lazy={name: LazyCommand("balsam.cli.deployment", name, help) for name, help in DEPLOYMENT.items()},
+    lazy={
+        **{name: LazyCommand("balsam.cli.deployment", name, help) for name, help in DEPLOYMENT.items()},
+        "prune": LazyCommand("balsam.cli.prune", "prune", "Remove jobs that ended long ago; keep totals."),
+    },
 )
 def server() -> None:
     """Servers: one of your own (start, stop, status), or one for many users."""

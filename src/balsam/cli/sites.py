@@ -10,9 +10,13 @@ import click
 
 from balsam.api import ApplicationDefinition, Job, Site
 from balsam.cli.connection import connect
-from balsam.cli.options import confirm, counted
+from balsam.cli.listing import Form, Listing, View, listing_options
+from balsam.cli.options import confirm, counted, site_option
 from balsam.cli.server import start_for_user, stop_command
-from balsam.cli.table import minute, render, render_record
+from balsam.cli.site_logs import site_logs
+from balsam.cli.site_places import mv, rename
+from balsam.cli.site_selector import selected_sites
+from balsam.cli.table import minute, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
 from balsam.platform.machine import usable_machine
@@ -27,6 +31,21 @@ from balsam.runtime.site_folder import (
 )
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status, start_agent, stop_agent
+
+SITES = Listing(
+    columns=(
+        *("id", "name", "path", "last_seen", "last_refresh", "creation_date", "allowed_projects"),
+        *("allowed_queues", "optional_batch_job_params", "transfer_locations", "globus_endpoint_id"),
+        *("nodes", "queued_jobs", "backfill_windows"),
+    ),
+    shown=("id", "name", "path", "last_seen"),
+    titles={"id": "ID"},
+)
+TOKENS = Listing(
+    columns=("id", "site", "site_id", "created", "revoked"),
+    shown=("id", "site", "created", "revoked"),
+    titles={"id": "ID", "created": "Made (UTC)", "revoked": "Revoked (UTC)"},
+)
 
 
 @click.group()
@@ -83,14 +102,16 @@ def stop() -> None:
 
 @site.command()
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each site.")
-def ls(verbose: bool) -> None:
-    """List sites."""
-    sites = list(Site.objects.all())
-    if verbose:
+@listing_options(SITES)
+@site_option()
+def ls(view: View, verbose: bool, site_selector: str) -> None:
+    """List sites: all of them, unless --site chooses some."""
+    chosen = selected_sites(site_selector or "all")
+    sites = list(Site.objects.all() if chosen is None else Site.objects.filter(id=chosen))
+    if verbose and view.form is Form.TEXT:
         click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in sites))
         return
-    rows = [(one.id, one.name, one.path, since(one.last_refresh)) for one in sites]
-    click.echo(render(["ID", "Name", "Path", "Last seen"], rows))
+    view.show(view.cut({**one.display_dict(), "last_seen": since(one.last_refresh)} for one in sites))
 
 
 @site.command()
@@ -135,19 +156,15 @@ def token() -> None:
 
 
 @token.command("ls")
-def list_tokens() -> None:
+@listing_options(TOKENS)
+def list_tokens(view: View) -> None:
     """List the tokens of all your sites."""
     names = {one.id: one.name for one in Site.objects.all()}
-    rows = [
-        (
-            one["id"],
-            names.get(one["site_id"], one["site_id"]),
-            minute(one["created"]),
-            minute(one["revoked"]),
-        )
-        for one in default_client().get("/auth/site-tokens")
-    ]
-    click.echo(render(["ID", "Site", "Made (UTC)", "Revoked (UTC)"], rows))
+    tokens = default_client().get("/auth/site-tokens")
+    rows = [{**one, "site": names.get(one["site_id"], str(one["site_id"]))} for one in tokens]
+    if view.form is Form.TEXT:
+        rows = [{**one, "created": minute(one["created"]), "revoked": minute(one["revoked"])} for one in rows]
+    view.show(view.cut(rows))
 
 
 @token.command()
@@ -173,6 +190,11 @@ def renew() -> None:
 def sample_settings() -> None:
     """Print a settings file with every key explained."""
     click.echo(sample_settings_text(), nl=False)
+
+
+site.add_command(mv)
+site.add_command(rename)
+site.add_command(site_logs)
 
 
 def this_site() -> SiteFolder:

@@ -7,9 +7,10 @@ from typing import IO, Any
 
 import click
 
+from balsam.cli.listing import Form, Listing, View, listing_options
 from balsam.cli.options import NoTerminal
 from balsam.cli.server import default_data, serve_login
-from balsam.cli.table import minute, render
+from balsam.cli.table import minute
 from balsam.client import login_flows, tls
 from balsam.client.credentials import replace_login
 from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
@@ -26,6 +27,13 @@ FLAGS = {
     LoginMethod.DEVICE: "--device",
     LoginMethod.BROWSER: "--browser",
 }
+
+LOGINS = Listing(
+    columns=("id", "method", "created", "used", "expires", "current", "which"),
+    shown=("id", "method", "created", "used", "which"),
+    costly=("which",),
+    titles={"id": "ID", "created": "Began (UTC)", "used": "Renewed (UTC)", "which": ""},
+)
 
 
 @click.command()
@@ -97,14 +105,17 @@ def register(
 @click.option("--list", "show", is_flag=True, help="Only list your open logins.")
 @click.option("--id", "login_id", type=click.IntRange(min=0), help="End another login, from the list.")
 @click.option("--all", "everywhere", is_flag=True, help="End all your logins, on all machines.")
-def logout(show: bool, login_id: int | None, everywhere: bool) -> None:
+@listing_options(LOGINS)
+def logout(view: View, show: bool, login_id: int | None, everywhere: bool) -> None:
     """End this login and forget it. Sites keep their own tokens, and go on."""
     current = load_login()
     if current is None:
         raise NotLoggedIn(str(login_path()))
     with current.client(login_path(), retry_sec=LOGIN_RETRY_SEC) as client:
         if show:
-            _show_logins(client)
+            _show_logins(client, view)
+        elif view != View(LOGINS):
+            raise click.UsageError("Those options are for --list.")
         elif login_id is not None:
             client.delete(f"/auth/logins/{login_id}")
             click.echo(f"Ended login {login_id}.")
@@ -112,18 +123,11 @@ def logout(show: bool, login_id: int | None, everywhere: bool) -> None:
             _end(client, everywhere)
 
 
-def _show_logins(client: Client) -> None:
-    rows = [
-        (
-            one["id"],
-            one["method"],
-            minute(one["created"]),
-            minute(one["used"]),
-            "this one" if one["current"] else "",
-        )
-        for one in client.get("/auth/logins")
-    ]
-    click.echo(render(["ID", "Method", "Began (UTC)", "Renewed (UTC)", ""], rows))
+def _show_logins(client: Client, view: View) -> None:
+    rows = [{**one, "which": "this one" if one["current"] else ""} for one in client.get("/auth/logins")]
+    if view.form is Form.TEXT:
+        rows = [{**one, "created": minute(one["created"]), "used": minute(one["used"])} for one in rows]
+    view.show(view.cut(rows))
 
 
 def _end(client: Client, everywhere: bool) -> None:

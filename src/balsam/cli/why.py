@@ -7,51 +7,45 @@ from collections.abc import Sequence
 import click
 
 from balsam.api import BatchJob, Job, Site
-from balsam.cli.job_choice import job_filters
-from balsam.cli.options import id_option, ids_of, site_option
+from balsam.cli.job_choice import JobChoice, job_filters
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.printable import printable
-from balsam.cli.table import render
 from balsam.client.errors import NotFoundError
 from balsam.sdk.query import IDS_PER_REQUEST, cut
 
+REASONS = Listing(
+    columns=("jobs", "site", "code", "why", "example_job_id"),
+    shown=("jobs", "site", "code", "why"),
+)
+
 
 @click.command("why")
-@click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
-@click.option("-s", "--state", help="Only jobs in this state.")
-@click.option("-ns", "--exclude-state", help="Only jobs not in this state.")
-@id_option("-i", "--id", help="These jobs.")
-@click.option("-w", "--workdir", help="Only jobs whose workdir contains this.")
-@click.option("-a", "--app", "app_str", help="Only jobs of this app (name or id).")
-@site_option()
-def job_why(
-    ids: tuple[str, ...],
-    tags: tuple[str, ...],
-    state: str | None,
-    exclude_state: str | None,
-    job_ids: list[int],
-    workdir: str | None,
-    app_str: str | None,
-    site_selector: str,
-) -> None:
+@job_filters()
+@listing_options(REASONS)
+def job_why(choice: JobChoice, view: View) -> None:
     """Say why a job does not go on; of several, how many wait for which reason, with an example of each.
 
     Without any choice: of all jobs that have not finished. docs/why.md lists the codes.
     """
-    chosen = [*ids_of(ids, "ID"), *job_ids]
-    if len(chosen) == 1 and not (tags or state or exclude_state or workdir or app_str or site_selector):
-        click.echo(printable(_of_one_job(chosen[0])))
+    if choice.is_by_id_only and len(choice.ids) == 1 and view == View(REASONS):
+        click.echo(printable(_of_one_job(choice.ids[0])))
         return
-    filters = job_filters(chosen, tags, state, exclude_state, site_selector, workdir, app_str)
-    counts = Job.objects.filter(**filters).why_counts()
-    if not counts:
+    counts = choice.query().why_counts()
+    if not counts and view.form is Form.TEXT:
         click.echo("No such jobs, or all of them have finished.")
         return
     sites = {site.id: site.name for site in Site.objects.all()}
-    rows = [
-        (one.count, sites.get(one.site_id or 0, "-"), one.code, f"E.g.: {one.sentence}") for one in counts
+    rows: list[Row] = [
+        {
+            "jobs": one.count,
+            "site": sites.get(one.site_id or 0),
+            "code": one.code,
+            "why": f"E.g.: {one.sentence}" if view.form is Form.TEXT else one.sentence,
+            "example_job_id": one.job_id,
+        }
+        for one in counts
     ]
-    click.echo(render(["Jobs", "Site", "Code", "Why"], rows))
+    view.show(view.cut(rows))
 
 
 def _of_one_job(job_id: int) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from balsam.client import retry
 from balsam.client.errors import (
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from balsam.client.transport import Client
 
 CUT = ServerSentEvent("cut")
+# What ends with time; ServerUntrusted and ServerRefused are raised.
+PASSING = (ServerUnreachable, ServerFault, NotLoggedIn, LoginBusy)
+T = TypeVar("T")
 
 
 def follow(
@@ -28,15 +31,15 @@ def follow(
     path: str = "/stream",
     params: Mapping[str, Any] | None = None,
     stop: threading.Event | None = None,
+    cursor: str | None = None,
 ) -> Iterator[ServerSentEvent]:
     """Messages for ever, from a new connection with the last cursor after each cut.
 
-    Beside the server's own messages it yields `beat` (the server lives) and `cut` (the connection is
-    lost: poll, until the next `hello`), so that the caller gets a turn at least every 45 s. Ends when
-    `stop` is set; raises ServerRefused (a login that has run out) and ServerUntrusted (a certificate that is
-    not trusted here), never for a network that is down.
+    `cursor`: where to begin, if not now. Beside the server's own messages it yields `beat` (the server lives)
+    and `cut` (the connection is lost: poll, until the next `hello`), so that the caller gets a turn at least
+    every 45 s. Ends when `stop` is set; raises ServerRefused (a login that has run out) and ServerUntrusted
+    (a certificate that is not trusted here), never for a network that is down.
     """
-    cursor: str | None = None
     failures = 0
     stop = stop or threading.Event()
     while not stop.is_set():
@@ -49,11 +52,25 @@ def follow(
                     return
         except (ServerRefused, ServerUntrusted):
             raise
-        except (ServerUnreachable, ServerFault, NotLoggedIn, LoginBusy):
+        except PASSING:
             pass
         failures += 1
         yield CUT
         stop.wait(retry.pause(failures))
+
+
+def patiently(ask: Callable[[], T], stop: threading.Event) -> T | None:
+    """The answer to what is asked for as long as the server is away; None when `stop` is set."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            return ask()
+        except ServerUntrusted:
+            raise
+        except PASSING:
+            failures += 1
+            stop.wait(retry.pause(failures))
+    return None
 
 
 def _cursor_after(message: ServerSentEvent, cursor: str | None) -> str | None:

@@ -234,8 +234,7 @@ class LocalExecutor:
             return self._spawner.start(shell(text), workdir, environment, output)
 
     def _start_function(self, job_id: int, request: Request) -> None:
-        """Hands a run() to a worker, as soon as one is ready."""
-        make_workdir(request.workdir)
+        """Hands a run() to a worker, as soon as one is ready; the worker makes the workdir."""
         self._allowed[job_id] = _size(f"{request.workdir}/{JOB_OUTPUT}") + self._max_output_bytes
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)

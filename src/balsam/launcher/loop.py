@@ -6,6 +6,7 @@ It sleeps until a run ends, the courier has news or something is due; never for 
 from __future__ import annotations
 
 import logging
+import math
 import selectors
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ from balsam.launcher import appetite, reports
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
+from balsam.launcher.diary import Diary
 from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
 from balsam.launcher.news import (
     Acquired,
@@ -75,6 +77,7 @@ class Loop:
         self._waiting = Backlog()
         self._runs = Runs(self._executor.signal, limits.error_tail_lines)
         self._updates: list[Update] = []
+        self._diary = Diary()
         self._pace = appetite.Pace()
         self._like: Need | None = None  # of the job that was acquired last
         self._trip_sec = 0.0
@@ -135,6 +138,7 @@ class Loop:
         finally:
             self._executor.close()
             self._preparers.close()
+            self._diary.write(math.inf)
             log.info("%d runs ended", self._count)
 
     # ---- one turn ----
@@ -152,6 +156,7 @@ class Loop:
         now = time.monotonic()
         due = [self._next_beat, self._limits.end_at if self._stopping is None else self._kill_at or now]
         due += self._runs.due
+        due.append(self._diary.due)
         if self._is_idle():
             due.append(self._busy_at + self._limits.idle_ttl_sec)
         if self._limits.warn_at is not None and not self._warned:
@@ -218,7 +223,7 @@ class Loop:
             else:
                 self._start(waiting, share)
         if late:
-            log.info("%d jobs are given back: their wall time does not fit any more", len(late))
+            log.info("jobs are given back, for their wall time does not fit any more: %s", late)
             self._send().give_back(late)
 
     def _ask(self, now: float) -> None:
@@ -255,9 +260,12 @@ class Loop:
 
     def _flush(self) -> None:
         self._executor.flush()
+        now = time.monotonic()
         if self._updates:
+            self._diary.note(self._updates, now)
             self._send().report(*self._updates)
             self._updates.clear()
+        self._diary.write(now)
 
     # ---- news ----
 

@@ -9,12 +9,24 @@ import orjson
 from sqlalchemy import Connection
 
 from balsam.logic.analytics import in_order
+from balsam.store import failed_jobs as store
 from balsam.store import figures
 from balsam.store.figures import Group
 from balsam.store.scope import Scope
 
 SIGNATURE, HOST = "signature", "host"
 TAIL_CHARS = 2_000
+_OF_FAILED_JOBS = (
+    "job_id",
+    "workdir",
+    "app",
+    "site",
+    "tags",
+    "batch_job_id",
+    "from_state",
+    "attempts",
+    "return_code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,20 @@ def _row(
         "newest_job_id": job_id,
         "newest_tail": tail_of(data),
     }
+
+
+def failed_jobs(conn: Connection, scope: Scope, limit: int) -> list[dict[str, Any]]:
+    """The newest jobs that failed for good in the window: in which state, and what is said of it."""
+    return [
+        {
+            **{name: row[name] for name in _OF_FAILED_JOBS},
+            "failed_us": row["timestamp"],
+            "nodes": row["nodes"] or [],
+            # Where a hook chose FAILED and did not say why, it was for what the run said.
+            "tail": tail_of(row["data"]) or tail_of(row["run_data"]),
+        }
+        for row in store.failed_jobs(conn, scope, limit)
+    ]
 
 
 def tail_of(data: Any) -> str:

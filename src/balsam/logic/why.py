@@ -13,7 +13,7 @@ from balsam.logic import reasons, submission
 from balsam.logic.messages import silence
 from balsam.logic.places import Places
 from balsam.logic.reasons import Ask, Why, counted, since, when
-from balsam.store import apps, events, jobs, transfers
+from balsam.store import apps, event_lists, jobs, transfers
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page
@@ -45,7 +45,7 @@ class Facts(Places):
 
     def newest_event(self, job_id: int, *states: JobState) -> Row | None:
         f = EventFilter(job_id=[job_id], to_state=list(states))
-        rows = events.page(self.conn, self.owner, f, Page(limit=1, order="-id"))
+        rows = event_lists.page(self.conn, self.owner, f, Page(limit=1, order="-id"))
         return rows[0] if rows else None
 
 

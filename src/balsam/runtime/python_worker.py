@@ -216,13 +216,25 @@ def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
     workdir = request["workdir"]
     try:
         os.chdir(workdir)
-    except FileNotFoundError:
-        Path(workdir).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        _make(workdir)
         os.chdir(workdir)
     try:
         yield
     finally:
         os.chdir(home)
+
+
+def _make(workdir: str) -> None:
+    try:
+        try:
+            os.mkdir(workdir)  # noqa: PTH102 - once per run, and pathlib takes longer than the kernel
+        except FileNotFoundError:
+            os.makedirs(workdir, exist_ok=True)  # noqa: PTH103 - as above
+        except FileExistsError:
+            pass
+    except OSError as exc:
+        raise NotWritable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
 
 
 @contextlib.contextmanager

@@ -131,6 +131,23 @@ class Failures(Wire):
     newest_tail: str
 
 
+class FailedJob(Wire):
+    """A job that failed for good: out of which state, with which exit of its last run, and what is said."""
+
+    job_id: int
+    workdir: str
+    app: str
+    site: str
+    tags: dict[str, str]
+    batch_job_id: int | None
+    attempts: int
+    nodes: list[str]
+    failed: Moment = Field(alias="failed_us")
+    from_state: str
+    return_code: int | None
+    tail: str
+
+
 class Scaling(Wire):
     """Run times (seconds) and throughput of one group; the efficiencies are relative to the first group."""
 

@@ -45,6 +45,7 @@ class App(Model):
 
     ROUTE = "/apps/"
     SHOWN = ("id", "name", "site_id")
+    COLUMNS = (*SHOWN, "description")
     FIELDS = {
         "id": Field(READ, PLAIN),
         "site_id": Field(FULL, PLAIN),

@@ -58,6 +58,7 @@ class BatchJob(Model):
 
     ROUTE = "/batch-jobs/"
     SHOWN = ("id", "site_id", "num_nodes", "wall_time_min", "state")
+    COLUMNS = (*SHOWN, "job_mode", "queue", "project", "scheduler_id", "start_time", "end_time")
     FIELDS = {
         "id": Field(READ, PLAIN),
         "num_nodes": Field(SET_ONCE, PLAIN),

@@ -58,7 +58,7 @@ def _by_value(modules: list[ModuleType]) -> Iterator[None]:
 
 
 def _user_modules() -> Iterator[ModuleType]:
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # another thread may be importing
         file = getattr(module, "__file__", None)
         if (
             isinstance(module, ModuleType)

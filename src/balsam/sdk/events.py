@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any, ClassVar, NoReturn, TypedDict, Unpack
 
 from balsam.core.clock import UtcDatetime
+from balsam.core.limits import MAX_PAGE
 from balsam.core.states import JobState
 from balsam.schemas import EventOrdering
+from balsam.sdk.event_stream import EventStream
 from balsam.sdk.fields import PLAIN, READ, TIME, TREE, Field
 from balsam.sdk.model import Model
-from balsam.sdk.query import Manager, Query
+from balsam.sdk.query import IDS_PER_REQUEST, Manager, Query
 from balsam.sdk.sites import Site
 
 
@@ -36,6 +38,7 @@ class EventLog(Model):
     UPDATABLE = False
     DELETABLE = False
     SHOWN = ("id", "job_id", "timestamp", "from_state", "to_state")
+    COLUMNS = (*SHOWN, "batch_job_id", "data")
     FIELDS = {
         "id": Field(READ, PLAIN),
         "job_id": Field(READ, PLAIN),
@@ -72,6 +75,7 @@ class EventLogQuery(Query[EventLog]):
     ENUM_FILTERS = {"from_state": JobState, "to_state": JobState}
     ORDERINGS = ("timestamp",)
     DEFAULT_ORDER = "-timestamp"
+    COLUMNAR = True
 
     def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
         """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""
@@ -79,6 +83,29 @@ class EventLogQuery(Query[EventLog]):
 
     def get(self, **filters: Unpack[EventFilters]) -> EventLog:
         return self.narrowed(filters).the_one()
+
+    def stream(
+        self, *, cursor: str | None = None, since: datetime | None = None, last: int = 0
+    ) -> EventStream:
+        """What matches from now on, as it happens; ValueError for a slice.
+
+        `cursor`: that of an earlier stream, to go on behind it instead of now. `since`: first all from that
+        time (of `timestamp`) to now, in the order of time; `last`: first so many of the newest, oldest first.
+        A BatchJob's events are those from the start of a run in it, not what its jobs went through before.
+        """
+        if self.is_sliced or sum((cursor is not None, since is not None, last > 0)) > 1:
+            raise ValueError("a stream has no slice, and one of cursor, since and last at most")
+        if not 0 <= last <= MAX_PAGE:
+            raise ValueError(f"last={last} is not between 0 and {MAX_PAGE:,}")
+        if len(self._requests()) > 1:
+            raise ValueError(f"a stream takes at most {IDS_PER_REQUEST} ids: filter by tags, or by site")
+        if since is not None and (after := self._filters.get("timestamp_after")) is not None:
+            since = max(UtcDatetime.of(since), UtcDatetime.of(after))
+        return EventStream(self, cursor, since, last)
+
+    def of_row(self, row: dict[str, Any]) -> EventLog:
+        """The event of a row that the server answered."""
+        return self._model.from_row(row, self._client)
 
     def order_by(self, field: EventOrdering | str) -> EventLogQuery:
         """`timestamp` or `-timestamp`."""
@@ -94,6 +121,17 @@ class EventLogManager(Manager[EventLog, EventLogQuery]):
 
     def get(self, **filters: Unpack[EventFilters]) -> EventLog:
         return self.all().get(**filters)
+
+    def stream(
+        self,
+        *,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        last: int = 0,
+        **filters: Unpack[EventFilters],
+    ) -> EventStream:
+        """What matches from now on, as it happens; see `EventLogQuery.stream`."""
+        return self.all().filter(**filters).stream(cursor=cursor, since=since, last=last)
 
 
 EventLog.objects = EventLogManager(EventLog, EventLogQuery)

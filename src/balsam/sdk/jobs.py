@@ -118,6 +118,7 @@ class Job(RemoteJob):
 
     ROUTE = "/jobs/"
     SHOWN = ("id", "workdir", "state")
+    COLUMNS = ("id", "workdir", "app_id", "state", "tags", "num_nodes", "batch_job_id", "last_update")
     NoResult = results.NoResult
     FIELDS = {
         "id": Field(READ, PLAIN),
@@ -306,6 +307,7 @@ class JobQuery(Query[Job]):
     ENUM_FILTERS = {"state": JobState, "state__ne": JobState}
     ORDERINGS = ("id", "last_update", "state", "workdir")
     UPDATE_BY_QUERY = True
+    COLUMNAR = True
 
     def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
         """Several values of one filter: any of them; several filters, or tags: all of them."""
@@ -345,6 +347,20 @@ class JobQuery(Query[Job]):
             known = merged.setdefault((row.code, row.site_id), row)
             known.count += row.count if known is not row else 0
         return sorted(merged.values(), key=lambda one: -one.count)
+
+    def counts(self, group_by: str | None = None) -> dict[str | int | None, dict[JobState, int]]:
+        """How many of these jobs are in which state, by group; one group, None, without `group_by`.
+
+        `group_by`: `site`, `app`, `tag:KEY` and others of docs/analytics.md; jobs without such a tag are in
+        the group None. Counted on the server.
+        """
+        self._must_be_whole("count the states of")
+        found: dict[str | int | None, dict[JobState, int]] = {}
+        for filters in [] if self.matches_nothing else self._requests():
+            for row in self.client().get("/jobs/counts", {**filters, "group_by": group_by}):
+                states, state = found.setdefault(row["group"], {}), JobState(row["state"])
+                states[state] = states.get(state, 0) + row["count"]
+        return found
 
     def kill(self, timeout: float = KILL_SEC) -> KillsOut:
         """Ends all matches of the filters for good; how many had which outcome.
@@ -421,6 +437,21 @@ class JobManager(Manager[Job, JobQuery]):
     ) -> Iterator[Job]:
         """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds."""
         return waiting.as_completed(jobs, timeout, poll_interval)
+
+    def progress(
+        self,
+        jobs: Iterable[Job],
+        timeout: float | None = None,
+        poll_interval: float = 1.0,
+        description: str = "jobs",
+    ) -> waiting.WaitResult:
+        """Like `wait`, with a live bar: how many of the jobs have ended, and how many of these FAILED.
+
+        In a notebook it is an output of the cell; else a line on standard error, where that is a terminal.
+        """
+        from balsam.sdk.progress import progress  # which loads what draws
+
+        return progress(jobs, timeout, poll_interval, description)
 
     def _mark_updated(self, changed: list[tuple[Job, dict[str, Any]]], is_sure: bool) -> None:
         for job, body in changed:

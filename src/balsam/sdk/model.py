@@ -168,6 +168,7 @@ class Model:
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.SHOWN)})"
 
     SHOWN: ClassVar[tuple[str, ...]] = ("id",)
+    COLUMNS: ClassVar[tuple[str, ...]] = ()  # of a notebook's table; without any, SHOWN
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Model) or not (self.is_saved and other.is_saved):

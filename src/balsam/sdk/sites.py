@@ -47,6 +47,7 @@ class Site(Model):
 
     ROUTE = "/sites/"
     SHOWN = ("id", "name", "path")
+    COLUMNS = ("id", "name", "path", "last_refresh")
     FIELDS = {
         "id": Field(READ, PLAIN),
         "name": Field(FULL, PLAIN),

@@ -19,6 +19,7 @@ from balsam.schemas.analytics import (
     AnySeriesOut,
     Backlog,
     Durations,
+    FailedJob,
     Failures,
     LittlesLaw,
     NodeHours,
@@ -93,6 +94,10 @@ class LawQuery(Grouped):
 
 class FailureQuery(Grouped):
     group_by: Text = "signature"
+
+
+class FailedJobsQuery(Grouped):
+    limit: int = Field(default=100, ge=1, le=MAX_BULK_ITEMS_ACCEPTED)
 
 
 class ScalingQuery(Grouped):
@@ -229,6 +234,16 @@ def failures(
     """Failed runs by what they have in common, the most frequent first."""
     return asked.answer(
         server, caller, lambda conn, scope, o: failure_logic.failures(conn, scope, o.group_by)
+    )
+
+
+@router.get("/{subject}/failed-jobs", **_told(FailedJobsQuery, list[FailedJob]))
+def failed_jobs(
+    server: Srv, caller: Caller, asked: Annotated[Asked[FailedJobsQuery], Depends(_asked(FailedJobsQuery))]
+) -> Response:
+    """The newest jobs that failed for good."""
+    return asked.answer(
+        server, caller, lambda conn, scope, o: failure_logic.failed_jobs(conn, scope, o.limit)
     )
 
 

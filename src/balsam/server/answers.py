@@ -22,9 +22,22 @@ def no_content() -> Response:
 
 
 def listing(
-    rows: Iterable[Row], out: Callable[[Row], Row], count: int | None, following: str | None
+    rows: Iterable[Row],
+    out: Callable[[Row], Row],
+    count: int | None,
+    following: str | None,
+    count_limit: int | None = None,
 ) -> Response:
-    return json_answer({"count": count, "results": [out(row) for row in rows], "next": following})
+    """`count_limit`: what the count was bounded by; a count above it stands for any more."""
+    results = [out(row) for row in rows]
+    return json_answer({**counted(count, count_limit), "results": results, "next": following})
+
+
+def counted(count: int | None, limit: int | None = None) -> Row:
+    """What a list says of its count."""
+    if count is None or limit is None:
+        return {"count": count}
+    return {"count": min(count, limit), "count_is_exact": count <= limit}
 
 
 _SITE = (
@@ -85,6 +98,8 @@ _JOB = (
     "serializer",
     "num_runs",
 )
+JOB_COLUMNS = (*_JOB, "last_update")
+EVENT_COLUMNS = ("id", "job_id", "timestamp", "from_state", "to_state", "data", "batch_job_id")
 _BATCH_JOB = (
     "id",
     "site_id",

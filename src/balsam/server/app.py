@@ -26,9 +26,11 @@ from balsam.server import (
     logins,
     messages,
     operations,
+    overview,
     sessions,
     sites,
     stream,
+    totals,
     transfers,
     users,
 )
@@ -113,6 +115,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
     errors.install(app)
     # Routers are asked one after the other whether a path is theirs: those that are asked most come first.
     for module in (
+        overview,  # before /jobs/{id}
         jobs,
         sessions,
         events,
@@ -124,6 +127,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         users,
         logins,
         login_pages,
+        totals,
         analytics,
         stream,
         alerts,

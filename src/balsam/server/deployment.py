@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import yaml
 from sqlalchemy.exc import DBAPIError
 
 from balsam.core.errors import InvalidSettings
+from balsam.logic import pruning
+from balsam.logic.pruning import Pruned
 from balsam.server import daemon
 from balsam.server.app import require_fit
 from balsam.server.daemon import DaemonError, Started
@@ -144,6 +146,20 @@ def restored(settings: ServerSettings) -> str:
         migrate.schema(db).require_current()
         with db.write() as tx:
             return restoration.begin_anew(tx)
+
+
+def prune(
+    settings: ServerSettings,
+    cutoff: int,
+    *,
+    dry_run: bool,
+    on_batch: Callable[[Pruned], object] | None = None,
+) -> Pruned:
+    """Removes what ended before `cutoff`, whether or not the server runs. See `logic.pruning`."""
+    refuse_unfit(settings)
+    with _opened(settings) as db:
+        require_fit(db)
+        return pruning.prune(db, cutoff, dry_run=dry_run, on_batch=on_batch)
 
 
 def is_ready(settings: ServerSettings, timeout_sec: float = 5.0) -> bool:

@@ -26,15 +26,15 @@ from balsam.schemas.jobs import (
     WhyCountOut,
     WhyOut,
 )
-from balsam.server import answers, items
+from balsam.server import answers, columnar, items
 from balsam.server.bodies import BulkRoute
-from balsam.server.context import Caller, Minimal, OnceKey, Representation, Srv, Strict
+from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
 from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection
 from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
-from balsam.store.paging import next_cursor
+from balsam.store.paging import Page, next_cursor
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -47,10 +47,20 @@ JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 @router.get("/", responses={200: {"model": PaginatedJobsOut}}, openapi_extra=documented(JobQuery))
 def list_jobs(server: Srv, caller: Caller, query: Jobs) -> Response:
     page = query.page(query.ordering)
+    if query.columns is not None:
+        return _columns(server, caller, query, query.columns, page)
     with query.look(server.db) as conn:
         rows = job_store.page(conn, caller, query.filter(), page)
-        total = job_store.count(conn, caller, query.filter()) if query.counted else None
-    return answers.listing(rows, answers.job, total, next_cursor(rows, page))
+        total = job_store.count(conn, caller, query.filter(), query.count_limit) if query.counted else None
+    return answers.listing(rows, answers.job, total, next_cursor(rows, page), query.count_limit)
+
+
+def _columns(server: Server, caller: Owner, query: JobQuery, names: list[str], page: Page) -> Response:
+    read = columnar.reader(names, answers.JOB_COLUMNS, page)
+    with query.look(server.db) as conn:
+        found = job_store.page_by(read, conn, caller, query.filter(), page)
+        total = job_store.count(conn, caller, query.filter(), query.count_limit) if query.counted else None
+    return columnar.listing(found, answers.counted(total, query.count_limit), page)
 
 
 @router.post("/", status_code=201, responses={201: {"model": list[JobOut]}})

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from balsam.core.clock import to_us
 from balsam.core.errors import Invalid
-from balsam.core.limits import MAX_PAGE
+from balsam.core.limits import MAX_BOUNDED_COUNT, MAX_PAGE
 from balsam.core.states import JobState, TransferDirection, TransferItemState
 from balsam.schemas.batch_jobs import BatchJobOrdering
 from balsam.schemas.events import EventOrdering
@@ -29,20 +29,30 @@ from balsam.store.sites import SiteFilter
 from balsam.store.transfers import TransferFilter
 
 MAX_OFFSET = 2**62
+MAX_COLUMNS = 100
 Ids = Annotated[list[Id] | None, Field(default=None, max_length=MAX_PAGE)]
 
 
 class PageQuery(Wire):
-    """`count=no` leaves the count out; `after` is the `next` of the page before."""
+    """`after` is the `next` of the page before.
+
+    `count=no` leaves the count out. `count=bounded` counts jobs and events up to 100,000 only, which takes no
+    longer where millions match, and adds `count_is_exact`: false where there are more.
+    """
 
     limit: int = Field(default=MAX_PAGE, ge=0, le=MAX_PAGE)
     offset: int = Field(default=0, ge=0, le=MAX_OFFSET)
     after: Text | None = None
-    count: str = Field(default="yes", pattern="^(yes|no)$")
+    count: str = Field(default="yes", pattern="^(yes|no|bounded)$")
 
     @property
     def counted(self) -> bool:
-        return self.count == "yes"
+        return self.count != "no"
+
+    @property
+    def count_limit(self) -> int | None:
+        """How far to count; None: to the end."""
+        return MAX_BOUNDED_COUNT if self.count == "bounded" else None
 
     def look(self, db: Database) -> AbstractContextManager[Connection]:
         """Where to read the page: a count is to agree with it."""
@@ -50,6 +60,12 @@ class PageQuery(Wire):
 
     def page(self, order: str = "id") -> Page:
         return Page(limit=self.limit, offset=self.offset, order=order, after=self.after)
+
+
+class ColumnsQuery(PageQuery):
+    """`columns`: the names of some, to be answered as lists instead of `results`; times in microseconds."""
+
+    columns: list[Text] | None = Field(default=None, min_length=1, max_length=MAX_COLUMNS)
 
 
 class SiteQuery(PageQuery):
@@ -108,7 +124,7 @@ class JobSelection(Wire):
         )
 
 
-class JobQuery(PageQuery, JobSelection):
+class JobQuery(ColumnsQuery, JobSelection):
     ordering: JobOrdering = JobOrdering.id
 
 
@@ -174,8 +190,11 @@ class EventSelection(Wire):
         )
 
 
-class EventQuery(PageQuery, EventSelection):
+class EventQuery(ColumnsQuery, EventSelection):
+    """`until`: a stream's cursor; only what it has behind it, so that the stream goes on where this ends."""
+
     ordering: EventOrdering = EventOrdering.timestamp_desc
+    until: Text | None = None
 
 
 class TransferQuery(PageQuery):

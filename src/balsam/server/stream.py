@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from balsam.logic import users
-from balsam.schemas.types import Id, Text, Wire
+from balsam.schemas.types import Id, Text
 from balsam.server import answers
 from balsam.server.context import Caller, Server, Srv, bearer
+from balsam.server.cursors import cursor_of, position_of
 from balsam.server.messages import open_for
+from balsam.server.queries import EventSelection
+from balsam.server.query_strings import documented, of_query
 from balsam.server.watchers import Watcher
 from balsam.store import events
 from balsam.store.events import EventFilter, Position
@@ -29,15 +32,17 @@ ANY_SITE = 0
 # What one stream may keep in memory while its reader does not read, but for a single event that is larger.
 MAX_BATCH_BYTES = 512 * 1024
 PIECE_BYTES = 64 * 1024  # are copied by what writes them to the socket
+HINT_PAUSE_SEC = 0.25
 MIN_PAUSE_SEC, MAX_PAUSE_SEC = 0.01, 0.5
 
 
-class StreamQuery(Wire):
-    site_id: list[Id] | None = None
-    job_id: list[Id] | None = None
-    to_state: list[Text] | None = None
+class StreamQuery(EventSelection):
+    """`cursors=each`: every event comes with a cursor of its own, to be resumed behind any of them."""
+
     session_id: Id | None = None
     cursor: Text | None = None
+    only_hints: bool = False
+    cursors: Literal["each"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,16 @@ class _Stream:
     token: str
     position: Position
     session_id: int | None = None
+    only_hints: bool = False
+    with_cursors: bool = False
     messages_sent: set[int] = field(default_factory=set)
 
-    def cursor(self) -> str:
-        return f"{self.server.epoch}:{self.position}"
+    def cursor(self, position: Position | None = None) -> str:
+        return cursor_of(position or self.position, self.server.epoch)
+
+    def _told(self, row: dict[str, Any]) -> dict[str, Any]:
+        told = answers.streamed_event(row)
+        return {**told, "cursor": self.cursor(Position.of(row))} if self.with_cursors else told
 
     def fetch_messages(self) -> bytes:
         """What the session is asked and was not sent on this stream."""
@@ -76,7 +87,7 @@ class _Stream:
         while True:
             with self.server.db.read() as conn:
                 found = events.after(conn, self.owner, self.position, self.filter, limit)
-            data = orjson.dumps([answers.streamed_event(row) for row in found.rows])
+            data = orjson.dumps([self._told(row) for row in found.rows])
             if len(data) <= MAX_BATCH_BYTES or limit == 1:
                 break
             limit = max(1, len(found.rows) * MAX_BATCH_BYTES // len(data) * 9 // 10)
@@ -85,21 +96,33 @@ class _Stream:
         return _Batch(message, len(found.rows) == limit, found.held_back)
 
 
-@router.get("/stream", response_class=StreamingResponse)
+@router.get("/stream", response_class=StreamingResponse, openapi_extra=documented(StreamQuery))
 async def stream(
-    request: Request, server: Srv, caller: Caller, query: Annotated[StreamQuery, Query()]
+    request: Request,
+    server: Srv,
+    caller: Caller,
+    query: Annotated[StreamQuery, Depends(of_query(StreamQuery))],
 ) -> StreamingResponse:
     """Events of jobs and changes of BatchJobs, sites and apps as they are committed.
 
     `cursor` is opaque: the last one received, or nothing to begin now. A cursor of another database
     answers `reset`: poll everything once, then go on. `session_id`: brings what this session is asked, too
-    (`messages`), until it has answered.
+    (`messages`), until it has answered. `only_hints`: `changed` says that there are events, a few times a
+    second at most, for whoever then looks at something else.
     """
-    chosen = EventFilter(job_id=query.job_id, to_state=query.to_state, site_id=query.site_id)
     newest = await run_in_threadpool(_newest, server)
     known = _position(query.cursor, server.epoch, newest)
     position = newest if known is None else known
-    state = _Stream(server, caller, chosen, bearer(request), position, query.session_id)
+    state = _Stream(
+        server,
+        caller,
+        query.filter(),
+        bearer(request),
+        position,
+        query.session_id,
+        query.only_hints,
+        query.cursors is not None,
+    )
     greeting = "reset" if query.cursor is not None and known is None else "hello"
     return StreamingResponse(
         _messages(state, greeting),
@@ -115,9 +138,8 @@ def _newest(server: Server) -> Position:
 
 def _position(cursor: str | None, epoch: str, newest: Position) -> Position | None:
     """What a cursor stands for; None where there is none or it is not of this database."""
-    theirs, _, text = (cursor or "").partition(":")
-    position = Position.parse(text)
-    return position if theirs == epoch and position is not None and position <= newest else None
+    position = position_of(cursor or "", epoch)
+    return position if position is not None and position <= newest else None
 
 
 async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
@@ -135,7 +157,9 @@ async def _messages(state: _Stream, greeting: str) -> AsyncIterator[bytes]:
             # Hints go first: a launcher must hear that an app is new before it hears of the app's jobs.
             for message in _hints(state, changes):
                 yield message
-            if patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
+            if state.only_hints:
+                await asyncio.sleep(HINT_PAUSE_SEC)  # what comes meanwhile is told at once
+            elif patience.is_waiting or any(change.kind == "events" for change in _visible(state, changes)):
                 async for message in _new_events(state, patience, watcher):
                     yield message
             wake = await watcher.wait(patience.pause)
@@ -186,7 +210,8 @@ _HINTS = {"batch_jobs": "batch-jobs", "sites": "sites", "apps": "apps", "freed":
 def _hints(state: _Stream, changes: set[Change]) -> list[bytes]:
     messages = []
     visible = _visible(state, changes)
-    for kind, name in _HINTS.items():
+    kinds = {**_HINTS, "events": "changed"} if state.only_hints else _HINTS
+    for kind, name in kinds.items():
         site_ids = sorted({change.site_id for change in visible if change.kind == kind})
         if site_ids:
             messages.append(_message(name, {"site_ids": site_ids}))

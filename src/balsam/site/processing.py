@@ -233,6 +233,8 @@ class ProcessingService:
         update = hooks.outcome(job, reply)
         if (reason := hooks.reason_of_failure(update)) is not None:
             self._note(job, reason)
+        else:
+            log.info("%s of job %d: it goes to %s", hooks.hook_of(job), job["id"], update["state"])
         self._report(update)
 
     def _note(self, job: Record, reason: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import orjson
 import psycopg
-from sqlalchemy import JSON, Boolean, ColumnElement, Connection, Result, Table, Text, bindparam, text
+from sqlalchemy import JSON, Boolean, ColumnElement, Connection, Result, Select, Table, Text, bindparam, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
@@ -192,6 +192,11 @@ def dicts(result: Result[Any]) -> list[dict[str, Any]]:
     """The rows of a result as dicts."""
     names = list(result.keys())
     return [dict(zip(names, row, strict=True)) for row in result.all()]
+
+
+def read_dicts(conn: Connection, stmt: Select[Any]) -> list[dict[str, Any]]:
+    """The rows of a statement as dicts."""
+    return dicts(conn.execute(stmt))
 
 
 def condition(sql: str) -> ColumnElement[bool]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    func,
     literal,
+    or_,
     select,
     text,
     tuple_,
@@ -23,9 +23,8 @@ from balsam.core.states import JobState
 from balsam.store import ids
 from balsam.store.bulk import among, condition, dicts, insert_columns
 from balsam.store.owner import Owner, checked, mine
-from balsam.store.paging import Page, paged
 from balsam.store.tables import RARE_MOVES, batch_jobs, events, runs
-from balsam.store.tags import rarest_first, with_tags
+from balsam.store.tags import has_tags, with_tags
 
 MAX_DIGITS = 19
 # States that so many events leave that no index on them would choose: the complement of `RARE_MOVES`.
@@ -43,7 +42,10 @@ COMMON_STATES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """None filters nothing; collections mean any of, `tags` (of the job) and `data` mean all of."""
+    """None filters nothing; collections mean any of, `tags` (of the job) and `data` mean all of.
+
+    `until`: only what a stream that stands there has behind it.
+    """
 
     id: Collection[int] | None = None
     job_id: Collection[int] | None = None
@@ -56,11 +58,13 @@ class EventFilter:
     from_state: Collection[str] | None = None
     to_state: Collection[str] | None = None
     site_id: Collection[int] | None = None
+    until: Position | None = None
 
 
 def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
     """The filter as SQL conditions on `events`."""
-    narrow = (f.id, f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None)
+    site = None if f.site_id is None or is_rare(f) else f.site_id
+    narrow = (f.id, f.job_id, f.batch_job_id, f.scheduler_id, f.tags or None, site)
     conditions = mine(events, owner, searched=all(choice is None for choice in narrow))
     members = [
         (events.c.from_state, f.from_state),
@@ -81,9 +85,52 @@ def where(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
         conditions.append(events.c.timestamp <= f.timestamp_before)
     if f.timestamp_after is not None:
         conditions.append(events.c.timestamp >= f.timestamp_after)
+    if f.until is not None:
+        conditions.append(_behind(f.until))
     conditions += with_tags(owner, events.c.job_id, f.tags or {})
-    conditions += [events.c.data[key].as_string() == value for key, value in (f.data or {}).items()]
-    return conditions
+    return conditions + _with_data(f)
+
+
+def _behind(position: Position) -> ColumnElement[bool]:
+    if position.xid == 0:  # SQLite's
+        return checked(events.c.id) <= position.id
+    behind = tuple_(events.c.xid, events.c.id) <= tuple_(literal(position.xid), literal(position.id))
+    return or_(events.c.xid.is_(None), behind)
+
+
+def _with_data(f: EventFilter) -> list[ColumnElement[bool]]:
+    return [events.c.data[key].as_string() == value for key, value in (f.data or {}).items()]
+
+
+def is_rare(f: EventFilter) -> bool:
+    """Whether only states are chosen that few events have."""
+    common = COMMON_STATES | {JobState.job_finished}
+    return any(states is not None and not common & set(states) for states in (f.from_state, f.to_state))
+
+
+def _passing(owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
+    """The filter for who goes through the owner's events as they come, and looks at each.
+
+    Only events that happened in a BatchJob belong to it here: which one a job will first run in nobody knows.
+    """
+    conditions = mine(events, owner, searched=True)
+    members = [
+        (events.c.id, f.id),
+        (events.c.job_id, f.job_id),
+        (events.c.site_id, f.site_id),
+        (events.c.batch_job_id, f.batch_job_id),
+        (events.c.from_state, f.from_state),
+        (events.c.to_state, f.to_state),
+    ]
+    conditions += [checked(column).in_(list(values)) for column, values in members if values is not None]
+    if f.scheduler_id is not None:
+        conditions.append(checked(events.c.batch_job_id).in_(with_scheduler_id(owner, f.scheduler_id)))
+    if f.timestamp_before is not None:
+        conditions.append(checked(events.c.timestamp) <= f.timestamp_before)
+    if f.timestamp_after is not None:
+        conditions.append(checked(events.c.timestamp) >= f.timestamp_after)
+    conditions += has_tags(owner, events.c.job_id, f.tags or {})
+    return conditions + _with_data(f)
 
 
 def with_scheduler_id(owner: Owner, scheduler_id: int) -> Select[tuple[int]]:
@@ -107,20 +154,6 @@ def in_batch_jobs(wanted: list[int] | Select[tuple[int]]) -> ColumnElement[bool]
             ),
         )
     )
-
-
-def _chosen(conn: Connection, owner: Owner, f: EventFilter) -> list[ColumnElement[bool]]:
-    """`where`, in the order in which it is answered fastest."""
-    return where(owner, replace(f, tags=rarest_first(conn, owner, f.tags)))
-
-
-def page(conn: Connection, owner: Owner, f: EventFilter, p: Page) -> list[dict[str, Any]]:
-    stmt = paged(select(events).where(*_chosen(conn, owner, f)), p, events.c[p.column], events.c.id)
-    return dicts(conn.execute(stmt))
-
-
-def count(conn: Connection, owner: Owner, f: EventFilter) -> int:
-    return conn.execute(select(func.count()).select_from(events).where(*_chosen(conn, owner, f))).scalar_one()
 
 
 _INSERTED = (
@@ -164,6 +197,11 @@ class Position:
         numbers = [int(part) for part in (xid, row_id) if part.isdecimal() and len(part) <= MAX_DIGITS]
         return cls(*numbers) if len(numbers) == 2 else None
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Position:
+        """Behind an event that a stream has delivered."""
+        return cls(row["xid"] or 0, row["id"])
+
     def __str__(self) -> str:
         return f"{self.xid}.{self.id}"
 
@@ -202,7 +240,7 @@ def after(conn: Connection, owner: Owner, position: Position, f: EventFilter, li
 
 
 def _after_by_id(conn: Connection, owner: Owner, position: Position, f: EventFilter, limit: int) -> Following:
-    stmt = select(events).where(*where(owner, f), events.c.id > position.id).order_by(events.c.id)
+    stmt = select(events).where(*_passing(owner, f), events.c.id > position.id).order_by(events.c.id)
     rows = dicts(conn.execute(stmt.limit(limit)))
     return Following(rows, Position(0, rows[-1]["id"]) if len(rows) == limit else head(conn), False)
 
@@ -214,13 +252,13 @@ def _after_by_transaction(
     behind = tuple_(events.c.xid, events.c.id) > tuple_(literal(position.xid), literal(position.id))
     settled = (
         select(events)
-        .where(*where(owner, f), behind, events.c.xid < oldest_open)
+        .where(*_passing(owner, f), behind, events.c.xid < oldest_open)
         .order_by(events.c.xid, events.c.id)
         .limit(limit)
     )
     rows = dicts(conn.execute(settled))
     if len(rows) == limit:
-        return Following(rows, Position(rows[-1]["xid"], rows[-1]["id"]), False)
+        return Following(rows, Position.of(rows[-1]), False)
     unsettled = select(events.c.id).where(*mine(events, owner, searched=True), events.c.xid >= oldest_open)
     held_back = conn.execute(unsettled.limit(1)).first() is not None
     return Following(rows, max(position, Position(oldest_open - 1, MAX_ID)), held_back)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -32,12 +32,15 @@ from balsam.store.bulk import (
     dicts,
     insert_blocks,
     insert_columns,
+    read_dicts,
     update_columns,
 )
 from balsam.store.owner import Owner, checked, mine, owned
-from balsam.store.paging import Page, paged
+from balsam.store.paging import Page, counted, paged
 from balsam.store.tables import ACQUIRABLE, apps, events, job_parents, job_tags, jobs, runs, transfers
 from balsam.store.tags import count_of_all, rarest_first, with_tags
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,28 @@ def chosen(conn: Connection, owner: Owner, f: JobFilter) -> list[ColumnElement[b
 
 
 def page(conn: Connection, owner: Owner, f: JobFilter, p: Page) -> list[dict[str, Any]]:
+    return page_by(read_dicts, conn, owner, f, p)
+
+
+def page_by(
+    read: Callable[[Connection, Select[Any]], T], conn: Connection, owner: Owner, f: JobFilter, p: Page
+) -> T:
+    """One page, read in another way."""
     conditions = chosen(conn, owner, f)
     if f.site_id is None or p.column != "id":
-        return dicts(conn.execute(paged(select(jobs).where(*conditions), p, jobs.c[p.column], jobs.c.id)))
+        return read(conn, paged(select(jobs).where(*conditions), p, jobs.c[p.column], jobs.c.id))
     # PostgreSQL takes a site's jobs to lie evenly among all, and would look for the newest of a site that has
     # been quiet for a year among everything since; ids alone it reads from the index of the site.
     ids = paged(select(jobs.c.id).where(*conditions), p, jobs.c.id, jobs.c.id).subquery()
     stmt = select(jobs).join(ids, ids.c.id == jobs.c.id)
-    return dicts(conn.execute(stmt.order_by(jobs.c.id.desc() if p.descending else jobs.c.id)))
+    return read(conn, stmt.order_by(jobs.c.id.desc() if p.descending else jobs.c.id))
 
 
-def count(conn: Connection, owner: Owner, f: JobFilter) -> int:
-    if f.tags and owner.site_id is None and f == JobFilter(tags=f.tags):
+def count(conn: Connection, owner: Owner, f: JobFilter, limit: int | None = None) -> int:
+    """How many are chosen; more than `limit` are counted as one more than that."""
+    if limit is None and f.tags and owner.site_id is None and f == JobFilter(tags=f.tags):
         return count_of_all(conn, owner, f.tags)
-    return conn.execute(select(func.count()).select_from(jobs).where(*chosen(conn, owner, f))).scalar_one()
+    return counted(conn, select(jobs.c.id).where(*chosen(conn, owner, f)), limit)
 
 
 def lock_matching(conn: Connection, owner: Owner, f: JobFilter) -> list[int]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, and_, or_
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, func, literal_column, or_, select
 
 from balsam.core.errors import Invalid
 from balsam.core.limits import MAX_ID
@@ -49,9 +50,22 @@ def _beyond(
 ) -> ColumnElement[bool]:
     if column is key:
         return key < row_id if descending else key > row_id
-    further = column < value if descending else column > value
-    tie = key < row_id if descending else key > row_id
-    return or_(further, and_(column == value, tie))
+    # The first condition follows from the second, and lets an index be entered at the cursor.
+    if descending:
+        return and_(column <= value, or_(column < value, key < row_id))
+    return and_(column >= value, or_(column > value, key > row_id))
+
+
+def counted(conn: Connection, rows: Select[Any], limit: int | None) -> int:
+    """How many rows a statement has; more than `limit` are counted as one more than that."""
+    # Without any column of theirs, or indexes would not be enough.
+    if limit is None:
+        return int(
+            conn.execute(rows.with_only_columns(func.count(), maintain_column_froms=True)).scalar_one()
+        )
+    some: Select[Any] = rows.with_only_columns(literal_column("1").label("one"), maintain_column_froms=True)
+    stmt = select(func.count()).select_from(some.limit(limit + 1).subquery())
+    return conn.execute(stmt).scalar_one()
 
 
 def encode_cursor(value: Any, row_id: int) -> str:
@@ -75,7 +89,10 @@ def _fits(value: int | str) -> bool:
 
 def next_cursor(rows: list[dict[str, Any]], page: Page) -> str | None:
     """The cursor behind a full page, None behind the last one. `rows` hold the order's raw values."""
-    if len(rows) < page.limit or not rows:
-        return None
+    return cursor_behind(rows[-1], page) if rows and len(rows) >= page.limit else None
+
+
+def cursor_behind(row: Mapping[str, Any], page: Page) -> str:
+    """The cursor behind a row, of which the order's raw value and the id are enough."""
     # What has no value yet is ordered as 0: see `store.batch_jobs.page`.
-    return encode_cursor(rows[-1][page.column] or 0, rows[-1]["id"])
+    return encode_cursor(row[page.column] or 0, row["id"])

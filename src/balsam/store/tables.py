@@ -401,6 +401,7 @@ events = Table(
     Index("ix_events_job_id", "job_id"),
     Index("ix_events_owner_id_timestamp", "owner_id", "timestamp", "id"),
     Index("ix_events_owner_id_to_state_timestamp", "owner_id", "to_state", "timestamp"),
+    Index("ix_events_site_id_timestamp", "site_id", "timestamp"),
     _partial_index("ix_events_owner_id_from_state", "owner_id", "from_state", "timestamp", where=RARE_MOVES),
     _partial_index(
         "ix_events_batch_job_id_timestamp", "batch_job_id", "timestamp", where="batch_job_id IS NOT NULL"
@@ -437,6 +438,24 @@ runs = Table(
     Index("ix_runs_batch_job_id_attempt", "batch_job_id", "attempt"),
     Index("ix_runs_start_event_id", "start_event_id"),
     sqlite_autoincrement=True,
+)
+
+# What is left of jobs that were pruned: how many ended in each state, entered it, and ran until it, and the
+# node-hours of these runs, by day (number since 1970, UTC). No key of apps: they may be gone.
+totals = Table(
+    "totals",
+    metadata,
+    _owner(),
+    _site(),
+    Column("app_id", BigInteger, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("jobs", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("runs", BigInteger, nullable=False),
+    Column("node_hours", Float, nullable=False),
+    PrimaryKeyConstraint("owner_id", "site_id", "app_id", "day", "state"),
+    Index("ix_totals_site_id", "site_id"),
 )
 
 # What a session is asked to do, and what it answered; swept an hour after the deadline.

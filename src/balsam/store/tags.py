@@ -57,6 +57,14 @@ def rarest_first(conn: Connection, owner: Owner, tags: Mapping[str, str] | None)
         limit *= 10
 
 
+def job_ids(conn: Connection, owner: Owner, tags: Mapping[str, str], limit: int) -> list[int]:
+    """Some of the jobs that have all of these tags, of which there is one at least; all if they are fewer."""
+    (key, value), *others = (rarest_first(conn, owner, tags) or tags).items()
+    conditions = [_has(owner, job_tags.c.job_id, *other) for other in others]
+    stmt = select(job_tags.c.job_id).where(*_is(owner, key, value), *conditions).limit(limit)
+    return list(conn.execute(stmt).scalars())
+
+
 def _count(conn: Connection, owner: Owner, key: str, value: str, limit: int) -> int:
     some = select(job_tags.c.job_id).where(*_is(owner, key, value)).limit(limit).subquery()
     return conn.execute(select(func.count()).select_from(some)).scalar_one()

@@ -1,0 +1,98 @@
+"""Which events a command shows: the same filters for every command about events."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from balsam.api import EventLog, JobState
+from balsam.cli.completion_values import job_states
+from balsam.cli.moment import Moment
+from balsam.cli.options import member, pairs, site_option
+from balsam.cli.site_selector import selected_sites
+from balsam.sdk.events import EventLogQuery
+
+F = TypeVar("F", bound=Callable[..., Any])
+_OPTIONS = (
+    click.option("--id", "chosen_ids", type=int, multiple=True, help="Events with these ids."),
+    click.option("-j", "--job-id", "chosen_job_ids", type=int, multiple=True, help="Events of these jobs."),
+    click.option(
+        "-b", "--batch-job-id", "chosen_batch_job_id", type=int, help="Events that belong to this BatchJob."
+    ),
+    click.option("--scheduler-id", "chosen_scheduler_id", type=int, help="The same by the scheduler's id."),
+    click.option(
+        *("-t", "--tag", "chosen_tags"), multiple=True, metavar="KEY=VALUE", help="Events of jobs so tagged."
+    ),
+    click.option(
+        "--data", "chosen_data", multiple=True, metavar="KEY=VALUE", help="Events whose data hold this."
+    ),
+    click.option("--before", "chosen_before", type=Moment(), metavar="TIME", help="Up to this time."),
+    click.option(
+        *("--after", "chosen_after"),
+        type=Moment(),
+        metavar="TIME",
+        help="Since: 2026-01-31T12:00 (UTC), 12h, 7d.",
+    ),
+    click.option(
+        "--from-state", "chosen_from_state", shell_complete=job_states, help="Moves out of this state."
+    ),
+    click.option("--to-state", "chosen_to_state", shell_complete=job_states, help="Moves into this state."),
+    site_option(variable="chosen_sites"),
+)
+_NAMES = (
+    *("ids", "job_ids", "batch_job_id", "scheduler_id", "tags", "data"),
+    *("before", "after", "from_state", "to_state", "sites"),
+)
+
+
+def event_filters(command: F) -> F:
+    """The filters as options; the command gets a `query`."""
+
+    @functools.wraps(command)
+    def called(**given: Any) -> Any:
+        chosen = {name: given.pop(f"chosen_{name}") for name in _NAMES}
+        return command(query=_query(**chosen), **given)
+
+    wrapped: Any = called
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _query(
+    *,
+    ids: Sequence[int],
+    job_ids: Sequence[int],
+    batch_job_id: int | None,
+    scheduler_id: int | None,
+    tags: Sequence[str],
+    data: Sequence[str],
+    before: datetime | None,
+    after: datetime | None,
+    from_state: str | None,
+    to_state: str | None,
+    sites: str,
+) -> EventLogQuery:
+    filters: dict[str, Any] = {
+        "id": list(ids),
+        "job_id": list(job_ids),
+        "batch_job_id": batch_job_id,
+        "scheduler_id": scheduler_id,
+        "tags": pairs(tags, "--tag"),
+        "data": pairs(data, "--data"),
+        "timestamp_before": before,
+        "timestamp_after": after,
+        "from_state": from_state and member(JobState, from_state, "--from-state"),
+        "to_state": to_state and member(JobState, to_state, "--to-state"),
+    }
+    filters = {name: value for name, value in filters.items() if value}
+    # What is named by a number is found wherever it is.
+    is_named = filters.keys() & {"id", "job_id", "batch_job_id", "scheduler_id"}
+    at = selected_sites(sites) if sites or not is_named else None
+    if at is not None:
+        filters["site_id"] = at
+    return EventLog.objects.filter(**filters)

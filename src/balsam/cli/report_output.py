@@ -1,0 +1,104 @@
+"""Where a report goes, and in which form."""
+
+from __future__ import annotations
+
+import codecs
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+
+from balsam import analytics
+from balsam.report.campaign import Campaign
+from balsam.sdk.figures import AnyQuery, Window
+
+FORMATS = ("text", "png", "svg", "html", "csv", "json")
+FIGURES = ("png", "svg")
+_SUFFIXES = {"txt": "text", "htm": "html", **{name: name for name in FORMATS}}
+
+
+def kind_of(output: Path | None) -> str:
+    """The form that a file's name asks for; text without one."""
+    return "text" if output is None else _SUFFIXES.get(output.suffix.removeprefix(".").lower(), "text")
+
+
+def must_be_writable(kind: str, output: Path | None) -> None:
+    """Raises before anything is asked of the server, if the report could not be written in the end."""
+    if kind == "png" and output is None and sys.stdout.isatty():
+        raise click.UsageError("a terminal shows no PNG: name a file with -o")
+    if kind in FIGURES and importlib.util.find_spec("matplotlib") is None:
+        raise click.ClickException(f"{kind} needs matplotlib: pip install 'balsam[plot]'")
+    if output is not None and not output.resolve().parent.is_dir():
+        raise click.ClickException(f"there is no folder {output.resolve().parent}")
+
+
+def write(campaign: Campaign, kind: str, output: Path | None) -> None:
+    """One report; into the file, whole or not at all, else to standard output."""
+    if kind == "text":
+        from balsam.cli import report_text
+
+        width = None if output is None else report_text.FILE_WIDTH
+        with _opened(output) as file:
+            file.write(report_text.text(campaign, width=width).encode())
+        return
+    with _opened(output) as file:
+        if kind in FIGURES:
+            from balsam.report.figure import write_figure
+
+            write_figure(campaign, file, kind)
+        elif kind == "html":
+            from balsam.report.page import page
+
+            file.write(page(campaign).encode())
+        else:
+            from balsam.report.rows import as_json
+
+            file.write(as_json(campaign).encode() + b"\n")
+
+
+def write_table(query: AnyQuery, num: int | None, window: Window, output: Path | None) -> None:
+    """A row for each attempt, the newest first, page by page."""
+    from balsam.report.rows import write_csv
+
+    with _opened(output) as file:
+        texts = codecs.getwriter("utf-8")(file)
+        write_csv(analytics.each_attempt(query, order="-start", limit=num, **window), texts)
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[IO[bytes]]:
+    if output is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = output.resolve()
+    if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
+        with target.open("wb") as file:
+            yield file
+    else:
+        with _replaced(target) as file:
+            yield file
+    click.echo(f"Wrote {output}.", err=True)
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[IO[bytes]]:
+    """A file beside the target, which takes its place when all is written."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            yield file
+        except BaseException:
+            unfinished.unlink()
+            raise
+    mask = os.umask(0)
+    os.umask(mask)
+    unfinished.chmod(0o666 & ~mask)
+    unfinished.replace(target)

@@ -1,0 +1,63 @@
+"""`balsam transfer`: files that are staged in and out."""
+
+from __future__ import annotations
+
+import click
+
+from balsam.api import TransferItem
+from balsam.cli.connection import connect
+from balsam.cli.listing import Listing, View, listing_options
+from balsam.cli.options import ids_of, member, pairs, site_option
+from balsam.cli.site_selector import selected_sites
+from balsam.core.states import TransferDirection, TransferItemState
+
+DEFAULT_LIMIT = 1000
+TRANSFERS = Listing(
+    columns=(
+        *("id", "job_id", "direction", "local_path", "location_alias", "remote_path", "recursive", "state"),
+        *("task_id", "transfer_info"),
+    ),
+    shown=("id", "job_id", "direction", "local_path", "location_alias", "remote_path", "state"),
+    titles={"id": "ID", "job_id": "Job", "location_alias": "Location"},
+)
+
+
+@click.group()
+@click.pass_context
+def transfer(context: click.Context) -> None:
+    """Files that are staged in and out."""
+    connect(context)
+
+
+@transfer.command()
+@click.option("-j", "--job-id", "jobs", multiple=True, metavar="ID[,ID...]", help="Of these jobs.")
+@click.option("-s", "--state", metavar="STATE[,STATE...]", help=f"One of {', '.join(TransferItemState)}.")
+@click.option("--direction", help=f"One of {', '.join(TransferDirection)}.")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Of jobs with this tag.")
+@listing_options(TRANSFERS, limit=DEFAULT_LIMIT)
+@site_option()
+def ls(
+    view: View,
+    jobs: tuple[str, ...],
+    state: str | None,
+    direction: str | None,
+    tags: tuple[str, ...],
+    site_selector: str,
+) -> None:
+    """List files that are to be staged, are on their way or have arrived."""
+    states = [member(TransferItemState, one, "--state") for one in (state or "").split(",") if one.strip()]
+    filters = {
+        "job_id": ids_of(jobs, "--job-id"),
+        "state": states,
+        "direction": direction and member(TransferDirection, direction, "--direction"),
+        "tags": pairs(tags, "--tag"),
+    }
+    query = TransferItem.objects.all().narrowed({name: one for name, one in filters.items() if one})
+    items = [item for site in _sites(site_selector) for item in query.narrowed({"site_id": site})]
+    view.show(view.cut(one.display_dict() for one in items))
+
+
+def _sites(selector: str) -> list[int | None]:
+    """One at a time, as the server takes them; None for all."""
+    chosen = selected_sites(selector)
+    return [None] if chosen is None else list(chosen)

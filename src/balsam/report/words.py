@@ -1,0 +1,65 @@
+"""Numbers and times as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+NOTHING = "-"
+
+
+def duration(seconds: float | None) -> str:
+    """`0.24 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 59.95:
+        return f"{number(seconds)} s"
+    whole = round(seconds)
+    for unit, smaller, size, part in (("min", "s", 60, 1), ("h", "min", 3600, 60), ("d", "h", 86400, 3600)):
+        if whole < size * (60 if unit == "min" else 24) or unit == "d":
+            many, rest = divmod(whole, size)
+            return f"{many} {unit} {rest // part} {smaller}" if rest // part else f"{many} {unit}"
+    raise AssertionError("days are the last")
+
+
+def number(value: float | None) -> str:
+    """Three digits or all before the point: `0.0123`, `4.56`, `78.9`, `12,345`."""
+    if value is None:
+        return NOTHING
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    digits = f"{value:.3g}"
+    return digits if "e" not in digits else f"{value:.1e}"
+
+
+def share(value: float | None) -> str:
+    """`87 %`."""
+    return NOTHING if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def moment(time: datetime | None) -> str:
+    """`2026-01-02 03:04:05` (UTC)."""
+    return NOTHING if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def counted(number_of: int, noun: str) -> str:
+    """`1 job`, `1,234 jobs`."""
+    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
+
+
+def group(name: str | int | float | None) -> str:
+    """A group's name; what has none, such as jobs without the tag, is `(none)`."""
+    if name is None:
+        return "(none)"
+    return number(name) if isinstance(name, float) else str(name)
+
+
+def grouping(by: str) -> str:
+    """What `group_by` says, for a heading: `app`, `BatchJob`, `tag size`."""
+    return {"batch_job": "BatchJob"}.get(by, by.replace(":", " ", 1))
+
+
+def last_line(text: str, width: int = 160) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[-1] if lines else ""
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,0 +1,101 @@
+"""`balsam.analytics.plot_*`: what the server says, in the axis that was given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from balsam import analytics
+from balsam.api import Job
+from tests.report import campaigns
+from tests.services import User
+
+PLOTS = [name for name in analytics.__all__ if name.startswith("plot_")]
+
+
+@pytest.fixture
+def ax() -> Axes:
+    return Figure().add_subplot()
+
+
+@pytest.fixture
+def tags(me: User) -> dict[str, str]:
+    return campaigns.make()
+
+
+@pytest.fixture
+def current_axes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Axes]]:
+    """pyplot's, without any display."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    from matplotlib import pyplot
+
+    pyplot.switch_backend("agg")
+    yield pyplot.gca
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_each_draws_into_the_axis_and_returns_it(name: str, tags: dict[str, str], ax: Axes) -> None:
+    plot = getattr(analytics, name)
+    assert plot(Job.objects.filter(tags=tags), ax) is ax
+    assert ax.lines or ax.patches or ax.collections
+    assert isinstance(ax.figure, Figure)
+    ax.figure.canvas.draw()
+    assert plot(Job.objects.filter(tags={"campaign": "none"}), Figure().add_subplot()) is not None
+
+
+def values_of(ax: Axes) -> list[float]:
+    """Of its first line."""
+    found: Any = ax.lines[0].get_ydata()
+    return [float(value) for value in found]
+
+
+def test_lines_are_the_series_of_the_server(tags: dict[str, str], ax: Axes) -> None:
+    query = Job.objects.filter(tags=tags)
+    analytics.plot_throughput(query, ax, bins=None)
+    _, counts = analytics.throughput_report(query)
+    assert values_of(ax) == counts and ax.get_ylabel() == "jobs finished"
+
+
+def test_each_group_has_its_line(tags: dict[str, str], ax: Axes) -> None:
+    query = Job.objects.filter(tags=tags)
+    for plot in (analytics.plot_throughput, analytics.plot_throughput_rates, analytics.plot_utilization):
+        fresh = Figure().add_subplot()
+        plot(query, fresh, group_by="tag:size")
+        assert [line.get_label() for line in fresh.lines] == ["0", "1", "2"]
+    analytics.plot_available_nodes(query, ax, group_by="site")
+    assert [line.get_label() for line in ax.lines] == ["lab"]
+    cores = analytics.plot_utilization(query, Figure().add_subplot(), unit="cpu")
+    assert cores.get_ylabel() == "busy CPU cores" and max(values_of(cores)) == 8
+
+
+def test_names_with_dollars_are_no_formulas(me: User, ax: Axes) -> None:
+    campaigns.make(4)
+    analytics.plot_node_hours(Job.objects.all(), ax, group_by="tag:note")
+    assert campaigns.TAG in [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_without_an_axis_it_is_the_current_one(
+    tags: dict[str, str], current_axes: Callable[[], Axes]
+) -> None:
+    assert analytics.plot_timeline(Job.objects.filter(tags=tags)) is current_axes()
+    assert len(current_axes().patches) == 12
+
+
+def test_importing_the_analytics_loads_no_matplotlib() -> None:
+    code = (
+        "import sys, balsam.analytics as a; a.plot_throughput; "
+        "sys.exit(any(name.startswith('matplotlib') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_there_is_no_other_plot() -> None:
+    with pytest.raises(AttributeError, match="plot_nothing"):
+        _ = analytics.plot_nothing  # type: ignore[attr-defined]
