@@ -72,6 +72,7 @@ def test_metrics_tell_how_many_nodes_there_are_and_are_busy(new_database: Callab
         session = lab.session(num_nodes=4)
         lab.acquire(session)
         lab.move([wide, shared], "RUNNING", session)
+        wait_until(lambda: "balsam_nodes_available" in scrape(server))
         found = scrape(server)
         assert found["balsam_nodes_available"] == 4
         assert found["balsam_nodes_busy"] == 2.25

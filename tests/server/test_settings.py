@@ -138,7 +138,7 @@ def test_a_metrics_token_that_is_not_there_or_not_private_is_refused_at_the_star
 
 def test_every_setting_of_a_served_server_is_on_a_page() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    pages = "".join((docs / name).read_text() for name in ("facility.md", "logins.md"))
+    pages = "".join((docs / name).read_text() for name in ("facility.md", "logins.md", "operations.md"))
     found = set(re.findall(r"`([a-z_]+)`|^([a-z_]+): ", pages, re.MULTILINE))
     told = {name for pair in found for name in pair}
     told |= {name.removeprefix("BALSAM_").lower() for name in re.findall(r"BALSAM_[A-Z_]+[A-Z]", pages)}

@@ -22,6 +22,7 @@ from tests import asking
 from tests.server import dashboard_routes
 from tests.server.lab import Lab
 from tests.services import PasswordServer, User
+from tests.waiting import wait_until
 
 
 class Guard(Enum):
@@ -130,6 +131,14 @@ ROUTES: dict[tuple[str, str], Guard] = {
     **dict.fromkeys(dashboard_routes.OPEN, Guard.OPEN),
     **dict.fromkeys(dashboard_routes.CODE, Guard.CODE),
     **dict.fromkeys(dashboard_routes.CLOSED, Guard.VISITOR),
+    ("GET", "/alerts/"): Guard.USER,
+    ("GET", "/alerts/rules"): Guard.USER,
+    ("POST", "/alerts/rules"): Guard.USER,
+    ("GET", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("PUT", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("DELETE", "/alerts/rules/{rule_id}"): Guard.USER,
+    ("POST", "/alerts/rules/{rule_id}/test"): Guard.USER,
+    ("GET", "/alerts/deliveries/{delivery_id}"): Guard.USER,
 }
 
 Ids = Mapping[str, int]
@@ -192,6 +201,12 @@ def _batch_job(site: int) -> dict[str, Any]:
     }
     part = {"job_mode": "mpi", "num_nodes": 1, "filter_tags": TAGS}
     return {**body, "partitions": [part]}
+
+
+def _rule(name: str, *sites: int) -> dict[str, Any]:
+    # A name that leads inside: nothing is really sent.
+    address = f"http://localhost/{name}"
+    return {"kind": "site_down", "site_id": list(sites), "channel": "webhook", "address": address}
 
 
 def _job(app: int, **values: Any) -> list[dict[str, Any]]:
@@ -330,6 +345,15 @@ TRIES: list[Try] = [
     *_filters("/analytics/summary", JOB_FILTERS, VICTIMS_TAG),
     *_filters("/analytics/totals", ["site_id", "app_id"]),
     *_filters("/stream", [*EVENT_FILTERS, "session_id"], VICTIMS_TAG),
+    Try("GET", "/alerts/"),
+    Try("GET", "/alerts/rules"),
+    Try("POST", "/alerts/rules", body=lambda theirs, own: _rule("stolen", theirs["site"])),
+    Try("GET", "/alerts/rules/{rule_id}"),
+    Try("PUT", "/alerts/rules/{rule_id}", body=lambda theirs, own: {"minutes": 7}),
+    Try("PUT", "/alerts/rules/{own_rule_id}", body=lambda theirs, own: {"site_id": [theirs["site"]]}),
+    Try("DELETE", "/alerts/rules/{rule_id}"),
+    Try("POST", "/alerts/rules/{rule_id}/test"),
+    Try("GET", "/alerts/deliveries/{delivery_id}"),
 ]
 
 
@@ -362,6 +386,9 @@ class Tenant:
         assert killed["told"] == 1
         [message] = self.client.get(f"/sessions/{session}/messages")
         token = self.client.post("/auth/site-tokens", {"site_id": lab.site["id"]})
+        rule = self.client.post("/alerts/rules", {**_rule(name, lab.site["id"]), "secret": name})
+        delivery = self.client.post(f"/alerts/rules/{rule['id']}/test", None)
+        wait_until(lambda: self.client.get(f"/alerts/deliveries/{delivery['id']}")["ended"])
         form = {"username": user.name, "password": user.password, "scope": "offline_access"}
         asking.post(f"{server.url}/auth/password/login", data=form).raise_for_status()
         self.token, self.site_token = user.token, str(token["token"])
@@ -377,6 +404,8 @@ class Tenant:
             "token": token["id"],
             "login": max(row["id"] for row in self.client.get("/auth/logins")),
             "scheduler_id": scheduler_id,
+            "rule": rule["id"],
+            "delivery": delivery["id"],
         }
 
     def beat(self) -> None:
@@ -393,6 +422,8 @@ class Tenant:
         seen["messages"] = self.client.get(f"/sessions/{self.ids['session']}/messages")
         seen["sessions"] = [{**row, "heartbeat": None} for row in sessions]
         tokens = self.client.get("/auth/site-tokens")
+        seen["rules"] = [row for row in self.client.get("/alerts/rules") if row["id"] == self.ids["rule"]]
+        seen["delivery"] = self.client.get(f"/alerts/deliveries/{self.ids['delivery']}")
         seen["logins"] = self.client.get("/auth/logins")
         seen["tokens"] = [row for row in tokens if row["site_id"] == self.ids["site"]]
         assert all(seen.values())
@@ -438,7 +469,7 @@ def stranger(password_server: PasswordServer) -> Iterator[Tenant]:
 def _spread_ids(db: Database) -> None:
     """Ids that no two kinds of things share, and that are no count or user's id either."""
     things = ("sites", "apps", "jobs", "batch_jobs", "sessions", "transfers", "events", "messages")
-    kinds = (*things, "tokens", "logins")
+    kinds = (*things, "tokens", "logins", "alert_rules", "alert_deliveries")
     with db.write() as tx:
         for number, name in enumerate(kinds, start=11):
             ids.allocate(tx.conn, metadata.tables[name], number * 10_000)

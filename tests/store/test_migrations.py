@@ -148,7 +148,8 @@ def test_a_server_whose_database_is_current_loads_no_more_than_it_needs(tmp_path
     db.close()
     program = (
         "import sys; from balsam.server.app import build; from balsam.server.settings import ServerSettings; "
-        f"build(ServerSettings({url!r})); print({{'alembic', 'joserfc', 'httpx'}} & set(sys.modules))"
+        f"build(ServerSettings({url!r})); "
+        "print({'alembic', 'joserfc', 'httpx', 'httpcore'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -8,7 +8,20 @@ import pytest
 from sqlalchemy import Connection, event
 
 from balsam.core.states import RUNNABLE_STATES, JobState
-from balsam.store import batch_jobs, event_lists, events, figures, jobs, migrate, sessions, traces, users
+from balsam.store import (
+    alert_rules,
+    batch_jobs,
+    deliveries,
+    event_lists,
+    events,
+    figures,
+    jobs,
+    migrate,
+    sessions,
+    symptoms,
+    traces,
+    users,
+)
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.database import Database
 from balsam.store.events import EventFilter, Position
@@ -146,6 +159,22 @@ HOT: dict[str, tuple[Statement, str]] = {
         ),
         "batch_jobs",
     ),
+    "how jobs ended lately": (
+        lambda conn, owner: symptoms.ended(conn, owner, 5, [1], {"a": "b"}),
+        "ix_events_owner_id_to_state_timestamp",
+    ),
+    "what started lately": (
+        lambda conn, owner: symptoms.newest_starts(conn, owner, 5),
+        "ix_runs_owner_id_start",
+    ),
+    "whether a job waits at a site": (
+        lambda conn, owner: symptoms.waiting_job(conn, owner, 1),
+        "ix_jobs_acquire",
+    ),
+    "launchers and their runs": (
+        lambda conn, owner: symptoms.launchers(conn, owner),
+        "ix_sessions_owner_id",
+    ),
     "when an agent was heard of": (
         lambda conn, owner: sessions.agent_seen(conn, owner, 1),
         "ix_sessions_site_id",
@@ -168,3 +197,19 @@ def test_hot_statements_search_and_never_scan(db: Database, name: str, owner: Ow
 @pytest.mark.parametrize("name", ["the newest jobs", "jobs to be acquired", "what a stream reads"])
 def test_the_index_gives_the_order_of_what_is_asked_for_most(db: Database, name: str) -> None:
     assert "TEMP B-TREE" not in plan(db, HOT[name][0], SITE)
+
+
+NO_OWNER: dict[str, tuple[Statement, str]] = {
+    "the next rule": (lambda conn, _: alert_rules.next_due(conn), "ix_alert_rules_due"),
+    "the next message": (lambda conn, _: deliveries.next_try(conn), "ix_alert_deliveries_unsent"),
+    "messages that are due": (
+        lambda conn, _: deliveries.due(conn, 5, 10),
+        "ix_alert_deliveries_next_try (next_try<?)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_OWNER)
+def test_an_idle_server_looks_for_alerts_through_small_indexes(db: Database, name: str) -> None:
+    statement, index = NO_OWNER[name]
+    assert index in plan(db, statement, USER)

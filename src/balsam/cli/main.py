@@ -24,6 +24,7 @@ COMMANDS = {
     "report": LazyCommand(
         "balsam.cli.report", "report", "What a campaign came to: text, page, figure, data."
     ),
+    "alert": LazyCommand("balsam.cli.alerts", "alert", "Be told when jobs fail or a site is down."),
 }
 
 

@@ -13,6 +13,7 @@ BalsamError
 ├── Forbidden         a login that may not do this
 ├── TooManyAttempts   somebody tries to log in too often
 ├── ProviderFailed    the login provider did not answer, or not as it must
+├── DeliveryFailed    a message that was not taken
 ├── InvalidSettings   an operator's settings that can't be used
 └── WrongSchema       a database of an older or newer program
 """
@@ -77,3 +78,11 @@ class TooManyAttempts(BalsamError):
 
 class ProviderFailed(BalsamError):
     pass
+
+
+class DeliveryFailed(BalsamError):
+    """`permanent`: it would not be taken later either."""
+
+    def __init__(self, sentence: str, permanent: bool = False) -> None:
+        super().__init__(sentence)
+        self.permanent = permanent

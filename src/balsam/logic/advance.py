@@ -232,6 +232,9 @@ def _event(
     return (*whose, stamp, now, since, state, step.state, step.data)
 
 
+_TO_STATE = -2  # its place in that
+
+
 def _run_start(
     row: dict[str, Any], step: Step, stamp: int, attempt: int, session_id: int, event: int
 ) -> dict[str, Any]:
@@ -274,6 +277,7 @@ def _write(tx: Tx, owner: Owner, view: _View, writes: _Writes) -> None:
     event_ids = ids.allocate(tx.conn, tables.events, len(writes.events)) if writes.events else []
     for site_id in {event[1] for event in writes.events}:
         tx.changed(owner.user_id, "events", site_id)
+    tx.moves.update(event[_TO_STATE] for event in writes.events)
     for run in (*writes.starts.values(), *writes.ends):
         for name in ("start_event_id", "end_event_id"):
             if run.get(name) is not None:

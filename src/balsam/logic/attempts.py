@@ -1,4 +1,7 @@
-"""How often anybody may try to log in; counted in the database, which all server processes share."""
+"""How often anybody may try to log in, or have messages sent.
+
+Counted in the database, which all server processes share.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,8 @@ OF_ADDRESS = Limit("failed logins from your address", 100, 3.0)
 OF_CODES = Limit("wrong codes from your address", 20, 10.0)
 OF_REQUESTS = Limit("logins begun from your address", 100, 3.0)
 OF_REGISTRATIONS = Limit("registrations from your address", 100, 30.0)
+OF_ALERT_RULES = Limit("changes of alert rules", 60, 30.0)
+OF_ALERT_TESTS = Limit("test messages", 10, 30.0)
 
 
 @dataclass(frozen=True, slots=True)

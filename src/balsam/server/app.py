@@ -14,6 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_STRANGERS_BODY_BYTES
 from balsam.server import (
+    alerts,
     analytics,
     apps,
     batch_jobs,
@@ -34,11 +35,13 @@ from balsam.server import (
     transfers,
     users,
 )
+from balsam.server.alerting import Alerting
 from balsam.server.answers import json_answer
 from balsam.server.context import Server
 from balsam.server.exchange import Exchanges
 from balsam.server.metrics import Metrics
 from balsam.server.operations import VERSION
+from balsam.server.postmen import Postmen
 from balsam.server.pulse import Pulse
 from balsam.server.settings import ServerSettings
 from balsam.server.signals import end_streams_at_signals
@@ -72,22 +75,27 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         epoch = user_store.epoch(conn)
     provider = _login_provider(settings)
     metrics = Metrics(db, shared_metrics)
-    server = Server(settings, db, Watchers(), epoch, now_us(), metrics, KnownTokens(), provider)
+    postmen = Postmen(settings)
+    server = Server(settings, db, Watchers(), epoch, now_us(), metrics, KnownTokens(), postmen, provider)
+    alerting = Alerting(server)
 
     def committed(changes: frozenset[Change]) -> None:
         server.tokens.committed(changes)
         server.watchers.committed(changes)
+        alerting.committed(changes)
 
     def after_gap() -> None:
         server.up_since = now_us()  # nobody could renew a lease while the database was away
         server.tokens.forget()
         server.watchers.end_all()
+        alerting.wake()
 
+    db.on_moves = metrics.moved
     db.on_commit = committed
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        threads: list[Sweeper | Pulse | Listener] = [Sweeper(server), Pulse(server)]
+        threads: list[Sweeper | Pulse | Alerting | Listener] = [Sweeper(server), Pulse(server), alerting]
         if not db.is_sqlite:
             threads.append(Listener(db.writers, committed, after_gap))
         for thread in threads:
@@ -123,6 +131,7 @@ def build(settings: ServerSettings, *, deployed: bool = False, shared_metrics: P
         totals,
         analytics,
         stream,
+        alerts,
         operations,
     ):
         app.include_router(module.router)

@@ -19,6 +19,7 @@ from balsam.logic import users
 from balsam.logic.once import Key
 from balsam.server.entry_codes import EntryCodes
 from balsam.server.metrics import Metrics
+from balsam.server.postmen import Postmen
 from balsam.server.settings import ServerSettings
 from balsam.server.tokens import KnownTokens
 from balsam.server.watchers import Watchers
@@ -45,6 +46,7 @@ class Server:
     up_since: int
     metrics: Metrics
     tokens: KnownTokens
+    postmen: Postmen
     provider: Provider | None = None  # who logs in users that come with a browser
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
     entry_codes: EntryCodes = field(default_factory=EntryCodes)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from balsam.core.errors import InvalidSettings
+from balsam.core.alerts import PLAIN_MAIL
+from balsam.core.errors import Invalid, InvalidSettings
 from balsam.core.limits import (
     LEASE_SEC,
     LOGIN_TTL_SEC,
@@ -23,6 +24,7 @@ from balsam.core.limits import (
     VOUCHED_LEASE_SEC,
 )
 from balsam.core.logins import LoginMethod
+from balsam.server.addresses import Reach
 
 SETTINGS_FILE = "server.yml"
 # Names under which the published server reads the same.
@@ -102,6 +104,20 @@ class ServerSettings:
     metrics_from: Words = ("127.0.0.1", "::1")  # addresses that may read /metrics
     metrics_token_file: Path | None = None  # or whoever sends this token
 
+    # How often rules are looked at, and the first pause after a message that was not taken.
+    alert_sec: Seconds = 60.0
+    alert_retry_sec: Seconds = 30.0
+    alert_timeout_sec: Annotated[float, Field(gt=0, le=60)] = 10.0
+    alert_hosts: Words = ()  # hosts and networks that webhooks may be in though they are not public
+    alert_ca_file: Path | None = None  # certificates of a private authority, for webhooks and mail
+    mail_host: str = ""  # "": no mail is sent
+    mail_port: Annotated[int, Field(ge=1, le=65535)] = 587
+    mail_security: Literal["starttls", "tls", "none"] = "starttls"
+    mail_user: str = ""
+    mail_password_file: Path | None = None
+    mail_from: str = ""
+    mail_domains: Words = ()  # of those who may be written to; (): all
+
     @property
     def is_sqlite(self) -> bool:
         return self.database_url.startswith("sqlite")
@@ -131,6 +147,13 @@ class ServerSettings:
             return self.oauth_client_secret
         return _private_text(self.oauth_client_secret_file).strip()
 
+    @property
+    def is_of_one_user(self) -> bool:
+        return self.owner is not None and not self.registration
+
+    def mail_password(self) -> str:
+        return "" if self.mail_password_file is None else _private_text(self.mail_password_file).strip()
+
     def metrics_token(self) -> str:
         """What opens /metrics from anywhere; empty where nothing does."""
         return "" if self.metrics_token_file is None else _private_text(self.metrics_token_file).strip()
@@ -159,7 +182,26 @@ def load(environment: Mapping[str, str], file: Path | None, **given: Any) -> Ser
         raise InvalidSettings(f"settings of the server are wrong: {wrong}") from None
     _check_logins(settings)
     settings.metrics_token()
+    _check_alerts(settings)
     return settings
+
+
+def _check_alerts(settings: ServerSettings) -> None:
+    try:
+        Reach.of(False, settings.alert_hosts)
+    except Invalid as exc:
+        raise InvalidSettings(exc.sentence) from None
+    if settings.alert_ca_file is not None and not settings.alert_ca_file.is_file():
+        raise InvalidSettings(f"alert_ca_file: there is no file {settings.alert_ca_file}")
+    if not settings.mail_host:
+        return
+    if not PLAIN_MAIL.fullmatch(settings.mail_from):
+        raise InvalidSettings("mail_host needs mail_from, one plain address such as balsam@example.org")
+    if settings.mail_user and settings.mail_security == "none":
+        raise InvalidSettings("mail_security none would send mail_user's password for anybody to read")
+    if bool(settings.mail_user) != (settings.mail_password_file is not None):
+        raise InvalidSettings("mail_user and mail_password_file belong together")
+    settings.mail_password()
 
 
 def _check_logins(settings: ServerSettings) -> None:

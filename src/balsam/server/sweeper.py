@@ -14,11 +14,12 @@ from balsam.core.clock import now_us
 from balsam.core.limits import IDEMPOTENCY_TTL_SEC
 from balsam.logic.sessions import Lease, expire, overdue
 from balsam.server.context import Server
-from balsam.store import idempotency, login_attempts, login_requests, logins, messages, users
+from balsam.store import deliveries, idempotency, login_attempts, login_requests, logins, messages, users
 
 log = logging.getLogger(__name__)
 FORGET_EVERY_SEC = 600.0
 FORGET_LATER_US = 3600 * 1_000_000  # whoever waited too long is told that for an hour
+DELIVERIES_US = 7 * 86_400 * 1_000_000  # much longer than any of them is on its way
 
 
 class Sweeper:
@@ -47,6 +48,7 @@ class Sweeper:
                 self._server.up_since = now_us()
             try:
                 self._once(Lease(settings.lease_sec, settings.vouched_lease_sec))
+                self._server.metrics.swept()
             except Exception:
                 # The database was away: nobody could renew a lease meanwhile, so none has aged.
                 log.exception("the sweep failed; leases count from now")
@@ -78,3 +80,4 @@ class Sweeper:
                 login_requests.drop_expired(tx.conn, now_us() - FORGET_LATER_US)
                 login_attempts.drop_empty(tx.conn, now_us())
                 messages.forget(tx.conn, now_us() - FORGET_LATER_US)
+                deliveries.forget(tx.conn, now_us() - DELIVERIES_US)

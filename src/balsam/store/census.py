@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, text
 
-from balsam.core.states import RUNNABLE_STATES, JobState
-from balsam.store.tables import jobs, sessions
+from balsam.core.states import ACTIVE_BATCH_JOB_STATES, RUNNABLE_STATES, JobState
+from balsam.store import alerts, deliveries
+from balsam.store.tables import batch_jobs, jobs, sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,11 @@ class Census:
     sessions: int
     nodes_available: float  # those of launchers that are live
     nodes_busy: float  # by runs that a session holds
+    batch_jobs_by_state: dict[str, tuple[int, int]]  # allocations that have not ended, and their nodes
+    alerts_firing: int
+    messages_unsent: int
+    oldest_unsent: int | None  # when it was written, in microseconds
+    database_bytes: int
 
 
 def take(conn: Connection) -> Census:
@@ -33,7 +39,27 @@ def take(conn: Connection) -> Census:
         number,
         float(nodes),
         _busy_nodes(conn),
+        _allocations(conn),
+        alerts.count_firing(conn),
+        *deliveries.unsent(conn),
+        _database_bytes(conn),
     )
+
+
+def _allocations(conn: Connection) -> dict[str, tuple[int, int]]:
+    stmt = select(batch_jobs.c.state, func.count(), func.sum(batch_jobs.c.num_nodes))
+    active = stmt.where(batch_jobs.c.state.in_(sorted(ACTIVE_BATCH_JOB_STATES)))
+    return {
+        state: (number, nodes) for state, number, nodes in conn.execute(active.group_by(batch_jobs.c.state))
+    }
+
+
+def _database_bytes(conn: Connection) -> int:
+    if conn.dialect.name == "sqlite":
+        stmt = text("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+    else:
+        stmt = text("SELECT pg_database_size(current_database())")
+    return int(conn.execute(stmt).scalar_one())
 
 
 def node_weight() -> ColumnElement[float]:

@@ -8,6 +8,7 @@ processes, which hear of each other's commits through `store.notices`.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Tx:
 
     conn: Connection
     changes: set[Change] = field(default_factory=set)
+    moves: Counter[str] = field(default_factory=Counter)  # of jobs, by the state that they enter
 
     def changed(self, user_id: int, kind: str, site_id: int) -> None:
         self.changes.add(Change(user_id, kind, site_id))
@@ -40,6 +42,7 @@ class Database:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit: Callable[[frozenset[Change]], None] = lambda changes: None
+        self.on_moves: Callable[[Counter[str]], None] = lambda moves: None
         self._writer_lock: AbstractContextManager[object] = nullcontext()
         options: dict[str, Any] = {
             "json_serializer": _dumps,
@@ -90,6 +93,8 @@ class Database:
             yield tx
             if tx.changes and not self.is_sqlite:
                 notices.send(conn, tx.changes)
+        if tx.moves:
+            self.on_moves(tx.moves)
         # Others come back as a notice; but who hears from this process that a token is revoked relies on it.
         own = {change for change in tx.changes if self.is_sqlite or change.kind == "tokens"}
         if own:

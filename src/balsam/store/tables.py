@@ -38,6 +38,7 @@ ACQUIRABLE = "state NOT IN ('CREATED', 'AWAITING_PARENTS', 'RUNNING', 'JOB_FINIS
 RARE_MOVES = (
     "from_state NOT IN ('CREATED', 'STAGED_IN', 'PREPROCESSED', 'RUNNING', 'RUN_DONE', 'POSTPROCESSED')"
 )
+UNSENT = "ended IS NULL"
 
 
 def _partial_index(name: str, *columns: Any, where: str) -> Index:
@@ -476,6 +477,76 @@ messages = Table(
     Index("ix_messages_owner_id", "owner_id"),
     Index("ix_messages_session_id", "session_id"),
     Index("ix_messages_deadline", "deadline"),
+    sqlite_autoincrement=True,
+)
+
+# What users want to be told of. `due`: when it is looked at next.
+alert_rules = Table(
+    "alert_rules",
+    metadata,
+    _id(),
+    _owner(),
+    Column("kind", Text, nullable=False),
+    Column("site_ids", Json),
+    Column("tags", Json, nullable=False),
+    Column("minutes", Float, nullable=False),
+    Column("threshold", Float),
+    Column("min_jobs", Integer, nullable=False),
+    Column("remind_hours", Float, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("secret", Text),  # signs messages, so that it is kept as it is
+    Column("created", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("error_at", BigInteger),
+    Column("sent_at", BigInteger),
+    CheckConstraint(
+        "kind IN ('failure_rate', 'stalled_backlog', 'idle_allocation', 'site_down')",
+        name="ck_alert_rules_kind",
+    ),
+    CheckConstraint("channel IN ('webhook', 'mail')", name="ck_alert_rules_channel"),
+    Index("ix_alert_rules_owner_id", "owner_id", "id"),
+    Index("ix_alert_rules_due", "due"),
+    sqlite_autoincrement=True,
+)
+
+# What is the matter with one subject of a rule; fires where `firing_since` is set.
+alerts = Table(
+    "alerts",
+    metadata,
+    _owner(),
+    Column("rule_id", BigInteger, ForeignKey("alert_rules.id", ondelete="CASCADE"), nullable=False),
+    Column("subject", BigInteger, nullable=False),  # a site's or BatchJob's id, or 0
+    Column("bad_since", BigInteger),
+    Column("firing_since", BigInteger),
+    Column("well_since", BigInteger),
+    Column("told", BigInteger),
+    Column("sentence", Text, nullable=False),
+    PrimaryKeyConstraint("rule_id", "subject"),
+    Index("ix_alerts_owner_id", "owner_id"),
+)
+
+# The outbox: written with the change that it tells of, kept for a while after its end.
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    _id(),
+    _owner(),
+    Column("rule_id", BigInteger, ForeignKey("alert_rules.id", ondelete="CASCADE"), nullable=False),
+    Column("key", Text, nullable=False),  # by which receivers know it again
+    Column("event", Text, nullable=False),
+    Column("body", Json, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_try", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("error", Text),
+    CheckConstraint("event IN ('began', 'over', 'reminder', 'test')", name="ck_alert_deliveries_event"),
+    Index("ix_alert_deliveries_owner_id", "owner_id"),
+    Index("ix_alert_deliveries_created", "created"),
+    _partial_index("ix_alert_deliveries_unsent", "rule_id", "id", where=UNSENT),
+    _partial_index("ix_alert_deliveries_next_try", "next_try", where=UNSENT),
     sqlite_autoincrement=True,
 )
 
