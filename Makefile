@@ -4,6 +4,8 @@ VENV ?= .venv
 PUBLISHED := .venv-published
 # Tests start hundreds of processes: where bytecode is not written, each compiles Balsam anew.
 unexport PYTHONDONTWRITEBYTECODE
+# With variables on make's command line it holds what programs that write their environment into scripts stumble on.
+unexport MAKEFLAGS MFLAGS MAKEOVERRIDES
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 # Half of what tests take is waiting for processes, leases and grace periods.
 WORKERS = $(shell expr 2 '*' $(CORES))
