@@ -19,7 +19,7 @@ from balsam.logic import kills, retries
 from balsam.logic.kills import Fate
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
-from balsam.server.dashboard.choice import Choice, others
+from balsam.server.dashboard.choice import Choice
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.store import jobs as store
@@ -30,6 +30,7 @@ from balsam.store.owner import Owner
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Counts = dict[str, int]
+TICKED = "ticked"
 
 
 class Action(StrEnum):
@@ -80,7 +81,7 @@ def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> 
         by_state = store.count_by_state(look.conn, look.owner, f)
         return {"by_state": sorted(by_state.items()), "count": sum(by_state.values())}
 
-    back = others(Choice.of(request.query_params), "id")
+    back = Choice.of(request.query_params).query
     return pages.show(
         request, server, visitor, "confirm", {"counts": counts}, action=action.value, choice=choice, back=back
     )
@@ -88,7 +89,7 @@ def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> 
 
 def _chosen(params: QueryParams) -> Choice:
     """Rows that were ticked stand for themselves, whatever the filter was."""
-    ids = params.getlist("id")
+    ids = params.getlist(TICKED)  # not as `id`, which is a filter: it would be lost where none is ticked
     return Choice.of(QueryParams([("id", one) for one in ids]) if ids else params)
 
 
@@ -103,8 +104,8 @@ async def act(request: Request, server: Srv, visitor: Acting, form: Form) -> Res
     told = words.query(**done)
     if "then" in form and str(form["then"]).isdecimal():
         return pages.go_to(request, f"/jobs/{int(str(form['then']))}")
-    back = Choice.of(QueryParams(str(form.get("back", ""))))
-    return pages.go_to(request, "/jobs?" + "&".join(filter(None, (others(back, "id"), told))))
+    back = Choice.of(QueryParams(str(form.get("back", "")))).query
+    return pages.go_to(request, "/jobs?" + "&".join(filter(None, (back, told))))
 
 
 def _act(server: Server, owner: Owner, action: Action, choice: Choice, confirmed: int) -> Counts:
