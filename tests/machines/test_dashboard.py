@@ -211,9 +211,9 @@ def test_many_jobs_are_killed_and_retried_from_the_list(page: Page, server: Pass
     page.fill("[name=tags]", "of:the list")
     page.get_by_role("button", name="Show").click()
     assert "tags=of" in page.url and "app_id" not in page.url
-    page.check(f"[name=id][value='{jobs[-1]}']")
+    page.check(f"[name=ticked][value='{jobs[-1]}']")
     page.wait_for_timeout(1500)
-    assert page.is_checked(f"[name=id][value='{jobs[-1]}']")  # also when the list has been made anew
+    assert page.is_checked(f"[name=ticked][value='{jobs[-1]}']")  # also when the list has been made anew
     page.get_by_role("button", name="Kill…").click()
     page.get_by_role("button", name="Kill 1 job").click()
     expect(page.get_by_text("1 job killed.")).to_be_visible()
@@ -317,6 +317,17 @@ def test_charts_zoom_pan_and_tell_values(page: Page, campaign: Campaign) -> None
     page.mouse.move(box["x"] + box["width"] * 0.98, middle)
     legend = page.locator("[data-plot=use] .u-legend")
     expect(legend).to_contain_text(re.compile(r"busy\s*:?\s*[\d.]+"))
+
+
+def test_a_rate_over_all_time_begins_with_the_runs(
+    page: Page, server: PasswordServer, campaign: Campaign
+) -> None:
+    job = campaign.done[0]
+    with page.expect_response(re.compile(rf"/throughput-rates\?id={job}&")) as answered:
+        page.goto(f"{server.url}/ui/analytics?id={job}")
+    [of_app] = answered.value.json()["groups"]
+    # One job has one end: over its own instant alone the rate would be billions an hour.
+    assert 0 < max(of_app["values"]) < 60 * 3600 / 0.2
 
 
 def begins_before(url: str, moment: float) -> bool:
