@@ -134,9 +134,7 @@ document.addEventListener("visibilitychange", () => {
   } else {
     heard = performance.now();
     failures = Math.max(failures, 1); // so that it catches up
-    // On a phone the names of the pages do not all fit.
-document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-connect();
+    connect();
   }
 });
 window.addEventListener("pagehide", () => stream?.close());
