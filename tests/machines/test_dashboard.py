@@ -265,6 +265,22 @@ def test_a_cut_is_told_within_ten_seconds_and_caught_up_with(
     wait_until(lambda: count_of(page, "PREPROCESSED") == before + 7, 10.0)
 
 
+def test_output_is_said_to_be_followed_again_though_the_job_is_silent(
+    page: Page, server: PasswordServer, campaign: Campaign
+) -> None:
+    [job] = campaign.bench.jobs(campaign.bench.app("echo so far; sleep 60"), 1, node_packing_count=8)
+    campaign.bench.await_states([job], "RUNNING", 30)
+    page.goto(f"{server.url}/ui/jobs/{job}")
+    expect(page.get_by_role("region", name="job.out")).to_have_text("so far\n", timeout=15_000)
+    state = page.locator(".tail-state")
+    follow = page.get_by_role("button", name="Follow")
+    follow.click()
+    page.route("**/output?*", lambda route: route.abort(), times=1)
+    follow.click()
+    expect(state).to_have_text("the server can't be reached")
+    expect(state).to_have_text("following", timeout=8_000)  # 5 s until it asks, and then no wait for a line
+
+
 def test_a_stranger_sees_nothing_of_it(
     browser: Browser, server: PasswordServer, campaign: Campaign, lab: Lab
 ) -> None:
