@@ -466,6 +466,12 @@ def test_nodes_are_asked_for_within_what_the_queues_take(visit: Visit, lab: Lab,
     made = visit.send("/ui/submit/batch-job", **fields, num_nodes="2")
     batch_job = int(made.headers["location"].rpartition("/")[2])
     assert client.get(f"/batch-jobs/{batch_job}")["state"] == "pending_submission"
+    client.put(f"/batch-jobs/{batch_job}", {"state": "running"})
+    lab.session(batch_job_id=batch_job)
+    assert "to start nothing more" not in visit.page(f"/ui/batch-jobs/{batch_job}")
+    drained = visit.send(f"/ui/batch-jobs/{batch_job}/drain")
+    page = visit.page(drained.headers["location"])
+    assert "to start nothing more" in page and f"/ui/batch-jobs/{batch_job}/drain" not in page
     visit.send(f"/ui/batch-jobs/{batch_job}/end")
     assert client.get(f"/batch-jobs/{batch_job}")["state"] == "pending_deletion"
 
