@@ -353,6 +353,19 @@ def test_bulk_actions_say_how_many_and_do_no_more_than_that(visit: Visit, lab: L
     assert ids_of(visit.page("/ui/jobs")) == [bystander]
 
 
+def test_forms_and_addresses_that_no_page_makes_are_refused(visit: Visit, lab: Lab) -> None:
+    long, [job] = "9" * 5000, lab.create()
+    for fields in ({"action": "burn", "confirmed": "1"}, {"action": "kill", "confirmed": long}):
+        answer = visit.send("/ui/jobs/act", id=str(job), **fields)
+        assert answer.status_code == 400 and "was not confirmed" in answer.text
+    answer = visit.send("/ui/jobs/act", action="retry", confirmed="1", id=str(job), then=long)
+    assert answer.headers["location"].startswith("/ui/jobs?")
+    for path, name in (("/ui/submit/job", "app_id"), ("/ui/submit/batch-job", "site_id")):
+        assert visit.send(path, key="k", **{name: long}).status_code == 400
+    assert "5 jobs killed." in visit.page("/ui/jobs?killed=5")
+    assert "5 jobs sent on." in visit.page(f"/ui/jobs?retried=5&refused={long}")
+
+
 def test_a_list_of_chosen_ids_stays_it_where_none_is_ticked(visit: Visit, lab: Lab) -> None:
     first, second, bystander = lab.create(3)
     address = f"/ui/jobs?id={first}&id={second}"

@@ -19,7 +19,7 @@ from balsam.logic import kills, retries
 from balsam.logic.kills import Fate
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
-from balsam.server.dashboard.choice import Choice
+from balsam.server.dashboard.choice import Choice, whole
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.store import jobs as store
@@ -96,14 +96,15 @@ def _chosen(params: QueryParams) -> Choice:
 @router.post("/ui/jobs/act")
 async def act(request: Request, server: Srv, visitor: Acting, form: Form) -> Response:
     """Does it, to at most as many as were confirmed."""
-    action, choice = Action(str(form.get("action", ""))), Choice.of(form)
-    confirmed = str(form.get("confirmed", ""))
-    if not confirmed.isdecimal():
-        raise Invalid("how many jobs was not confirmed: open the page again")
-    done = await run_in_threadpool(_act, server, visitor.owner, action, choice, int(confirmed))
+    named, confirmed = str(form.get("action", "")), whole(form.get("confirmed", ""))
+    if named not in list(Action) or confirmed is None:
+        raise Invalid("what to do with how many jobs was not confirmed: open the page again")
+    choice = Choice.of(form)
+    done = await run_in_threadpool(_act, server, visitor.owner, Action(named), choice, confirmed)
     told = words.query(**done)
-    if "then" in form and str(form["then"]).isdecimal():
-        return pages.go_to(request, f"/jobs/{int(str(form['then']))}")
+    job_id = whole(form.get("then", ""))
+    if job_id is not None:
+        return pages.go_to(request, f"/jobs/{job_id}")
     back = Choice.of(QueryParams(str(form.get("back", "")))).query
     return pages.go_to(request, "/jobs?" + "&".join(filter(None, (back, told))))
 

@@ -33,6 +33,12 @@ def sent(params: QueryParams | FormData) -> dict[str, Any]:
     return values
 
 
+def whole(text: object) -> int | None:
+    """The number or id that a field holds; None where it holds none that there can be."""
+    told = str(text)
+    return int(told) if told.isdecimal() and len(told) < 19 else None
+
+
 def tags_in(text: str) -> list[str]:
     """The tags of a field, `key:value, key:value`."""
     return [one.strip() for one in _BETWEEN_TAGS.split(text) if one.strip()]
