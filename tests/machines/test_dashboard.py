@@ -281,6 +281,22 @@ def test_output_is_said_to_be_followed_again_though_the_job_is_silent(
     expect(state).to_have_text("following", timeout=8_000)  # 5 s until it asks, and then no wait for a line
 
 
+def test_a_page_whose_login_has_ended_keeps_the_way_to_another(
+    context: BrowserContext, server: PasswordServer, user: User
+) -> None:
+    page = log_in(context, server, user)
+    expect(page.locator("#live")).to_have_text("live")
+    newest = max(one["id"] for one in user.client.get("/auth/logins"))
+    user.client.delete(f"/auth/logins/{newest}")
+    link = page.get_by_role("link", name="Log in again")
+    expect(link).to_be_visible(timeout=15_000)
+    expect(page.locator("#live")).to_have_text("not live")
+    page.wait_for_timeout(10_000)  # by then a page that waits for its server would say that it is stale
+    expect(page.locator("#stale")).to_have_text("This login has ended. Log in again")
+    link.click()
+    page.wait_for_url("**/ui/login*")
+
+
 def test_a_stranger_sees_nothing_of_it(
     browser: Browser, server: PasswordServer, campaign: Campaign, lab: Lab
 ) -> None:
