@@ -212,9 +212,9 @@ def test_many_jobs_are_killed_and_retried_from_the_list(page: Page, server: Pass
     page.fill("[name=tags]", "of:the list")
     page.get_by_role("button", name="Show").click()
     assert "tags=of" in page.url and "app_id" not in page.url
-    page.check(f"[name=id][value='{jobs[-1]}']")
+    page.check(f"[name=ticked][value='{jobs[-1]}']")
     page.wait_for_timeout(1500)
-    assert page.is_checked(f"[name=id][value='{jobs[-1]}']")  # also when the list has been made anew
+    assert page.is_checked(f"[name=ticked][value='{jobs[-1]}']")  # also when the list has been made anew
     page.get_by_role("button", name="Kill…").click()
     page.get_by_role("button", name="Kill 1 job").click()
     expect(page.get_by_text("1 job killed.")).to_be_visible()
@@ -264,6 +264,38 @@ def test_a_cut_is_told_within_ten_seconds_and_caught_up_with(
     context.unroute("**/ui/live")
     expect(banner).to_be_hidden(timeout=15_000)
     wait_until(lambda: count_of(page, "PREPROCESSED") == before + 7, 10.0)
+
+
+def test_output_is_said_to_be_followed_again_though_the_job_is_silent(
+    page: Page, server: PasswordServer, campaign: Campaign
+) -> None:
+    [job] = campaign.bench.jobs(campaign.bench.app("echo so far; sleep 60"), 1, node_packing_count=8)
+    campaign.bench.await_states([job], "RUNNING", 30)
+    page.goto(f"{server.url}/ui/jobs/{job}")
+    expect(page.get_by_role("region", name="job.out")).to_have_text("so far\n", timeout=15_000)
+    state = page.locator(".tail-state")
+    follow = page.get_by_role("button", name="Follow")
+    follow.click()
+    page.route("**/output?*", lambda route: route.abort(), times=1)
+    follow.click()
+    expect(state).to_have_text("the server can't be reached")
+    expect(state).to_have_text("following", timeout=8_000)  # 5 s until it asks, and then no wait for a line
+
+
+def test_a_page_whose_login_has_ended_keeps_the_way_to_another(
+    context: BrowserContext, server: PasswordServer, user: User
+) -> None:
+    page = log_in(context, server, user)
+    expect(page.locator("#live")).to_have_text("live")
+    newest = max(one["id"] for one in user.client.get("/auth/logins"))
+    user.client.delete(f"/auth/logins/{newest}")
+    link = page.get_by_role("link", name="Log in again")
+    expect(link).to_be_visible(timeout=15_000)
+    expect(page.locator("#live")).to_have_text("not live")
+    page.wait_for_timeout(10_000)  # by then a page that waits for its server would say that it is stale
+    expect(page.locator("#stale")).to_have_text("This login has ended. Log in again")
+    link.click()
+    page.wait_for_url("**/ui/login*")
 
 
 def test_a_stranger_sees_nothing_of_it(
@@ -318,6 +350,17 @@ def test_charts_zoom_pan_and_tell_values(page: Page, campaign: Campaign) -> None
     page.mouse.move(box["x"] + box["width"] * 0.98, middle)
     legend = page.locator("[data-plot=use] .u-legend")
     expect(legend).to_contain_text(re.compile(r"busy\s*:?\s*[\d.]+"))
+
+
+def test_a_rate_over_all_time_begins_with_the_runs(
+    page: Page, server: PasswordServer, campaign: Campaign
+) -> None:
+    job = campaign.done[0]
+    with page.expect_response(re.compile(rf"/throughput-rates\?id={job}&")) as answered:
+        page.goto(f"{server.url}/ui/analytics?id={job}")
+    [of_app] = answered.value.json()["groups"]
+    # One job has one end: over its own instant alone the rate would be billions an hour.
+    assert 0 < max(of_app["values"]) < 60 * 3600 / 0.2
 
 
 def begins_before(url: str, moment: float) -> bool:

@@ -101,9 +101,20 @@ def test_the_owner_of_an_embedded_server_comes_in_with_a_code_once(embedded: Emb
         answer = visit.http.post("/ui/enter", data={"code": made["code"].lower()}, headers={"origin": "null"})
         assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
         assert visit.get("/ui/").status_code == 200
-        again = visit.http.post("/ui/enter", data={"code": made["code"]})
+        again = visit.http.post("/ui/enter", data={"code": made["code"], "then": "/ui/jobs?state=FAILED"})
+        assert 'name="then" value="/ui/jobs?state=FAILED"' in again.text
         assert again.status_code == 401 and "run balsam server open again" in again.text
     assert made["code"] not in (embedded.data / "server.log").read_text()
+
+
+def test_a_code_leads_to_the_page_that_was_asked_for(embedded: EmbeddedServer) -> None:
+    with embedded.client() as owner, Visit(embedded.url) as visit:
+        asked = visit.get("/ui/jobs?state=FAILED").headers["location"]
+        assert 'name="then" value="/ui/jobs?state=FAILED"' in visit.page(asked)
+        for then, there in (("/ui/jobs?state=FAILED", "/ui/jobs?state=FAILED"), ("//evil.example/", "/ui/")):
+            code = owner.post("/auth/entry-code", None)["code"]
+            answer = visit.http.post("/ui/enter", data={"code": code, "then": then})
+            assert answer.headers["location"] == there
 
 
 def test_codes_are_not_for_servers_of_many_users(client: Client) -> None:
@@ -342,6 +353,44 @@ def test_bulk_actions_say_how_many_and_do_no_more_than_that(visit: Visit, lab: L
     assert ids_of(visit.page("/ui/jobs")) == [bystander]
 
 
+def test_forms_and_addresses_that_no_page_makes_are_refused(visit: Visit, lab: Lab) -> None:
+    long, [job] = "9" * 5000, lab.create()
+    for fields in ({"action": "burn", "confirmed": "1"}, {"action": "kill", "confirmed": long}):
+        answer = visit.send("/ui/jobs/act", id=str(job), **fields)
+        assert answer.status_code == 400 and "was not confirmed" in answer.text
+    answer = visit.send("/ui/jobs/act", action="retry", confirmed="1", id=str(job), then=long)
+    assert answer.headers["location"].startswith("/ui/jobs?")
+    for path, name in (("/ui/submit/job", "app_id"), ("/ui/submit/batch-job", "site_id")):
+        assert visit.send(path, key="k", **{name: long}).status_code == 400
+    assert "5 jobs killed." in visit.page("/ui/jobs?killed=5")
+    assert "5 jobs sent on." in visit.page(f"/ui/jobs?retried=5&refused={long}")
+
+
+def test_a_list_of_chosen_ids_stays_it_where_none_is_ticked(visit: Visit, lab: Lab) -> None:
+    first, second, bystander = lab.create(3)
+    address = f"/ui/jobs?id={first}&id={second}"
+    page = visit.page(address)
+    sent = re.findall(r'<input type="hidden" name="(\w+)" value="(\d+)">', page)
+    assert sent == [("id", str(first)), ("id", str(second))] and "disabled" not in page
+    asked = visit.page(f"/ui/jobs/confirm?action=kill&id={first}&id={second}")
+    assert "Kill 2 jobs" in asked and "these are all your jobs" not in asked
+    ticked = visit.page(f"/ui/jobs/confirm?action=kill&id={first}&id={second}&ticked={second}")
+    assert "Kill 1 job<" in ticked and f'name="id" value="{first}"' not in ticked
+    back = f"id={first}&id={second}"
+    done = visit.send("/ui/jobs/act", action="kill", confirmed="1", id=str(second), back=back)
+    assert done.headers["location"] == f"{address}&killed=1&told=0"
+    assert [lab.state(job) for job in (first, bystander)] == ["PREPROCESSED"] * 2
+
+
+def test_filters_that_hold_several_ids_survive_their_form(visit: Visit, lab: Lab) -> None:
+    first, second, _ = lab.create(3)
+    page = visit.page(f"/ui/jobs?id={first}&id={second}")
+    assert f'name="id" value="{first}, {second}" checked' in page
+    assert ids_of(visit.page(f"/ui/jobs?id={first},+{second}")) == [second, first]
+    assert visit.get("/ui/jobs?batch_job_id=1, 2").status_code == 200
+    assert 'name="session_id" value="9" checked' in visit.page("/ui/jobs?session_id=9")
+
+
 def test_a_failed_job_runs_once_more(visit: Visit, lab: Lab) -> None:
     [job] = lab.create()
     session = lab.session()
@@ -430,6 +479,12 @@ def test_nodes_are_asked_for_within_what_the_queues_take(visit: Visit, lab: Lab,
     made = visit.send("/ui/submit/batch-job", **fields, num_nodes="2")
     batch_job = int(made.headers["location"].rpartition("/")[2])
     assert client.get(f"/batch-jobs/{batch_job}")["state"] == "pending_submission"
+    client.put(f"/batch-jobs/{batch_job}", {"state": "running"})
+    lab.session(batch_job_id=batch_job)
+    assert "to start nothing more" not in visit.page(f"/ui/batch-jobs/{batch_job}")
+    drained = visit.send(f"/ui/batch-jobs/{batch_job}/drain")
+    page = visit.page(drained.headers["location"])
+    assert "to start nothing more" in page and f"/ui/batch-jobs/{batch_job}/drain" not in page
     visit.send(f"/ui/batch-jobs/{batch_job}/end")
     assert client.get(f"/batch-jobs/{batch_job}")["state"] == "pending_deletion"
 

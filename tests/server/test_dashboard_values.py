@@ -8,7 +8,7 @@ from starlette.datastructures import FormData, QueryParams
 
 from balsam.core.states import BatchJobState, JobState, TransferItemState
 from balsam.server.dashboard import family, history, words
-from balsam.server.dashboard.choice import Choice, others
+from balsam.server.dashboard.choice import Choice
 from balsam.server.dashboard.login import _then
 from balsam.server.dashboard.submission import parameter, wanted_job
 
@@ -78,7 +78,6 @@ def test_a_choice_comes_back_as_it_went_into_the_address() -> None:
     )
     again = Choice.of(QueryParams(choice.query))
     assert again.selection == choice.selection and again.fields == choice.fields
-    assert "state" not in others(choice, "state") and "tags" in others(choice, "state")
     assert Choice.of(FormData([*choice.pairs()])).selection == choice.selection
 
 
@@ -149,3 +148,9 @@ def test_durations_are_told_in_two_units(us: float | None, text: str) -> None:
 def test_numbers_are_grouped() -> None:
     assert words.number(1234567).replace("\u202f", " ") == "1 234 567"
     assert words.number(0.5) == "0.50" and words.number(3.0) == "3"
+
+
+def test_a_time_of_another_day_tells_its_date() -> None:
+    now = 1_772_000_000_000_000
+    assert ">06:13:20<" in words.clock(now, now)
+    assert ">2026-02-24 06:13:20<" in words.clock(now - 86_400_000_000, now)

@@ -82,13 +82,18 @@ class Reach:
             one.version == net.version and one in net for net in self.networks for one in (address, inner)
         ):
             return
-        if inner.is_global and not inner.is_multicast and not inner.is_reserved:
+        if inner.is_global and not inner.is_multicast and not inner.is_reserved and not _is_of_a_site(inner):
             return
         # Without the address: what names inside a network stand for is nobody's business.
         raise NotAllowed(
             f"{host} leads inside a network, where this server does not post; its operator can allow it with "
             "alert_hosts"
         )
+
+
+def _is_of_a_site(address: Address) -> bool:
+    """fec0::/10, which was for inside a network before fc00::/7 was, and still counts as global."""
+    return isinstance(address, ipaddress.IPv6Address) and address.is_site_local
 
 
 def _inner(address: Address) -> Address:

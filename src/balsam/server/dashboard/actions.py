@@ -19,7 +19,7 @@ from balsam.logic import kills, retries
 from balsam.logic.kills import Fate
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
-from balsam.server.dashboard.choice import Choice, others
+from balsam.server.dashboard.choice import Choice, whole
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.store import jobs as store
@@ -30,6 +30,7 @@ from balsam.store.owner import Owner
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Counts = dict[str, int]
+TICKED = "ticked"
 
 
 class Action(StrEnum):
@@ -80,7 +81,7 @@ def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> 
         by_state = store.count_by_state(look.conn, look.owner, f)
         return {"by_state": sorted(by_state.items()), "count": sum(by_state.values())}
 
-    back = others(Choice.of(request.query_params), "id")
+    back = Choice.of(request.query_params).query
     return pages.show(
         request, server, visitor, "confirm", {"counts": counts}, action=action.value, choice=choice, back=back
     )
@@ -88,23 +89,24 @@ def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> 
 
 def _chosen(params: QueryParams) -> Choice:
     """Rows that were ticked stand for themselves, whatever the filter was."""
-    ids = params.getlist("id")
+    ids = params.getlist(TICKED)  # not as `id`, which is a filter: it would be lost where none is ticked
     return Choice.of(QueryParams([("id", one) for one in ids]) if ids else params)
 
 
 @router.post("/ui/jobs/act")
 async def act(request: Request, server: Srv, visitor: Acting, form: Form) -> Response:
     """Does it, to at most as many as were confirmed."""
-    action, choice = Action(str(form.get("action", ""))), Choice.of(form)
-    confirmed = str(form.get("confirmed", ""))
-    if not confirmed.isdecimal():
-        raise Invalid("how many jobs was not confirmed: open the page again")
-    done = await run_in_threadpool(_act, server, visitor.owner, action, choice, int(confirmed))
+    named, confirmed = str(form.get("action", "")), whole(form.get("confirmed", ""))
+    if named not in list(Action) or confirmed is None:
+        raise Invalid("what to do with how many jobs was not confirmed: open the page again")
+    choice = Choice.of(form)
+    done = await run_in_threadpool(_act, server, visitor.owner, Action(named), choice, confirmed)
     told = words.query(**done)
-    if "then" in form and str(form["then"]).isdecimal():
-        return pages.go_to(request, f"/jobs/{int(str(form['then']))}")
-    back = Choice.of(QueryParams(str(form.get("back", ""))))
-    return pages.go_to(request, "/jobs?" + "&".join(filter(None, (others(back, "id"), told))))
+    job_id = whole(form.get("then", ""))
+    if job_id is not None:
+        return pages.go_to(request, f"/jobs/{job_id}")
+    back = Choice.of(QueryParams(str(form.get("back", "")))).query
+    return pages.go_to(request, "/jobs?" + "&".join(filter(None, (back, told))))
 
 
 def _act(server: Server, owner: Owner, action: Action, choice: Choice, confirmed: int) -> Counts:

@@ -21,6 +21,7 @@ from balsam.server.dashboard.visitors import Acting, Looking
 from balsam.server.queries import BatchJobSelection
 from balsam.store import batch_jobs as store
 from balsam.store import jobs, launchers, names, sites
+from balsam.store import messages as message_store
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.jobs import JobFilter
 from balsam.store.paging import Page, next_cursor
@@ -87,6 +88,7 @@ def state(look: Look, row: dict[str, Any]) -> dict[str, Any]:
         "left": minutes_left(row, look.now),
         "is_active": row["state"] in ACTIVE_BATCH_JOB_STATES,
         "is_ending": row["state"] == BatchJobState.pending_deletion,
+        "is_drained": message_store.is_drained(look.conn, look.owner, row["id"]),
     }
 
 

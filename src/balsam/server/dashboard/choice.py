@@ -14,7 +14,8 @@ from balsam.server.dashboard import words
 from balsam.server.queries import JobSelection
 
 _BETWEEN_TAGS = re.compile(r",\s*(?=[^,:]+:)")  # a comma before another `key:`; values may hold commas
-LISTS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id", "state", "tags")
+IDS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id")  # several in a field, too
+LISTS = (*IDS, "state", "tags")
 NAMES = frozenset(JobSelection.model_fields)
 
 
@@ -25,9 +26,17 @@ def sent(params: QueryParams | FormData) -> dict[str, Any]:
         given = [text.strip() for text in map(str, params.getlist(name)) if str(text).strip()]
         if name == "tags":
             given = [tag for text in given for tag in tags_in(text)]
+        elif name in IDS:
+            given = [one for text in given for one in text.replace(",", " ").split()]
         if given:
             values[name] = given if name in LISTS else given[-1]
     return values
+
+
+def whole(text: object) -> int | None:
+    """The number or id that a field holds; None where it holds none that there can be."""
+    told = str(text)
+    return int(told) if told.isdecimal() and len(told) < 19 else None
 
 
 def tags_in(text: str) -> list[str]:
@@ -73,8 +82,3 @@ class Choice:
         """As an input of date and time takes it."""
         moment = getattr(self.selection, name)
         return "" if moment is None else (naive_text(to_us(moment)) or "")[:16]
-
-
-def others(choice: Choice, *names: str) -> str:
-    """The address without these filters."""
-    return words.query(**{name: value for name, value in choice.fields.items() if name not in names})

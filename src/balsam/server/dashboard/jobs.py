@@ -11,7 +11,7 @@ from balsam.core.states import JobState
 from balsam.schemas.jobs import JobOrdering
 from balsam.server.context import Srv
 from balsam.server.dashboard import pages
-from balsam.server.dashboard.choice import Choice
+from balsam.server.dashboard.choice import Choice, whole
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Looking
 from balsam.store import jobs as store
@@ -56,11 +56,9 @@ def _order(text: str | None) -> JobOrdering:
 
 def _did(query: Any) -> dict[str, Any] | None:
     """What the page before has done: an action's name and numbers, never a text out of the address."""
-    names_ = ("killed", "told", "retried", "refused", "deleted", "made")
-    found = {
-        name: int(query[name]) for name in names_ if query.get(name, "").isdecimal() and len(query[name]) < 12
-    }
-    return found or None
+    names_ = ("killed", "told", "retried", "refused", "deleted")
+    told = {name: whole(query.get(name, "")) for name in names_}
+    return {name: number for name, number in told.items() if number is not None} or None
 
 
 def filters(look: Look) -> dict[str, Any]:

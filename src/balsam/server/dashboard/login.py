@@ -23,10 +23,12 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.get("/ui/login")
 async def ask(request: Request, server: Srv) -> Response:
-    return _ask(request, server)
+    return _ask(request, server, request.query_params.get("then", ""))
 
 
-def _ask(request: Request, server: Server, *, status: int = 200, fault: str = "", name: str = "") -> Response:
+def _ask(
+    request: Request, server: Server, then: str, *, status: int = 200, fault: str = "", name: str = ""
+) -> Response:
     ways = server.settings.offered_methods
     return pages.render(
         request,
@@ -34,7 +36,7 @@ def _ask(request: Request, server: Server, *, status: int = 200, fault: str = ""
         status=status,
         fault=fault,
         name=name,
-        then=_then(request.query_params.get("then", "")),
+        then=_then(then),
         by_password=LoginMethod.PASSWORD in ways
         and (server.settings.registration or not server.settings.owner),
         by_provider=server.provider is not None,
@@ -50,13 +52,14 @@ async def log_in(request: Request, server: Srv, form: Form) -> Response:
     if LoginMethod.PASSWORD not in server.settings.offered_methods:
         raise Forbidden("this server has no passwords")
     name, password = str(form.get("username", "")), str(form.get("password", ""))
+    then = str(form.get("then", ""))
     who = (name, password, client_address(request))
     try:
         tokens = await in_turn(server, logins.log_in, server.db, *who, lifetimes(server), renewable=False)
     except Unauthorized:
         fault = "No user of this server has this name and this password."
-        return _ask(request, server, status=401, fault=fault, name=name)
-    return _enter(request, server, tokens, _then(str(form.get("then", ""))))
+        return _ask(request, server, then, status=401, fault=fault, name=name)
+    return _enter(request, server, tokens, _then(then))
 
 
 @router.get("/ui/login/provider")
@@ -80,11 +83,12 @@ async def provided(request: Request, server: Srv) -> Response:
 @router.post("/ui/enter")
 async def enter(request: Request, server: Srv, form: Form) -> Response:
     """With a code that the owner of an embedded server got by `balsam server open`."""
+    then = str(form.get("then", ""))
     tokens = await run_in_threadpool(_take, request, server, str(form.get("code", "")))
     if tokens is None:
         fault = "This code is none, or has been used, or is too old: run balsam server open again."
-        return _ask(request, server, status=401, fault=fault)
-    return _enter(request, server, tokens, f"{FOLDER}/")
+        return _ask(request, server, then, status=401, fault=fault)
+    return _enter(request, server, tokens, _then(then))
 
 
 def _take(request: Request, server: Server, code: str) -> Tokens | None:

@@ -102,7 +102,7 @@ def causes(look: Look) -> dict[str, Any]:
     found = failures.failures(look.conn, scope, failures.SIGNATURE)
     return {
         "causes": found[:CAUSES],
-        "more_causes": max(0, len(found) - CAUSES),
+        "more_causes": max(0, len(found) - CAUSES) + max(0, len(others) - CAUSES),
         "others": others[:CAUSES],
         "ids_in_a_link": IDS_IN_A_LINK,
     }

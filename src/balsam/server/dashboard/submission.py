@@ -21,7 +21,7 @@ from balsam.schemas.jobs import JobCreate
 from balsam.schemas.types import Id
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
-from balsam.server.dashboard.choice import tags_in
+from balsam.server.dashboard.choice import tags_in, whole
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.server.queries import pairs
@@ -89,7 +89,7 @@ async def create_job(request: Request, server: Srv, visitor: Acting, form: Form)
         want = wanted_job(form)
         job_id = await run_in_threadpool(_create_job, server, visitor.owner, sent.get("key", ""), want)
     except (BalsamError, ValidationError) as exc:
-        app_id = int(sent["app_id"]) if sent.get("app_id", "").isdecimal() else None
+        app_id = whole(sent.get("app_id", ""))
         return await run_in_threadpool(_job_form, request, server, visitor, app_id, sent, _fault(exc))
     return pages.go_to(request, f"/jobs/{job_id}")
 
@@ -184,7 +184,7 @@ async def create_batch_job(request: Request, server: Srv, visitor: Acting, form:
         want = wanted_batch_job(form)
         new_id = await run_in_threadpool(_create_batch_job, server, visitor.owner, sent.get("key", ""), want)
     except (BalsamError, ValidationError) as exc:
-        site_id = int(sent["site_id"]) if sent.get("site_id", "").isdecimal() else None
+        site_id = whole(sent.get("site_id", ""))
         return await run_in_threadpool(_batch_job_form, request, server, visitor, site_id, sent, _fault(exc))
     return pages.go_to(request, f"/batch-jobs/{new_id}")
 

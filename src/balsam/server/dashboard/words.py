@@ -59,9 +59,11 @@ def moment(us: int | None) -> Markup | str:
     )
 
 
-def clock(us: int) -> Markup:
-    """A time of today, as a list of what happens shows it."""
+def clock(us: int, now: int) -> Markup | str:
+    """A time of today, as a list of what happens shows it; of another day as `moment` has it."""
     at = from_us(us)
+    if at.date() != from_us(now).date():
+        return moment(us)
     return Markup('<time datetime="{}">{}</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%H:%M:%S}")
 
 

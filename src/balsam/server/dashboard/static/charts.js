@@ -2,6 +2,7 @@
 
 const root = document.body.dataset.root;
 const BINS = { utilization: 240, "available-nodes": 240, "throughput-rates": 60 };
+const ONGOING_SEC = 60; // runs that ended so long ago at most are taken to go on
 const REST_MS = 2000; // between two looks at the figures, and longer where the server is slow
 const STEPPED = () => window.uPlot.paths.stepped({ align: 1 });
 
@@ -94,9 +95,10 @@ class Figures {
     this.busy = true;
     this.began = performance.now();
     try {
-      const [busy, available, rate] = await Promise.all([
-        this.ask("utilization"), this.isGrouped ? null : this.ask("available-nodes"), this.ask("throughput-rates"),
-      ]);
+      const uses = Promise.all([this.ask("utilization"), this.isGrouped ? null : this.ask("available-nodes")]);
+      // A rate is over a time: where none is chosen, that of the runs, not from one end of a job to another.
+      const limits = this.isOpen ? limitsOf(await uses) : [null, null];
+      const [[busy, available], rate] = await Promise.all([uses, this.ask("throughput-rates", limits)]);
       this.series = { use: this.joined(busy, available, "busy"), rate: this.joined(rate, null, "per hour") };
       this.draw(false);
       this.say("");
@@ -110,9 +112,11 @@ class Figures {
 
   get isGrouped() { return this.box.dataset.by !== ""; }
 
-  async ask(name) {
+  get isOpen() { return this.span[0] === null && !new URLSearchParams(location.search).get("timestamp_after"); }
+
+  async ask(name, limitsOfOpen = [null, null]) {
     const query = new URLSearchParams(this.box.dataset.filter);
-    const [after, before] = this.span;
+    const [after, before] = this.span.map((limit, side) => limit ?? limitsOfOpen[side]);
     const limits = { timestamp_after: after, timestamp_before: before };
     const page = new URLSearchParams(location.search);
     for (const [limit, seconds] of Object.entries(limits)) {
@@ -226,6 +230,15 @@ class Figures {
     fault.textContent = text;
     fault.hidden = !text;
   }
+}
+
+// In seconds, from the first time of all these answers to now where they reach it: jobs end after their runs.
+function limitsOf(answers) {
+  const all = answers.filter(Boolean).flatMap((one) => one.groups ?? [one]).map((one) => one.times_us).filter((times) => times.length);
+  if (!all.length) return [null, null];
+  const [first, last] = [Math.min(...all.map((times) => times[0])), Math.max(...all.map((times) => times[times.length - 1]))];
+  const now = Date.now() / 1000;
+  return [first / 1e6, now - last / 1e6 < ONGOING_SEC ? now : null];
 }
 
 // From the window's start to its end: before its first and after its last change a series is 0.

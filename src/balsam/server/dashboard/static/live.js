@@ -14,6 +14,7 @@ let heard = performance.now();
 let heardAt = new Date();
 let failures = 0;
 let isStale = false;
+let isOver = false; // the login has ended: nothing but another one helps
 let retry = 0;
 
 // ---- parts ----
@@ -59,7 +60,7 @@ document.addEventListener("htmx:finally:request", (event) => {
 
 document.addEventListener("htmx:response:error", (event) => {
   const { response, text } = event.detail.ctx;
-  if (response.status === 401) say("This login has ended.", true);
+  if (response.status === 401) end();
   else say(text && text.length < 300 ? text : `The server answered ${response.status}.`);
 });
 
@@ -77,7 +78,7 @@ function catchUp() {
 
 // What changes with time alone, such as an agent that has gone silent.
 setInterval(() => {
-  if (document.hidden || isStale) return;
+  if (document.hidden || isStale || isOver) return;
   for (const part of document.querySelectorAll(".part[data-poll]")) {
     if (performance.now() - look(part).began > 1000 * Number(part.dataset.poll)) refresh(part);
   }
@@ -88,6 +89,7 @@ setInterval(() => {
 function connect() {
   clearTimeout(retry);
   stream?.close();
+  if (isOver) return;
   stream = new EventSource(`${root}/live`);
   stream.addEventListener("hello", () => {
     const wasCut = failures > 0 || isStale;
@@ -109,6 +111,13 @@ function connect() {
   });
 }
 
+function end() {
+  isOver = true;
+  connect();
+  show("stale", "not live");
+  say("This login has ended.", true);
+}
+
 function hear() {
   heard = performance.now();
   heardAt = new Date();
@@ -120,7 +129,7 @@ function hear() {
 }
 
 setInterval(() => {
-  if (document.hidden || isStale || performance.now() - heard < STALE_MS) return;
+  if (document.hidden || isStale || isOver || performance.now() - heard < STALE_MS) return;
   isStale = true;
   show("stale", "not live");
   say(`This page is stale: nothing has been heard of the server since ${heardAt.toISOString().slice(11, 19)} UTC. It goes on by itself when the server is back.`);
@@ -134,9 +143,7 @@ document.addEventListener("visibilitychange", () => {
   } else {
     heard = performance.now();
     failures = Math.max(failures, 1); // so that it catches up
-    // On a phone the names of the pages do not all fit.
-document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
-connect();
+    connect();
   }
 });
 window.addEventListener("pagehide", () => stream?.close());

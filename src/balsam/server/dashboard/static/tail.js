@@ -15,6 +15,7 @@ function Tail(box) {
   let offset = null;
   let following = true;
   let run = null;
+  let failed = false; // then the next answer is not waited for: it shows that the server is back
   let abort = new AbortController();
 
   this.start = () => {
@@ -42,6 +43,7 @@ function Tail(box) {
     while (!mine.signal.aborted) {
       try {
         const piece = await ask(mine.signal);
+        failed = piece === null;
         if (piece === null) {
           await pause(AFTER_FAULT_MS);
           continue;
@@ -56,6 +58,7 @@ function Tail(box) {
         await pause(PAUSE_MS);
       } catch (fault) {
         if (mine.signal.aborted) return;
+        failed = true;
         say("the server can't be reached");
         await pause(AFTER_FAULT_MS);
       }
@@ -63,7 +66,7 @@ function Tail(box) {
   }
 
   async function ask(signal) {
-    const query = offset === null ? `lines=${LINES}` : `after=${offset}&follow=true`;
+    const query = offset === null ? `lines=${LINES}` : `after=${offset}&follow=${!failed}`;
     const answer = await fetch(`${box.dataset.address}?${query}`, { headers: { accept: "application/json" }, signal });
     if (answer.ok) return answer.json();
     say(await answer.text());
