@@ -201,7 +201,8 @@ def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
     which = f"BatchJob {offer.batch_job_id} at site {agent.site}"
     at = "" if offer.at is None else f" since {since(offer.at, now)}"
     if offer.state is BatchJobState.running and offer.launcher:
-        return Why("next", f"{job} waits for a free place in {which}{_asks(ask)}: {offer.launcher} is busy.")
+        held_up = f"{offer.launcher} is busy, or keeps nodes for a larger job that has waited long"
+        return Why("next", f"{job} waits for a free place in {which}{_asks(ask)}: {held_up}.")
     if offer.state is BatchJobState.running:
         return Why(
             "no_launcher",
