@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -143,8 +143,8 @@ def walk(page: Page, campaign: Campaign) -> Iterator[str]:
         ("submit batch job", "Overview", "Ask for nodes"),
     ):
         page.get_by_label("Pages", exact=True).get_by_role("link", name=path, exact=True).click()
-        role = "button" if link.endswith("…") else "link"
-        page.get_by_role(role, name=link, exact=True).first.click()  # type: ignore[arg-type]
+        role: Literal["button", "link"] = "button" if link.endswith("…") else "link"
+        page.get_by_role(role, name=link, exact=True).first.click()
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
         yield name
     page.goto(page.url.partition("/ui/")[0] + "/ui/apps")
