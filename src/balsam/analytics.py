@@ -380,3 +380,6 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
             if name in plots.__all__:
                 return getattr(plots, name)
         raise AttributeError(f"module 'balsam.analytics' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

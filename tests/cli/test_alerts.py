@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def test_a_rule_from_its_making_to_its_end(balsam: Balsam, client: Client, hook:
     client.post("/sites/", {"name": "laptop", "path": "/a/laptop"})
     (home / "secret").write_text("of the receiver\n")
     assert "No alert rules" in balsam("alert", "ls").out
+    assert balsam("alert", "ls", "--json").out == "[]\n"
     words = ("failure-rate", "--webhook", hook.url, "--site", "laptop", "-t", "lane=a", "--minutes", 30)
     said = balsam("alert", "add", *words, "--threshold", 0.5, "--secret-file", home / "secret")
     assert said.status == 0, said.err
@@ -37,6 +39,12 @@ def test_a_rule_from_its_making_to_its_end(balsam: Balsam, client: Client, hook:
     assert rule["tags"] == {"lane": "a"} and rule["signed"]
     listed = balsam("alert", "ls").out
     assert "laptop lane=a" in listed and hook.url in listed and "of the receiver" not in listed
+    [row] = json.loads(balsam("alert", "ls", "--json").out)
+    assert row == {**rule, "condition": row["condition"], "of": "laptop lane=a", "last_message": ""}
+    assert (
+        balsam("alert", "ls", "--csv", "--columns", "id,tags").out
+        == f'id,tags\n{rule["id"]},"{{""lane"": ""a""}}"\n'
+    )
     said = balsam("alert", "test", rule["id"])
     assert (said.status, said.out) == (0, "The message was taken.\n"), said.err
     assert hook.posted[0].body["text"].startswith(f"This is a test of alert rule {rule['id']}")

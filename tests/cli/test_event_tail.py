@@ -11,7 +11,7 @@ from typing import IO
 
 import pytest
 
-from balsam.api import App, EventLog, Job, Site
+from balsam.api import App, EventLog, Job, JobState, Site
 from balsam.client.transport import Client
 from tests.cli.conftest import Balsam
 
@@ -65,6 +65,15 @@ def test_lines_of_json_hold_what_events_hold(make: Callable[..., Job], balsam: B
     make()
     shown = [json.loads(line) for line in balsam("event", "tail", "--json").out.splitlines()]
     assert shown == [event.display_dict() for event in EventLog.objects.all().order_by("timestamp")]
+
+
+def test_lines_of_json_leave_a_terminal_nothing_to_obey(make: Callable[..., Job], balsam: Balsam) -> None:
+    job = make()
+    job.state, job.state_data = JobState.failed, {"said": "\x1b[2J \x9b2J"}
+    job.save()
+    said = balsam("event", "tail", "--json", "-n", "1").out
+    assert json.loads(said)["data"]["said"] == "\x1b[2J \x9b2J"
+    assert said.isascii() and said.rstrip("\n").isprintable()
 
 
 def test_following_goes_on_from_the_newest(make: Callable[..., Job], follow: Follow) -> None:

@@ -121,7 +121,29 @@ def test_retry_of_what_never_ran_begins_with_its_parents(campaign: Campaign, bal
 
 
 def test_an_id_that_is_not_there_changes_nothing(campaign: Campaign, balsam: Balsam) -> None:
-    for words in (["rm", "-y"], ["retry"], ["modify", "-t", "a=b"]):
+    for words in (["rm", "-y"], ["retry"], ["modify", "-t", "a=b"], ["kill", "-y"]):
         said = balsam("job", words[0], campaign.one.id, 987654321, *words[1:])
         assert said.status == 1 and "no job 987654321" in said.err
-    assert Job.objects.get(id=campaign.one.id).tags == {"lane": "a"}
+    one = Job.objects.get(id=campaign.one.id)
+    assert one.tags == {"lane": "a"} and one.state is JobState.preprocessed
+
+
+@pytest.mark.parametrize("nothing", ["", " , "])
+@pytest.mark.parametrize("flag", ["-i", "--in-state", "-ns", "-a", "-b", "--parent"])
+def test_a_value_that_names_nothing_does_not_choose_all(
+    flag: str, nothing: str, campaign: Campaign, balsam: Balsam
+) -> None:
+    """As a script says it whose variable is not set."""
+    before = balsam("job", "ls", "--json").out
+    for words in (["rm"], ["kill"], ["retry"], ["modify", "-t", "a=b"]):
+        for more in ([], ["--with-tag", "lane=a"]):
+            said = balsam("job", *words, *more, flag, nothing, "-y")
+            assert said.status == 2 and f"{nothing!r} names nothing" in said.err
+    assert balsam("job", "ls", "--json").out == before
+
+
+def test_an_empty_workdir_or_id_does_not_choose_all(campaign: Campaign, balsam: Balsam) -> None:
+    for words in (["-w", ""], [""], ["", "--with-tag", "lane=a"]):
+        said = balsam("job", "rm", *words, "-y")
+        assert said.status == 2 and "'' names nothing" in said.err
+    assert listed(balsam) == campaign.ids

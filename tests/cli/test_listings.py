@@ -186,6 +186,9 @@ def test_queue_ls_takes_columns_order_and_why(campaign: Campaign, balsam: Balsam
     rows = json.loads(balsam("queue", "ls", "--json", "--sort", "-wall_time_min", "--limit", 2).out)
     assert [row["wall_time_min"] for row in rows] == [30, 20]
     assert [row["id"] for row in json.loads(balsam("queue", "ls", "--json", "-n", 1).out)] == [max(sizes)]
+    assert "The 2 newest of 3;" in balsam("queue", "ls", "-n", 2).err
+    assert "The 1 first of 3;" in balsam("queue", "ls", "-n", 1, "--sort", "id").err
+    assert balsam("queue", "ls", "-n", 3).err == ""
     header, *_ = balsam("queue", "ls", "--why", "--columns", "id,note").out.splitlines()
     assert header.split() == ["ID", "Note", "Why"]
 
@@ -248,3 +251,30 @@ def test_events_and_sites_are_chosen_by_site(campaign: Campaign, balsam: Balsam,
     assert count("event", "ls", "--site", "all") == everything
     assert count("event", "ls", "-j", campaign.one.id) > 0
     assert (count("site", "ls"), count("site", "ls", "--site", "this")) == (2, 1)
+
+
+def test_events_are_chosen_by_several_ids_and_by_none_that_is_there(
+    campaign: Campaign, balsam: Balsam
+) -> None:
+    def of(*words: object) -> list[int]:
+        said = balsam("event", "ls", "--json", *words)
+        assert said.status == 0, said.err
+        return [row["job_id"] for row in json.loads(said.out)]
+
+    assert set(of("-j", f"{campaign.one.id},{campaign.two.id}", "-j", campaign.four.id)) == {
+        *(campaign.one.id, campaign.two.id, campaign.four.id)
+    }
+    assert of("-b", 0) == of("--scheduler-id", 0) == []
+    for words in (["-j", ""], ["--id", ","], ["--to-state", ""], ["--from-state", ""]):
+        assert balsam("event", "ls", *words).status == 2
+    assert (
+        balsam("transfer", "ls", "-s", "").status == balsam("transfer", "ls", "--direction", "").status == 2
+    )
+    assert balsam("job", "ls", "--by-tag", "").status == 2
+
+
+def test_times_beyond_the_calendar_are_refused(client: Client, balsam: Balsam) -> None:
+    for words in (["job", "ls", "--updated-after"], ["event", "ls", "--before"]):
+        for time in ("0001-01-01T00:00+14:00", "9999-12-31T23:00-14:00"):
+            said = balsam(*words, time)
+            assert said.status == 2 and "than any time" in said.err

@@ -63,6 +63,11 @@ def test_ages_are_of_days_weeks_or_years(age: str, balsam: Balsam) -> None:
     assert said.status == 2 and "90d, 12w or 1y" in said.err
 
 
+def test_an_age_beyond_the_calendar_is_refused(balsam: Balsam) -> None:
+    said = balsam("server", "prune", "--older-than", "99999y", "--dry-run")
+    assert said.status == 2 and "longer ago than any job" in said.err
+
+
 def test_without_a_server_it_says_how_to_name_one(balsam: Balsam, home: Path) -> None:
     said = balsam("server", "prune", "--older-than", "1y")
     assert said.status == 1 and "--path or --data" in said.err

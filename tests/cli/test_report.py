@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ from balsam.client.transport import Client
 from balsam.core.clock import UtcDatetime
 from balsam.report.scales import Times
 from tests.cli.conftest import Balsam
+from tests.machines.terminal import Terminal
 from tests.report import campaigns
 
 
@@ -87,6 +89,18 @@ def test_data(balsam: Balsam, campaign: str) -> None:
     rows = list(csv.DictReader(io.StringIO(balsam("report", "--tag", campaign, "-f", "csv").out)))
     assert len(rows) == 12 and {row["site"] for row in rows} == {"lab"}
     assert balsam("report", "-t", "campaign=other", "-f", "csv").out.count("\n") == 1
+    assert balsam("report", "-t", campaign, "-o", "attempts.csv").status == 0
+    assert b"\r" not in Path("attempts.csv").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["text", "html", "csv", "json"])
+def test_a_terminal_gets_no_control_characters(form: str, campaign: str) -> None:
+    command = [sys.executable, "-m", "balsam.cli.main", "report", "--tag", campaign, "-f", form]
+    with Terminal(command, {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}) as terminal:
+        assert terminal.process.wait(60) == 0
+    # Leaving the block waits until all of it is read.
+    assert "things" in terminal.text and "2J" in terminal.text
+    assert "\x1b[2J" not in terminal.text
 
 
 def test_what_is_chosen(balsam: Balsam, campaign: str) -> None:
@@ -111,6 +125,8 @@ def test_what_can_not_be_done(balsam: Balsam, campaign: str) -> None:
     for age in ("99999999999999w", "9" * 5000 + "d"):
         done = balsam("report", "--since", age)
         assert done.status == 2 and "longer ago than any time" in done.err
+    done = balsam("report", "--since", "1h", "--until", "2h")
+    assert done.status == 2 and "--until is not after --since" in done.err
     done = balsam("report", "-o", "nowhere/report.html")
     assert done.status == 1 and "there is no folder" in done.err
     assert balsam("report", "--app", "Nothing").status == 1

@@ -99,3 +99,7 @@ def test_importing_the_analytics_loads_no_matplotlib() -> None:
 def test_there_is_no_other_plot() -> None:
     with pytest.raises(AttributeError, match="plot_nothing"):
         _ = analytics.plot_nothing  # type: ignore[attr-defined]
+
+
+def test_plots_are_among_the_names_that_a_notebook_completes() -> None:
+    assert PLOTS and set(PLOTS) <= set(dir(analytics))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import IO, Any
+from typing import IO
 
 import click
 
 from balsam.cli.connection import connect
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.options import member, pairs, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
-from balsam.cli.table import minute, render
+from balsam.cli.table import minute
 from balsam.client.errors import NotFoundError
 from balsam.client.transport import Client
 from balsam.core.alerts import DEFAULTS, MAX_ALERT_MINUTES, AlertKind, Channel
@@ -19,8 +20,16 @@ from balsam.sdk.context import default_client
 
 TEST_SEC = 60.0
 POLL_SEC = 0.2
-Row = dict[str, Any]
 KINDS = ", ".join(kind.replace("_", "-") for kind in AlertKind)
+RULES = Listing(
+    columns=(
+        *("id", "condition", "of", "address", "firing", "last_message", "kind", "site_id", "tags", "minutes"),
+        *("threshold", "min_jobs", "remind_hours", "channel", "signed", "created", "sent_at", "error"),
+        "error_at",
+    ),
+    shown=("id", "condition", "of", "address", "firing", "last_message"),
+    titles={"id": "ID", "address": "To"},
+)
 
 
 @click.group()
@@ -81,17 +90,19 @@ def add(
 
 
 @alert.command()
-def ls() -> None:
+@listing_options(RULES)
+def ls(view: View) -> None:
     """List your rules, what fires, and messages that did not arrive."""
     client = default_client()
-    rules, firing = client.get("/alerts/rules"), client.get("/alerts/")
-    if not rules:
+    rules = client.get("/alerts/rules")
+    if view.form is Form.TEXT and not rules:
         click.echo("No alert rules. `balsam alert add --help` tells how to make one.")
         return
     names = {site["id"]: site["name"] for site in client.get("/sites/", {"count": "no"})["results"]}
-    header = ["ID", "Condition", "Of", "To", "Firing", "Last message"]
-    click.echo(render(header, [_row(one, names) for one in rules]))
-    for one in firing:
+    view.show(view.cut(_row(one, names) for one in rules))
+    if view.form is not Form.TEXT:
+        return
+    for one in client.get("/alerts/"):
         click.echo(printable(f"rule {one['rule_id']} fires since {minute(one['since'])}: {one['sentence']}"))
     for one in rules:
         if one["error"]:
@@ -141,22 +152,19 @@ def _no_rule(rule_id: int) -> click.ClickException:
     return click.ClickException(f"no alert rule {rule_id} (see `balsam alert ls`)")
 
 
-def _row(rule: Row, names: dict[int, str]) -> tuple[object, ...]:
+def _row(rule: Row, names: dict[int, str]) -> Row:
     sites = (
         "all sites"
         if rule["site_id"] is None
         else ", ".join(names.get(i, f"site {i}") for i in rule["site_id"])
     )
     tags = " ".join(f"{key}={value}" for key, value in sorted(rule["tags"].items()))
-    of = f"{sites} {tags}".strip()
-    return (
-        rule["id"],
-        _condition(rule),
-        of,
-        rule["address"],
-        rule["firing"] or "",
-        _last(rule),
-    )
+    return {
+        **rule,
+        "condition": _condition(rule),
+        "of": f"{sites} {tags}".strip(),
+        "last_message": _last(rule),
+    }
 
 
 def _last(rule: Row) -> str:

@@ -142,9 +142,12 @@ def ls(
 
 def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> Shown:
     found = _select(scheduler_id, history, site_selector)
+    note = "" if found or history else "None is active; those that have ended: --history."
+    if view.limit is not None and len(found) > view.limit:
+        which = "newest" if view.sort is None else "first"
+        note = f"The {view.limit} {which} of {len(found):,}; more with -n NUM."
     if view.sort is None and view.limit is not None:
         found = found[-view.limit :]
-    note = "" if found or history else "None is active; those that have ended: --history."
     if verbose and view.form is Form.TEXT:
         return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in found), note)
     return Shown(view.text(view.cut(_rows(found, view.names))), note)

@@ -12,14 +12,19 @@ import click
 from balsam.api import EventLog, JobState
 from balsam.cli.completion_values import job_states
 from balsam.cli.moment import Moment
-from balsam.cli.options import member, pairs, site_option
+from balsam.cli.options import ids_of, member, pairs, site_option
 from balsam.cli.site_selector import selected_sites
 from balsam.sdk.events import EventLogQuery
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = (
-    click.option("--id", "chosen_ids", type=int, multiple=True, help="Events with these ids."),
-    click.option("-j", "--job-id", "chosen_job_ids", type=int, multiple=True, help="Events of these jobs."),
+    click.option("--id", "chosen_ids", multiple=True, metavar="ID[,ID...]", help="Events with these ids."),
+    click.option(
+        *("-j", "--job-id", "chosen_job_ids"),
+        multiple=True,
+        metavar="ID[,ID...]",
+        help="Events of these jobs.",
+    ),
     click.option(
         "-b", "--batch-job-id", "chosen_batch_job_id", type=int, help="Events that belong to this BatchJob."
     ),
@@ -65,8 +70,8 @@ def event_filters(command: F) -> F:
 
 def _query(
     *,
-    ids: Sequence[int],
-    job_ids: Sequence[int],
+    ids: Sequence[str],
+    job_ids: Sequence[str],
     batch_job_id: int | None,
     scheduler_id: int | None,
     tags: Sequence[str],
@@ -78,18 +83,18 @@ def _query(
     sites: str,
 ) -> EventLogQuery:
     filters: dict[str, Any] = {
-        "id": list(ids),
-        "job_id": list(job_ids),
+        "id": ids_of(ids),
+        "job_id": ids_of(job_ids, "--job-id"),
         "batch_job_id": batch_job_id,
         "scheduler_id": scheduler_id,
         "tags": pairs(tags, "--tag"),
         "data": pairs(data, "--data"),
         "timestamp_before": before,
         "timestamp_after": after,
-        "from_state": from_state and member(JobState, from_state, "--from-state"),
-        "to_state": to_state and member(JobState, to_state, "--to-state"),
+        "from_state": None if from_state is None else member(JobState, from_state, "--from-state"),
+        "to_state": None if to_state is None else member(JobState, to_state, "--to-state"),
     }
-    filters = {name: value for name, value in filters.items() if value}
+    filters = {name: value for name, value in filters.items() if value not in (None, [], {})}
     # What is named by a number is found wherever it is.
     is_named = filters.keys() & {"id", "job_id", "batch_job_id", "scheduler_id"}
     at = selected_sites(sites) if sites or not is_named else None

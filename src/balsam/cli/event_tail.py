@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import click
-import orjson
 
 from balsam.api import EventLog
 from balsam.cli.event_choice import event_filters
@@ -46,4 +46,5 @@ def _line(event: EventLog) -> str:
 
 
 def _json_line(event: EventLog) -> str:
-    return orjson.dumps(event.display_dict()).decode()
+    # In ASCII, for a terminal obeys some control characters beyond it; json leaves only DEL, which none does.
+    return json.dumps(event.display_dict(), default=str)

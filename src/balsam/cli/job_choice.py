@@ -14,7 +14,7 @@ from balsam.api import Job, JobState
 from balsam.cli.app_choice import app_ids_of
 from balsam.cli.completion_values import app_names, job_states
 from balsam.cli.moment import Moment
-from balsam.cli.options import confirm, counted, ids_of, member, pairs, site_option
+from balsam.cli.options import confirm, counted, ids_of, member, pairs, site_option, words_of
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import DONE_STATES
@@ -174,6 +174,8 @@ def _choice(
     everything: bool,
 ) -> JobChoice:
     """Several values of one filter: any of them; several filters, or tags: all of them."""
+    if workdir == "":
+        raise click.BadParameter("'' names nothing", param_hint="--workdir")
     named = list(dict.fromkeys([*ids_of(words, "ID"), *ids_of(ids)]))
     filters: dict[str, Any] = {
         "id": named,
@@ -188,9 +190,9 @@ def _choice(
     filters = {name: value for name, value in filters.items() if value or name == "state"}
     if filters["state"] is None:
         del filters["state"]
-    if apps:
+    if apps is not None:
         filters["app_id"] = [
-            app_id for text in apps.split(",") if text for app_id in app_ids_of(text.strip(), sites)
+            app_id for word in words_of([apps], "--app") for app_id in app_ids_of(word, sites)
         ]
     is_narrowed = bool(filters)
     told: dict[str, Sequence[Any]] = {
@@ -210,8 +212,8 @@ def _choice(
     at = selected_sites(sites) if sites or not named else None
     if at is not None:
         filters["site_id"] = at
-    words_of = {name: ", ".join(str(one) for one in values if one) for name, values in told.items()}
-    told_of = {name: text for name, text in words_of.items() if text}
+    texts = {name: ", ".join(str(one) for one in values if one) for name, values in told.items()}
+    told_of = {name: text for name, text in texts.items() if text}
     return JobChoice(named, filters, is_narrowed, everything, told_of)
 
 
@@ -224,7 +226,7 @@ def _states(wanted: Sequence[str], excluded: Sequence[str]) -> list[JobState] | 
 
 
 def _members(texts: Sequence[str], flag: str) -> list[JobState]:
-    return [member(JobState, word, flag) for text in texts for word in text.split(",") if word.strip()]
+    return [member(JobState, word, flag) for word in words_of(texts, flag)]
 
 
 def refuse_unknown(job_ids: Sequence[int], jobs: Sequence[Job]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from balsam.api import Job
-from balsam.cli.job_choice import JobChoice, job_filters, no_jobs
+from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, refuse_unknown
 from balsam.cli.options import confirm, counted
 from balsam.cli.printable import printable
 from balsam.core.states import DONE_STATES, JobState
@@ -31,9 +31,8 @@ def kill(choice: JobChoice, yes: bool, timeout: float) -> None:
     """End jobs for good, wherever they wait or run: they are FAILED then and not run again."""
     choice.require()
     query = choice.query()
-    count = query.count()
-    if choice.ids and count == 0:
-        raise no_jobs(choice.ids)
+    if choice.is_by_id_only and query.count() < len(choice.ids):
+        refuse_unknown(choice.ids, list(query))
     left = [state for state in choice.filters.get("state", JobState) if state not in DONE_STATES]
     going = choice.query(state=left).count()
     if going:

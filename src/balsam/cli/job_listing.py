@@ -70,6 +70,8 @@ def ls(
 
 def _by(state: bool, app: bool, site: bool, tag: str | None) -> str | None:
     asked = [name for name, given in (("state", state), ("app", app), ("site", site)) if given]
+    if tag == "":
+        raise click.BadParameter("'' is no tag", param_hint="--by-tag")
     asked += [f"tag:{tag}"] if tag else []
     if len(asked) > 1:
         raise click.UsageError("Choose one of --by-state, --by-app, --by-site and --by-tag.")

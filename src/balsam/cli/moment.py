@@ -31,4 +31,7 @@ class Moment(click.ParamType[datetime]):
                 param,
                 ctx,
             )
-        return when if when.tzinfo else when.replace(tzinfo=UTC)
+        try:
+            return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+        except OverflowError:
+            self.fail(f"{text!r} is longer ago or later than any time", param, ctx)

@@ -44,9 +44,23 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
     return result
 
 
+def words_of(texts: Iterable[str], flag: str) -> list[str]:
+    """Words from `a`, `a,b` or several of these; raises click.BadParameter for a text that holds none.
+
+    It comes of a script's variable that is not set, and must not choose as if the flag were not there.
+    """
+    words = []
+    for text in texts:
+        found = [word.strip() for word in text.split(",") if word.strip()]
+        if not found:
+            raise click.BadParameter(f"{text!r} names nothing", param_hint=flag)
+        words += found
+    return words
+
+
 def ids_of(texts: Iterable[str], flag: str = "--id") -> list[int]:
     """Ids from `3`, `3,4,5` or several of these; raises click.BadParameter naming the flag."""
-    words = " ".join(texts).replace(",", " ").split()
+    words = " ".join(words_of(texts, flag)).split()
     for word in words:
         if not word.isdecimal():
             raise click.BadParameter(f"{word!r} is no id", param_hint=flag)

@@ -20,6 +20,7 @@ from balsam.server.daemon import DaemonError
 from balsam.server.settings import ServerSettings, load, load_deployment
 
 DAYS = {"d": 1, "w": 7, "y": 365}
+OLDEST = timedelta(days=365 * 1000)  # further back the calendar ends
 
 
 class Age(click.ParamType[timedelta]):
@@ -35,7 +36,10 @@ class Age(click.ParamType[timedelta]):
         found = re.fullmatch(r"([1-9][0-9]{0,4})([dwy])", str(value).strip())
         if found is None:
             self.fail(f"{value!r} is no age of days, weeks or years, such as 90d, 12w or 1y", param, context)
-        return timedelta(days=int(found[1]) * DAYS[found[2]])
+        age = timedelta(days=int(found[1]) * DAYS[found[2]])
+        if age > OLDEST:
+            self.fail(f"{value!r} is longer ago than any job", param, context)
+        return age
 
 
 @click.command()

@@ -52,6 +52,8 @@ def report(
     `-o report.html` writes one page that needs nothing else: open it anywhere, or mail it. --batch-job alone
     means what ran in that BatchJob; with other filters, jobs that ran there last.
     """
+    if since is not None and until is not None and since >= until:
+        raise click.UsageError("--until is not after --since")
     kind = kind or kind_of(output)
     must_be_writable(kind, output)
     connect(context)

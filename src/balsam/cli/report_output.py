@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import IO
 import click
 
 from balsam import analytics
+from balsam.cli.printable import printable
 from balsam.report.campaign import Campaign
 from balsam.sdk.figures import AnyQuery, Window
 
@@ -45,7 +45,7 @@ def write(campaign: Campaign, kind: str, output: Path | None) -> None:
 
         width = None if output is None else report_text.FILE_WIDTH
         with _opened(output) as file:
-            file.write(report_text.text(campaign, width=width).encode())
+            file.write(report_text.text(campaign, width=width).encode())  # safe, with colours of its own
         return
     with _opened(output) as file:
         if kind in FIGURES:
@@ -55,7 +55,7 @@ def write(campaign: Campaign, kind: str, output: Path | None) -> None:
         elif kind == "html":
             from balsam.report.page import page
 
-            file.write(page(campaign).encode())
+            file.write(_shown(page(campaign), output).encode())
         else:
             from balsam.report.rows import as_json
 
@@ -67,8 +67,23 @@ def write_table(query: AnyQuery, num: int | None, window: Window, output: Path |
     from balsam.report.rows import write_csv
 
     with _opened(output) as file:
-        texts = codecs.getwriter("utf-8")(file)
-        write_csv(analytics.each_attempt(query, order="-start", limit=num, **window), texts)
+        attempts = analytics.each_attempt(query, order="-start", limit=num, **window)
+        write_csv(attempts, _Texts(file, output))
+
+
+class _Texts:
+    """Takes text for a file of bytes."""
+
+    def __init__(self, file: IO[bytes], output: Path | None) -> None:
+        self._file, self._output = file, output
+
+    def write(self, text: str, /) -> object:
+        return self._file.write(_shown(text, self._output).encode())
+
+
+def _shown(text: str, output: Path | None) -> str:
+    """Data of strangers as they are, but for a terminal, which would obey them."""
+    return printable(text) if output is None and sys.stdout.isatty() else text
 
 
 @contextmanager

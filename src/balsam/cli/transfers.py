@@ -7,7 +7,7 @@ import click
 from balsam.api import TransferItem
 from balsam.cli.connection import connect
 from balsam.cli.listing import Listing, View, listing_options
-from balsam.cli.options import ids_of, member, pairs, site_option
+from balsam.cli.options import ids_of, member, pairs, site_option, words_of
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import TransferDirection, TransferItemState
 
@@ -45,11 +45,11 @@ def ls(
     site_selector: str,
 ) -> None:
     """List files that are to be staged, are on their way or have arrived."""
-    states = [member(TransferItemState, one, "--state") for one in (state or "").split(",") if one.strip()]
+    states = words_of([] if state is None else [state], "--state")
     filters = {
         "job_id": ids_of(jobs, "--job-id"),
-        "state": states,
-        "direction": direction and member(TransferDirection, direction, "--direction"),
+        "state": [member(TransferItemState, one, "--state") for one in states],
+        "direction": None if direction is None else member(TransferDirection, direction, "--direction"),
         "tags": pairs(tags, "--tag"),
     }
     query = TransferItem.objects.all().narrowed({name: one for name, one in filters.items() if one})

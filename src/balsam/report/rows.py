@@ -53,7 +53,7 @@ def _text(value: object) -> str:
 
 def write_csv(attempts: Iterable[Attempt], file: Writes) -> None:
     """A header, and one row for each attempt as it comes; lists and tags are JSON in their column."""
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(map(_row, attempts))
 

@@ -28,8 +28,11 @@ def totals(
     count, both included. Goes through all events: seconds, where there are millions. ValueError for an
     unknown key.
     """
+    for key in by:
+        if key not in [*TotalKey]:
+            raise ValueError(f"there are no totals by {key!r}: choose from {', '.join(TotalKey)}")
     options = {
-        "by": [TotalKey(key).value for key in by],
+        "by": list(by),
         "site_id": site_id,
         "app_id": app_id,
         "timestamp_after": timestamp_after,
