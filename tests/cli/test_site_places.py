@@ -114,3 +114,18 @@ def test_rename(site: Site, balsam: Balsam, home: Path) -> None:
     assert Site.objects.get(id=site.id).name == "theta"
     assert balsam("site", "rename", "runs", "theta").status == 0
     assert balsam("site", "rename", home, "x").status == 1
+
+
+@pytest.mark.parametrize("name", ["all", "this", "active", "3", "a,b", " a", ""])
+def test_names_that_no_selector_can_choose(site: Site, balsam: Balsam, home: Path, name: str) -> None:
+    said = balsam("site", "rename", "runs", name)
+    assert said.status == 2 and f"{name!r} can't be a site's name" in said.err
+    assert Site.objects.get(id=site.id).name == "laptop"
+    if name:
+        assert balsam("site", "init", "another", "-n", name).status == 2
+        assert not (home / "another").exists()
+
+
+def test_a_selector_that_names_nothing(site: Site, balsam: Balsam) -> None:
+    said = balsam("job", "ls", "--site", ",")
+    assert said.status == 2 and "names no site" in said.err

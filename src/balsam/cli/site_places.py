@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from balsam.api import BatchJob, Site
+from balsam.cli.site_selector import checked_name
 from balsam.client.errors import ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES
 from balsam.runtime.site_folder import FolderInUse, SiteFolder, refuse_used_folder
@@ -55,6 +56,7 @@ def rename(path: Path, name: str) -> None:
 
     Scripts that name the site, such as an app's `site = "..."`, need the new name from then on.
     """
+    checked_name(name)
     site = Site.objects.get(id=SiteFolder(path.expanduser()).site_id)
     taken = next((one for one in Site.objects.filter(name=name) if one.id != site.id), None)
     if taken is not None:

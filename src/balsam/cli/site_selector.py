@@ -12,6 +12,7 @@ from balsam.api import Site
 from balsam.runtime.site_folder import SiteFolder
 
 ACTIVE_WITHIN = timedelta(minutes=10)
+WORDS = ("all", "this", "active")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,16 @@ class SiteView:
     last_refresh: datetime
 
 
+def checked_name(name: str) -> str:
+    """A name that `--site` can choose by; raises click.UsageError for one that means something else there."""
+    if name in WORDS or name.isdigit() or "," in name or name != name.strip() or not name:
+        raise click.UsageError(
+            f"{name!r} can't be a site's name: --site takes numbers for ids, {', '.join(WORDS)} for what "
+            "they say, and commas between sites"
+        )
+    return name
+
+
 def choose(selector: str, sites: Iterable[SiteView], this_id: int | None, now: datetime) -> list[int]:
     """Ids of the sites that the selector names, ascending; raises click.BadParameter with the reason.
 
@@ -31,7 +42,10 @@ def choose(selector: str, sites: Iterable[SiteView], this_id: int | None, now: d
     """
     known = list(sites)
     chosen: set[int] = set()
-    for word in [word.strip() for word in selector.split(",") if word.strip()] or ["all"]:
+    words = [word.strip() for word in selector.split(",") if word.strip()]
+    if selector and not words:
+        raise click.BadParameter(f"{selector!r} names no site", param_hint="--site")
+    for word in words or ["all"]:
         matches = _matches(word, known, this_id, now)
         if not matches and word not in ("all", "active"):
             raise click.BadParameter(f"no site matches {word!r} (see `balsam site ls`)", param_hint="--site")

@@ -15,7 +15,7 @@ from balsam.cli.options import confirm, counted, site_option
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.site_logs import site_logs
 from balsam.cli.site_places import mv, rename
-from balsam.cli.site_selector import selected_sites
+from balsam.cli.site_selector import checked_name, selected_sites
 from balsam.cli.table import minute, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import SITE_FILE, load_login
@@ -62,6 +62,7 @@ def site(context: click.Context) -> None:
 def init(site_path: Path, name: str | None, machine: str) -> None:
     """Make a site: its folder, its record on the server and its token."""
     path = site_path.expanduser().absolute()
+    name = checked_name(name or path.name)
     refuse_used_folder(path)
     usable_machine(machine)  # before a server is started for nothing
     login = load_login()
@@ -70,7 +71,6 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
         click.echo(f"You had no login: a server of your own is running at {started.status.url}")
         click.echo(f"  data: {started.status.data}\n  stop: {stop_command(None)}")
         connect(click.get_current_context())
-    name = name or path.name
     try:
         folder = create_site_folder(
             path, name, default_client(), ca_file=login.ca_file if login else None, machine=machine
