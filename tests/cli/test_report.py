@@ -132,6 +132,12 @@ def test_what_can_not_be_done(balsam: Balsam, campaign: str) -> None:
     assert balsam("report", "--app", "Nothing").status == 1
 
 
+def test_a_name_of_no_format_is_refused(balsam: Balsam, campaign: str, home: Path) -> None:
+    done = balsam("report", "--tag", campaign, "-o", "report.pdf")
+    assert done.status == 2 and ".pdf names no format" in done.err and not (home / "report.pdf").exists()
+    assert balsam("report", "--tag", campaign, "-o", "report.pdf", "-f", "json").status == 0
+
+
 def test_nothing_is_reported_in_a_line_or_two(balsam: Balsam, campaign: str) -> None:
     done = balsam("report", "--tag", "campaign=none")
     assert done.status == 0 and "Jobs" in done.out and len(done.out.splitlines()) < 6

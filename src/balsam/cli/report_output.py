@@ -24,8 +24,11 @@ _SUFFIXES = {"txt": "text", "htm": "html", **{name: name for name in FORMATS}}
 
 
 def kind_of(output: Path | None) -> str:
-    """The form that a file's name asks for; text without one."""
-    return "text" if output is None else _SUFFIXES.get(output.suffix.removeprefix(".").lower(), "text")
+    """The form that a file's name asks for; text without one. Raises click.UsageError for what no form has."""
+    suffix = "" if output is None else output.suffix.removeprefix(".").lower()
+    if suffix and suffix not in _SUFFIXES:
+        raise click.UsageError(f".{suffix} names no format: choose one with --format ({', '.join(FORMATS)})")
+    return _SUFFIXES.get(suffix, "text")
 
 
 def must_be_writable(kind: str, output: Path | None) -> None:
