@@ -87,7 +87,15 @@ class TestSeveralNodes:
         room = Room(nodes(3))
         shares = [room.take(Need(packing=2)) for _ in range(3)]
         assert [share.nodes for share in shares if share] == [["n0"], ["n0"], ["n1"]]
-        assert room.idle_nodes == 1
+        assert room.idle_nodes == 1 and room.places == 6
+        for _ in range(3):
+            room.take(Need(packing=2))
+        assert room.places == 0 and Room(nodes(1, cpus=1)).places == 1
+
+    def test_a_part_of_a_core_is_a_place(self) -> None:
+        room = Room(nodes(1, cpus=1))
+        room.take(Need(packing=4))
+        assert room.places == 1
 
     def test_what_no_node_has_is_told(self) -> None:
         room = Room([*nodes(1), *[Node("g", (0,), ("0",), 1000)]])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import pytest
 
+from balsam.launcher.backlog import OVERTAKE_SEC
 from balsam.schemas import deserialize
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.context import session
 from balsam.sdk.jobs import Job
 from tests.launcher.pilot import Pilot
+from tests.waiting import wait_until
 
 
 def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running: Pilot) -> None:
@@ -212,3 +215,16 @@ def test_what_the_node_lacks_is_left_to_nodes_that_have_it(running: Pilot) -> No
     for job in greedy:
         row = running.row(job)
         assert (row["state"], row["session_id"]) == ("PREPROCESSED", None)
+
+
+def test_small_runs_start_beside_one_that_waits_for_its_whole_node(brief: Pilot) -> None:
+    brief.launch()
+    sleeper = brief.submit(brief.command("sleep 300"), node_packing_count=4)
+    brief.wait_state(sleeper, "RUNNING")
+    whole = brief.submit(brief.command("true"))
+    wait_until(lambda: brief.rows(whole)[0]["session_id"] is not None, 30, lambda: brief.told(whole))
+    held_at = time.monotonic()
+    wait_until(lambda: time.monotonic() > held_at + 2.0, 5)  # so that it asks for more, as it stands then
+    small = brief.submit(brief.command("true"), 3, node_packing_count=4)
+    brief.wait_done(small, timeout=OVERTAKE_SEC / 2)
+    assert brief.states(whole) == ["PREPROCESSED"]

@@ -24,7 +24,7 @@ _SUFFIXES = {"txt": "text", "htm": "html", **{name: name for name in FORMATS}}
 
 
 def kind_of(output: Path | None) -> str:
-    """The form that a file's name asks for; text without one. Raises click.UsageError for what no form has."""
+    """The form that a file's name asks for; text without one. Raises click.UsageError if there is none."""
     suffix = "" if output is None else output.suffix.removeprefix(".").lower()
     if suffix and suffix not in _SUFFIXES:
         raise click.UsageError(f".{suffix} names no format: choose one with --format ({', '.join(FORMATS)})")

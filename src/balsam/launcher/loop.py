@@ -248,11 +248,10 @@ class Loop:
         self._send().ask(appetite.wanted(view), self._answers)
 
     def _room_for_more(self) -> int:
-        """Runs like the last one that could start; where that takes several nodes, smaller ones."""
+        """Runs like the last one that could start; where none of them fits, smaller ones."""
         if self._like is None:
             return self._room.cores
-        count = self._room.count_of(self._like)
-        return count if count or self._like.nodes == 1 else self._room.idle_nodes
+        return self._room.count_of(self._like) or self._room.places
 
     def _send(self) -> Reporting:
         assert self._courier is not None, "run() sets it"

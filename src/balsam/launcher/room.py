@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from balsam.launcher.placement import Need, NodeRoom, Share
+from balsam.launcher.placement import SLACK, Need, NodeRoom, Share
 from balsam.platform.nodes import Node
 
 NOBODYS: frozenset[str] = frozenset()
@@ -96,6 +96,12 @@ class Room:
     @property
     def idle_nodes(self) -> int:
         return sum(room.is_idle for room in self._order)
+
+    @property
+    def places(self) -> int:
+        """How many small runs might start: a core each of what is free, one at least where anything is."""
+        free = sum((1.0 - room.occupancy) * len(room.node.cpus) for room in self._order)
+        return max(math.floor(free + SLACK), int(free > SLACK))
 
     @property
     def cores(self) -> int:
