@@ -360,7 +360,8 @@ def test_a_rate_over_all_time_begins_with_the_runs(
         page.goto(f"{server.url}/ui/analytics?id={job}")
     [of_app] = answered.value.json()["groups"]
     # One job has one end: over its own instant alone the rate would be billions an hour.
-    assert 0 < max(of_app["values"]) < 60 * 3600 / 0.2
+    # It slept for 0.2 s, which its launcher may see as a little less; there are 60 bins.
+    assert 0 < max(of_app["values"]) < 60 * 3600 / 0.1
 
 
 def begins_before(url: str, moment: float) -> bool:
