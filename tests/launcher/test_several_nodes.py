@@ -42,12 +42,16 @@ def nodes_of(pilot: Pilot, job_id: int) -> list[str]:
 def workers_of(pilot: Pilot) -> list[int]:
     """Their process ids."""
     path = str(pilot.site.job_path / "leader-")
-    return [
-        pid
-        for pid in processes_with("balsam.launcher.worker")
-        if path in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-        and "hydra" not in Path(f"/proc/{pid}/cmdline").read_text()
-    ]
+    lines = {pid: _command_line(pid) for pid in processes_with("balsam.launcher.worker")}
+    return [pid for pid, line in lines.items() if path in line and "hydra" not in line]
+
+
+def _command_line(pid: int) -> str:
+    """Empty where the process has ended in the meantime."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def test_jobs_run_on_all_nodes_and_their_events_name_them(several: tuple[Pilot, dict[str, str]]) -> None:
