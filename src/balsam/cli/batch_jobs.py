@@ -20,36 +20,17 @@ from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 
 NOTE_CHARS = 100
+MAIN = (
+    *("id", "site", "scheduler_id", "state", "num_nodes", "wall_time_min", "job_mode"),
+    *("queue", "project", "filter_tags", "note"),
+)
 BATCH_JOBS = Listing(
     columns=(
-        *(
-            "id",
-            "site",
-            "scheduler_id",
-            "state",
-            "num_nodes",
-            "wall_time_min",
-            "job_mode",
-            "queue",
-            "project",
-        ),
-        *("filter_tags", "note", "why", "site_id", "start_time", "end_time", "cause", "partitions"),
+        *MAIN,
+        *("why", "site_id", "start_time", "end_time", "cause", "partitions"),
         *("optional_params", "status_info", "scheduler_id_text"),
     ),
-    shown=(
-        *(
-            "id",
-            "site",
-            "scheduler_id",
-            "state",
-            "num_nodes",
-            "wall_time_min",
-            "job_mode",
-            "queue",
-            "project",
-        ),
-        *("filter_tags", "note"),
-    ),
+    shown=MAIN,
     costly=("why",),
     titles={
         "id": "ID",

@@ -64,32 +64,30 @@ class Alerting:
         self._woken.set()
 
     def _run(self) -> None:
-        pause = 0.0 if self._release() else FAILED_SEC
+        pause, is_released = 0.0, False
         while not self._stop:
             self._woken.wait(pause)
             self._woken.clear()
             if self._stop:
                 return
             try:
+                if not is_released:
+                    self._release()
+                    is_released = True
                 pause = self._turn()
             except Exception:
                 log.exception("alerts could not be looked at; again in %g s", FAILED_SEC)
                 pause = FAILED_SEC
 
-    def _release(self) -> bool:
+    def _release(self) -> None:
         """On SQLite this process is alone: what an earlier one was sending when it was killed is sent now."""
         if not self._server.db.is_sqlite:
-            return True
-        try:
-            with self._server.db.glance() as conn:
-                waits = deliveries.next_try(conn) is not None
-            if waits:
-                with self._server.db.write() as tx:
-                    deliveries.release_all(tx.conn, now_us())
-        except Exception:
-            log.exception("messages of an earlier process could not be found")
-            return False
-        return True
+            return
+        with self._server.db.glance() as conn:
+            waits = deliveries.next_try(conn) is not None
+        if waits:
+            with self._server.db.write() as tx:
+                deliveries.release_all(tx.conn, now_us())
 
     def _turn(self) -> float:
         """Does what is due; how long then nothing is."""
