@@ -339,6 +339,10 @@ def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) 
 def summary(job_query: JobQuery) -> SummaryOut:
     """Jobs by state, median time in each state, and node-hours busy and available, over the same jobs."""
     must_be_whole(job_query)
+    if job_query.matches_nothing:
+        return SummaryOut(
+            jobs_by_state={}, state_times=[], node_hours_busy=0, node_hours_available=0, skewed_events=0
+        )
     return SummaryOut(**job_query.client().get("/analytics/summary", job_query.filters))
 
 

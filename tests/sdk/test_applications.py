@@ -70,6 +70,7 @@ def test_hooks_overridden_anywhere_below_are_named(lab: Site) -> None:
 
 def test_syncing_again_updates_the_same_app(hello: Apps) -> None:
     before = hello.__app_id__
+    assert before is not None
     hello.command_template = "echo {{ greeting }} {{ name }} {{ more }}"
     hello.sync()
     assert hello.__app_id__ == before

@@ -7,7 +7,7 @@ import click
 from balsam.api import Job, Site
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import confirm, counted, site_option
+from balsam.cli.options import Word, confirm, counted, site_option
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import render_record
 from balsam.sdk.apps import App
@@ -43,7 +43,7 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
 
 
 @app.command()
-@click.option("-n", "--name", "name_selector", help="The app's name or id.")
+@click.option("-n", "--name", "name_selector", type=Word(), help="The app's name or id.")
 @click.option("-a", "--all", "remove_all", is_flag=True, help="Every app of the selected sites.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @site_option("-s")

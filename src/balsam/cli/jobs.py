@@ -15,7 +15,7 @@ from balsam.cli.connection import connect
 from balsam.cli.job_changes import modify, retry, rm
 from balsam.cli.job_control import kill, tail
 from balsam.cli.job_listing import ls
-from balsam.cli.options import confirm, pairs, site_option
+from balsam.cli.options import confirm, pairs, site_option, tags_of
 from balsam.cli.site_logs import job_logs as logs
 from balsam.cli.why import job_why
 from balsam.sdk import parameters as app_parameters
@@ -72,7 +72,7 @@ def create(
     new = Job(
         workdir=workdir,
         app_id=app.id,
-        tags=pairs(tags, "--tag"),
+        tags=tags_of(tags, "--tag"),
         parameters=given,
         launch_params=pairs(launch_params, "--launch-param"),
         parent_ids=set(parent_ids),

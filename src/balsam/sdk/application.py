@@ -259,7 +259,7 @@ class ApplicationDefinition:
 
         `site_name` may be left out where only one site has an app of that name.
         """
-        return cls.from_serialized(App.objects.get(name=app_name, site_name=site_name))
+        return cls.from_serialized(App.objects.named(app_name, site_name))
 
     @classmethod
     def load_by_id(cls, app_id: int) -> type[ApplicationDefinition]:

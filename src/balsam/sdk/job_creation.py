@@ -53,8 +53,10 @@ def app_class(client: Client, ref: Any, site_name: str | None) -> type[Applicati
         return ref
     if isinstance(ref, App):
         return ApplicationDefinition.from_serialized(ref)
-    wanted = {"id": ref} if isinstance(ref, int) else {"name": ref, "site_name": site_name}
-    return ApplicationDefinition.from_serialized(App.objects.using(client).all().narrowed(wanted).the_one())
+    apps = App.objects.using(client)
+    return ApplicationDefinition.from_serialized(
+        apps.get(id=ref) if isinstance(ref, int) else apps.named(ref, site_name)
+    )
 
 
 def _bodies(client: Client, jobs: list[Job]) -> list[dict[str, Any]]:
@@ -74,7 +76,7 @@ def _app_id(client: Client, job: Job) -> int:
     if isinstance(ref, App):
         return ref.id
     if isinstance(ref, str):
-        app = App.objects.using(client).get(name=ref, site_name=job._site_name)
+        app = App.objects.using(client).named(ref, job._site_name)
         if app.hooks is not None:  # older clients describe parameters less exactly
             parameters.check(app.name, job._parameters, app.parameters)
             app_interface.check_transfers(app.name, set(job.transfers), app.transfers)
