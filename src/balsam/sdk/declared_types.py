@@ -61,11 +61,13 @@ def _declared(run: Any, parameter: inspect.Parameter) -> Any:
     if kind is parameter.empty:
         default = parameter.default
         return type(default) if isinstance(default, (str, bool, int, float)) else Any
-    if isinstance(kind, str):
-        try:
-            return eval(kind, {**_NAMES, **getattr(inspect.unwrap(run), "__globals__", {})})
-        except Exception:  # whatever an annotation raises that names what is not here
-            return Any
+    names = getattr(inspect.unwrap(run), "__globals__", {})
+    for _ in range(2):  # quoted, where all annotations are texts: a text in a text
+        if isinstance(kind, str):
+            try:
+                kind = eval(kind, {**_NAMES, **names})
+            except Exception:  # whatever an annotation raises that names what is not here
+                return Any
     return kind
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from balsam.client.jobs import create_jobs
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
-from balsam.schemas import JobTransferItem
-from balsam.sdk import app_interface, parameters
+from balsam.schemas import AppParameter, JobTransferItem
+from balsam.sdk import app_interface, declared_types, parameters
 from balsam.sdk.apps import App
 from balsam.sdk.fields import Kind
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
     from balsam.sdk.jobs import Job
 
+# What submit() takes for the job itself, so that no parameter of the app can be given by these names.
+SUBMIT_FIELDS = (
+    *("workdir", "tags", "data", "return_code", "num_nodes", "ranks_per_node", "threads_per_rank"),
+    *("threads_per_core", "launch_params", "gpus_per_rank", "node_packing_count", "wall_time_min"),
+    *("parent_ids", "transfers", "save"),
+)
 MAX_CHARS_PER_REQUEST = 16_000_000
 
 
@@ -42,7 +48,31 @@ def check_against_class(app: object, given: Mapping[str, Any], slots: set[str]) 
 
     if isinstance(app, type) and issubclass(app, ApplicationDefinition):
         parameters.check(app.__name__, given, app.interface())
+        _check_types(app, given)
         app_interface.check_transfers(app.__name__, slots, app.slots())
+
+
+def _check_types(app: type[ApplicationDefinition], given: Mapping[str, Any]) -> None:
+    if app.run is None:
+        return
+    try:
+        declared_types.check(app.run, given)
+    except declared_types.NotOfType as exc:
+        raise parameters.ParameterError(f"the app {app.__name__} can't take {exc}") from exc
+
+
+def refuse_hidden(app: str, taken: Mapping[str, AppParameter], own: Mapping[str, Any]) -> None:
+    """Raises ParameterError for a parameter that submit() can't give, since the job has a field of its name.
+
+    `own`: the job's own fields that were given to submit(), not as their defaults.
+    """
+    for name, parameter in taken.items():
+        if name in SUBMIT_FIELDS and (parameter.required or (name in own and name != "workdir")):
+            raise parameters.ParameterError(
+                f"the app {app} has a parameter {name!r}, and {name!r} is a field that each job has of its own, "
+                f"which submit() sets: rename the parameter, or give it by Job(workdir, {app}, "
+                f"parameters={{{name!r}: ...}})"
+            )
 
 
 def app_class(client: Client, ref: Any, site_name: str | None) -> type[ApplicationDefinition]:
@@ -92,7 +122,13 @@ def _parts(bodies: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     chars = 0
     for body in bodies:
         size = 500 + 2 * len(body["serialized_parameters"])
-        if part and (len(part) == MAX_ITEMS_PER_BULK_OP or chars + size > MAX_CHARS_PER_REQUEST):
+        if part and (len(part) == MAX_ITEMS_PER_BULK_OP or chars + size > # What submit() takes for the job itself, so that no parameter of the app can be given by these names.
+SUBMIT_FIELDS = (
+    *("workdir", "tags", "data", "return_code", "num_nodes", "ranks_per_node", "threads_per_rank"),
+    *("threads_per_core", "launch_params", "gpus_per_rank", "node_packing_count", "wall_time_min"),
+    *("parent_ids", "transfers", "save"),
+)
+MAX_CHARS_PER_REQUEST):
             yield part
             part, chars = [], 0
         part.append(body)
