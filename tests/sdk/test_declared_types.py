@@ -22,11 +22,22 @@ class Colour(enum.Enum):
     one = 1
 
 
-@pytest.mark.parametrize("text", ["1.10", "007", "1e3", "null", "None", "true", "[1]", '"x"', "", "NaN", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["1.10", "007", "1e3", "null", "None", "true", "[1]", '"x"', "", "NaN", "0x10"]
+)
 @pytest.mark.parametrize(
     "kind",
     [
-        *(str, str | None, Optional[str], Union[str, int], int | str, Annotated[str, "unit"], Version, object),
+        *(
+            str,
+            str | None,
+            Optional[str],  # noqa: UP045
+            Union[str, int],  # noqa: UP007
+            int | str,
+            Annotated[str, "unit"],
+            Version,
+            object,
+        ),
         *("str", "Optional[str]", "typing.Optional[str]", "Annotated[str, 'x'] | None"),
     ],
 )
@@ -54,7 +65,7 @@ def _declaring(annotation: str) -> Any:
         ("true", bool, True),
         ("No", bool, False),
         ("null", int | None, None),
-        ("5", Optional[int], 5),
+        ("5", Optional[int], 5),  # noqa: UP045
         ("5", int | float, 5),
         ("5.5", float | int, 5.5),
         ("1.10", Literal["1.1", "1.10"], "1.10"),
@@ -91,7 +102,10 @@ def test_text_is_a_value_of_the_declared_type(text: str, kind: Any, value: objec
     ("text", "kind"),
     [
         *[(text, int) for text in ("abc", "", "1.0", "1e3", "nan", "true", "1 2", "null")],
-        *[("abc", kind) for kind in (float, bool, int | None, int | float, list[int], dict[str, int], Decimal)],
+        *[
+            ("abc", kind)
+            for kind in (float, bool, int | None, int | float, list[int], dict[str, int], Decimal)
+        ],
         *[("abc", kind) for kind in (Colour, Literal["a", 1], datetime, Annotated[int, "x"], type(None))],
         ("[1.10]", list[str]),
         ('["a"]', list[int]),
@@ -102,7 +116,7 @@ def test_text_is_a_value_of_the_declared_type(text: str, kind: Any, value: objec
     ],
 )
 def test_what_is_of_another_type_is_refused(text: str, kind: Any) -> None:
-    with pytest.raises(NotOfType, match=".+"):
+    with pytest.raises(NotOfType, match=r"."):
         value_of(text, kind)
 
 
@@ -110,7 +124,13 @@ def test_what_is_not_declared_is_as_the_default_or_as_json_says() -> None:
     def run(self: Any, a, b="1.0", c=1, d=1.5, e=None, *, f: Unknown = 3, **rest: int) -> None: ...  # type: ignore # noqa
 
     assert declared_types.of_run(run) == {
-        **{"self": Any, "a": Any, "b": str, "c": int, "d": float, "e": Any, "f": Any}
+        "self": Any,
+        "a": Any,
+        "b": str,
+        "c": int,
+        "d": float,
+        "e": Any,
+        "f": Any,
     }
     assert [undeclared(text) for text in ("3", "1.5", "1.50", "01", "1e5", "true", '"3"', "x")] == [
         *(3, 1.5, "1.50", "01", "1e5", True, "3", "x")

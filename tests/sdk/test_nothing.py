@@ -49,7 +49,7 @@ REFUSED: list[Callable[[], Any]] = [
     lambda: "",
     lambda: "  ",
     lambda: "\t\n",
-    lambda: {},
+    dict,
     lambda: {None: None},
     lambda: {"": "x"},
     lambda: {"a": None},

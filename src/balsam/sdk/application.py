@@ -21,7 +21,7 @@ from balsam.schemas import (
 )
 from balsam.schemas.payloads import MadeElsewhere
 from balsam.schemas.serializers import serializer_info
-from balsam.sdk import app_interface, command_template
+from balsam.sdk import app_interface, command_template, job_creation
 from balsam.sdk.apps import App
 from balsam.sdk.class_payload import class_payload
 from balsam.sdk.context import default_client
@@ -30,7 +30,7 @@ from balsam.sdk.sites import Site
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
-    from balsam.sdk.jobs import Job
+    from balsam.sdk.jobs import Job, JobOptions
 
 HOOKS = (
     "preprocess",
@@ -61,8 +61,10 @@ class ApplicationDefinition:
     compute nodes; they read and set `self.job`, and the working directory is the job's workdir.
 
     - `site`: id, name or Site.
-    - `command_template`: one shell command; parameters in double braces (Jinja2). Values are put in as
-      they are; `{{ name | q }}` quotes one for the shell.
+    - `command_template`: a bash script as it is written; parameters in double braces (Jinja2). Each value
+      is one word of the shell, whatever it holds; `{{ name | raw }}` is text. The status of the last command
+      is that of the script.
+    - `strict`: True: the script ends at the first command that fails (bash's `-euo pipefail`).
     - `run(self, ...)`: Python instead of a command; what it returns is the job's result.
     - `parameters`: name -> AppParameter, where a parameter of a template is optional or needs help text.
     - `transfers`: slot -> TransferSlot: files staged in and out.
@@ -83,6 +85,7 @@ class ApplicationDefinition:
     transfers: ClassVar[dict[str, Any]] = {}
     environment_variables: ClassVar[dict[str, str]] = {}
     cleanup_files: ClassVar[list[str]] = []
+    strict: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
     python_exe: ClassVar[str] = sys.executable
 
@@ -118,7 +121,11 @@ class ApplicationDefinition:
         self.job.state = JobState.restart_ready
 
     def shell_preamble(self) -> str | list[str] | None:
-        """Shell lines that are run before the command, e.g. `module load` lines."""
+        """What bash is to run before the command, in the same shell, e.g. `module load` lines.
+
+        A text is one script: the command is run unless its last status tells of a failure. A list of lines is
+        one script that ends at the first command that fails.
+        """
         return None
 
     def get_arg_str(self) -> str:
@@ -143,6 +150,7 @@ class ApplicationDefinition:
         `rename_from`: the name under which it is registered now; its jobs stay its own.
         """
         client = default_client()
+        app_interface.warn_of_doubts(cls)
         body = cls._body(client)
         app = cls._registered(client, body["site_id"], rename_from)
         if app is None:
@@ -197,29 +205,27 @@ class ApplicationDefinition:
         """
         from balsam.sdk.jobs import JOB_EXTRAS, Job
 
+        own: JobOptions = {
+            "tags": tags,
+            "data": data,
+            "return_code": return_code,
+            "num_nodes": num_nodes,
+            "ranks_per_node": ranks_per_node,
+            "threads_per_rank": threads_per_rank,
+            "threads_per_core": threads_per_core,
+            "launch_params": launch_params,
+            "gpus_per_rank": gpus_per_rank,
+            "node_packing_count": node_packing_count,
+            "wall_time_min": wall_time_min,
+            "parent_ids": parent_ids,
+            "transfers": transfers,
+        }
         taken = cls.interface()
+        job_creation.refuse_hidden(cls.__name__, taken, own)
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
-        job = Job(
-            workdir,
-            cls,
-            tags=tags,
-            data=data,
-            return_code=return_code,
-            num_nodes=num_nodes,
-            ranks_per_node=ranks_per_node,
-            threads_per_rank=threads_per_rank,
-            threads_per_core=threads_per_core,
-            launch_params=launch_params,
-            gpus_per_rank=gpus_per_rank,
-            node_packing_count=node_packing_count,
-            wall_time_min=wall_time_min,
-            parent_ids=parent_ids,
-            transfers=transfers,
-            parameters=app_params,
-            **extras,
-        )
+        job = Job(workdir, cls, parameters=app_params, **own, **extras)
         if save:
             job.save()
         return job

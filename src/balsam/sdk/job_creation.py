@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
     from balsam.sdk.jobs import Job
 
-# What submit() takes for the job itself, so that no parameter of the app can be given by these names.
-SUBMIT_FIELDS = (
-    *("workdir", "tags", "data", "return_code", "num_nodes", "ranks_per_node", "threads_per_rank"),
-    *("threads_per_core", "launch_params", "gpus_per_rank", "node_packing_count", "wall_time_min"),
-    *("parent_ids", "transfers", "save"),
-)
+# What submit() takes for the job itself, with its defaults: no parameter of an app can be given by these
+# names.
+SUBMIT_FIELDS: dict[str, Any] = {
+    "workdir": None, "tags": None, "data": None, "return_code": None, "launch_params": None,
+    "num_nodes": 1, "ranks_per_node": 1, "threads_per_rank": 1, "threads_per_core": 1,
+    "gpus_per_rank": 0, "node_packing_count": 1, "wall_time_min": 0, "parent_ids": (), "transfers": None,
+    "save": True,
+}
 MAX_CHARS_PER_REQUEST = 16_000_000
 
 
@@ -64,13 +66,15 @@ def _check_types(app: type[ApplicationDefinition], given: Mapping[str, Any]) -> 
 def refuse_hidden(app: str, taken: Mapping[str, AppParameter], own: Mapping[str, Any]) -> None:
     """Raises ParameterError for a parameter that submit() can't give, since the job has a field of its name.
 
-    `own`: the job's own fields that were given to submit(), not as their defaults.
+    An optional one keeps its default, where the job's field was not given either. `own`: the job's fields.
     """
     for name, parameter in taken.items():
-        if name in SUBMIT_FIELDS and (parameter.required or (name in own and name != "workdir")):
+        if name not in SUBMIT_FIELDS:
+            continue
+        if parameter.required or own.get(name, SUBMIT_FIELDS[name]) != SUBMIT_FIELDS[name]:
             raise parameters.ParameterError(
-                f"the app {app} has a parameter {name!r}, and {name!r} is a field that each job has of its own, "
-                f"which submit() sets: rename the parameter, or give it by Job(workdir, {app}, "
+                f"the app {app} has a parameter {name!r}, and {name!r} is a field of each job's own, which "
+                f"submit() sets: rename the parameter, or give it by Job(workdir, {app}, "
                 f"parameters={{{name!r}: ...}})"
             )
 
@@ -122,13 +126,7 @@ def _parts(bodies: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     chars = 0
     for body in bodies:
         size = 500 + 2 * len(body["serialized_parameters"])
-        if part and (len(part) == MAX_ITEMS_PER_BULK_OP or chars + size > # What submit() takes for the job itself, so that no parameter of the app can be given by these names.
-SUBMIT_FIELDS = (
-    *("workdir", "tags", "data", "return_code", "num_nodes", "ranks_per_node", "threads_per_rank"),
-    *("threads_per_core", "launch_params", "gpus_per_rank", "node_packing_count", "wall_time_min"),
-    *("parent_ids", "transfers", "save"),
-)
-MAX_CHARS_PER_REQUEST):
+        if part and (len(part) == MAX_ITEMS_PER_BULK_OP or chars + size > MAX_CHARS_PER_REQUEST):
             yield part
             part, chars = [], 0
         part.append(body)
