@@ -38,8 +38,8 @@ def job(context: click.Context) -> None:
     "parameters",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the app. A command gets the text. A run() gets what JSON says (3, true, null, "
-    """[1, 2], {...}), else the text, as it does for a parameter annotated as str; '"3"' is the text 3.""",
+    help="A parameter of the app. A command gets the text. A run() gets what the declared type makes of it: "
+    "text stays text where text is declared; lists and dicts are JSON. Where nothing is declared, what JSON says.",
 )
 @click.option("-n", "--num-nodes", type=int, default=1, show_default=True)
 @click.option("-rpn", "--ranks-per-node", type=int, default=1, show_default=True)

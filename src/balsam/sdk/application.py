@@ -225,7 +225,8 @@ class ApplicationDefinition:
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
-        job = Job(workdir, cls, parameters=app_params, **own, **extras)
+        own["parameters"] = app_params
+        job = Job(workdir, cls, **own, **extras)
         if save:
             job.save()
         return job

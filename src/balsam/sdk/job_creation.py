@@ -21,9 +21,20 @@ if TYPE_CHECKING:
 # What submit() takes for the job itself, with its defaults: no parameter of an app can be given by these
 # names.
 SUBMIT_FIELDS: dict[str, Any] = {
-    "workdir": None, "tags": None, "data": None, "return_code": None, "launch_params": None,
-    "num_nodes": 1, "ranks_per_node": 1, "threads_per_rank": 1, "threads_per_core": 1,
-    "gpus_per_rank": 0, "node_packing_count": 1, "wall_time_min": 0, "parent_ids": (), "transfers": None,
+    "workdir": None,
+    "tags": None,
+    "data": None,
+    "return_code": None,
+    "launch_params": None,
+    "num_nodes": 1,
+    "ranks_per_node": 1,
+    "threads_per_rank": 1,
+    "threads_per_core": 1,
+    "gpus_per_rank": 0,
+    "node_packing_count": 1,
+    "wall_time_min": 0,
+    "parent_ids": (),
+    "transfers": None,
     "save": True,
 }
 MAX_CHARS_PER_REQUEST = 16_000_000
