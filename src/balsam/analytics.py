@@ -386,4 +386,5 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
         raise AttributeError(f"module 'balsam.analytics' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        """What users may rely on, and nothing that this module imports for itself."""
+        return sorted(__all__)

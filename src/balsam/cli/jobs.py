@@ -39,7 +39,8 @@ def job(context: click.Context) -> None:
     multiple=True,
     metavar="KEY=VALUE",
     help="A parameter of the app. A command gets the text. A run() gets what the declared type makes of it: "
-    "text stays text where text is declared; lists and dicts are JSON. Where nothing is declared, what JSON says.",
+    "text stays text where text is declared; lists and dicts are JSON, and so is what "
+    "nothing is declared of, where it can be.",
 )
 @click.option("-n", "--num-nodes", type=int, default=1, show_default=True)
 @click.option("-rpn", "--ranks-per-node", type=int, default=1, show_default=True)

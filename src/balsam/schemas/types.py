@@ -65,6 +65,10 @@ def _number_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float, bool)) else value
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 # Paths that are already what `_relative_inside` makes of them; most are, and PurePosixPath is slow.
 _PLAIN_PATH = re.compile(r"(?!\.)[^/]+(/(?!\.)[^/]+)*")
 
@@ -88,6 +92,9 @@ def _absolute(path: str) -> str:
     return path
 
 
+# Numbers that are numbers: no text, no truth value. A fraction that is whole is one, for JSON knows no other.
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+Real = Annotated[float, Field(strict=True)]
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 Int64 = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_storable)]

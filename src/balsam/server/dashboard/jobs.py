@@ -36,7 +36,7 @@ ORDERS = {
 @router.get("/ui/jobs")
 def job_list(request: Request, server: Srv, visitor: Looking) -> Response:
     query = request.query_params
-    choice = Choice.of(query)
+    choice = Choice.shown(query)
     return pages.show(
         request,
         server,
@@ -73,7 +73,7 @@ def filters(look: Look) -> dict[str, Any]:
 
 def table(look: Look) -> dict[str, Any]:
     """One page of the list, and how many there are in all."""
-    choice = Choice.of(look.query)
+    choice = Choice.shown(look.query)
     chosen, order = choice.selection.filter(), _order(look.query.get("ordering"))
     after = look.query.get("after") or None
     too_many = (
