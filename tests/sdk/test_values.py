@@ -234,7 +234,7 @@ def test_a_tag_is_a_text_or_a_number(name: str, value: Any, lab_free: Job) -> No
 
 @pytest.mark.parametrize("workdir", ["a\x00b", "a\udcffb"])
 def test_a_workdir_that_no_database_holds_is_refused_at_once(workdir: str) -> None:
-    with pytest.raises((TypeError, ValueError), match="Job.workdir"):
+    with pytest.raises((TypeError, ValueError), match=r"Job\.workdir"):
         Job(workdir, 1)
 
 
