@@ -96,7 +96,9 @@ def _chosen(params: QueryParams) -> Choice | None:
     """
     if params.get("whom") == "all":
         return Choice.of(params)
-    ids = params.getlist(TICKED)  # not as `id`, which is a filter: it would be lost where none is ticked
+    ids = [
+        one for one in params.getlist(TICKED) if one.strip()
+    ]  # not as `id`, which is a filter: it would be lost where none is ticked
     return Choice.of(QueryParams([("id", one) for one in ids])) if ids else None
 
 

@@ -37,7 +37,7 @@ ORDERS = {
 def job_list(request: Request, server: Srv, visitor: Looking) -> Response:
     query = request.query_params
     choice = Choice.shown(query)
-    return pages.show(
+    response = pages.show(
         request,
         server,
         visitor,
@@ -48,6 +48,8 @@ def job_list(request: Request, server: Srv, visitor: Looking) -> Response:
         order=_order(query.get("ordering")),
         did=_did(query),
     )
+    response.status_code = 400 if choice.fault else response.status_code
+    return response
 
 
 def _order(text: str | None) -> JobOrdering:
