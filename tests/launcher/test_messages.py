@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from balsam.api import BatchJob, Job, JobState
-from balsam.client.errors import ServerRefused
+from balsam.client.errors import ClientError, ServerRefused
 from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
 from tests.waiting import wait_until
