@@ -43,7 +43,7 @@ class SiteFolder:
     """One site on disk. Nothing is read before it is asked for; raises NoSiteHere if `path` is no site."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path).expanduser().absolute()
         if not (self.path / SITE_FILE).is_file():
             raise NoSiteHere(
                 f"{self.path} is no Balsam site: make one with `balsam site init {self.path}`, or, if it was "
@@ -140,6 +140,12 @@ class SiteFolder:
         )
 
 
+def identity_of(path: Path) -> str:
+    """What makes a folder this one, however its path is spelled: device and inode. Raises OSError."""
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def refuse_used_folder(path: Path) -> None:
     """Raises FolderInUse where no new site can be made; leaves everything as it is."""
     path = path.absolute()
@@ -187,6 +193,17 @@ def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = Non
     draft = folder.path / f"{SITE_TOKEN_FILE}.{os.getpid()}"
     _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file))
     draft.replace(folder.path / SITE_TOKEN_FILE)
+
+
+def publish_settings(folder: SiteFolder) -> dict[str, Any]:
+    """Tells the server what settings.yml allows, as the agent does at its start; the fields that it told.
+
+    Raises InvalidSettings, or what the server says.
+    """
+    facts = site_facts(folder.settings)
+    with folder.client() as client:
+        client.put(f"/sites/{folder.site_id}", facts)
+    return facts
 
 
 def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
