@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +23,19 @@ from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
+from balsam.launcher.last_word import LauncherEnd
 from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
+from balsam.launcher.news import (
+    Acquired,
+    Cut,
+    Lost,
+    News,
+    Nothing,
+    Opened,
+    Rejected,
+    SpoolTrouble,
+    Unanswered,
+)
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
 from balsam.runtime.pulse import Pulse
 from balsam.runtime.spool import Batch, SpoolFolder
@@ -125,6 +136,10 @@ class Courier:
             if self._outbox.has_more and earlier:
                 self._shared.report_at = due
                 self._bell.notify()
+
+    def note_ending(self, end: LauncherEnd) -> None:
+        """Why the launcher ends; told with its last word, whoever brings that to the server."""
+        self._outbox.note_ending(asdict(end))
 
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
@@ -301,6 +316,7 @@ class Courier:
         """No answer: sure of nothing until the lease is confirmed, then the same request again."""
         if self._failures == 0:
             log.warning("%s; jobs go on, reports wait", exc)
+            self._post(Unanswered())
         self._outbox.sync()
         self._failures += 1
         silent_sec = self._silent_sec(time.monotonic())
@@ -426,6 +442,7 @@ class Courier:
             self._fetch_apps()
         else:
             self._fresh_jobs = None  # nothing: the question stays open
+            self._post(Nothing())
 
     def _fetch_apps(self) -> None:
         assert self._fresh_jobs is not None
@@ -444,6 +461,7 @@ class Courier:
 
     def _close(self) -> None:
         session_id = self._session_id
+        self._outbox.tell_ending(self._client)
         self._client.delete(f"/sessions/{session_id}")
         self._session_id = None
         self.pulse.forget()

@@ -14,12 +14,14 @@ from signal import Signals
 from typing import Any
 
 from balsam.core.clock import now_us
+from balsam.core.endings import EndCode
 from balsam.launcher import appetite, reports
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
 from balsam.launcher.diary import Diary
 from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
+from balsam.launcher.last_word import Idleness, LauncherEnd
 from balsam.launcher.news import (
     Acquired,
     Cut,
@@ -28,9 +30,11 @@ from balsam.launcher.news import (
     Lost,
     Mailbox,
     News,
+    Nothing,
     Opened,
     Rejected,
     SpoolTrouble,
+    Unanswered,
 )
 from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
@@ -85,7 +89,7 @@ class Loop:
         self._ask_at = 0.0  # not before, while there are unstarted jobs
         self._is_to_ask = False  # by then
         self._count = 0
-        self._busy_at = time.monotonic()
+        self._idleness = Idleness(limits.idle_ttl_sec)
         self._next_beat = 0.0
         self._stopping: str | None = None
         self._spool_trouble: str | None = None
@@ -99,12 +103,14 @@ class Loop:
         """Calls `received` when a signal's wakeup byte arrives on `fd`."""
         self._selector.register(fd, selectors.EVENT_READ, received)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, code: EndCode, reason: str) -> None:
         """Ends all runs: SIGTERM now, SIGKILL after a grace; nothing new is started."""
         if self._stopping is None:
-            log.info("stopping: %s; %d runs are ended", reason, len(self._executor))
+            count = len(self._executor)
+            log.info("stopping: %s; %d runs are ended, %d jobs had not started", reason, count, self._held)
             self._stopping = reason
             self._runs.cut_all(reason, Signals.SIGTERM)
+            self._send().note_ending(LauncherEnd(code, reason, count))
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
 
     def kill(self, job_id: int, by: str) -> str:
@@ -163,7 +169,7 @@ class Loop:
         due += self._runs.due
         due.append(self._diary.due)
         if self._is_idle():
-            due.append(self._busy_at + self._limits.idle_ttl_sec)
+            due.append(self._idleness.ask_at)
         if self._limits.warn_at is not None and not self._warned:
             due.append(self._limits.warn_at)
         if self._is_to_ask:
@@ -204,15 +210,22 @@ class Loop:
                 self._runs.signal_all(Signals.SIGKILL)
                 self._kill_at = now + 1.0
         elif now >= self._limits.end_at:
-            self.stop("the wall time is over")
+            self.stop(EndCode.wall_time, "the wall time is over")
         elif self._limits.warn_at is not None and not self._warned and now >= self._limits.warn_at:
             self._warned = True
             log.info("%d runs get %s", len(self._runs), self._limits.warning.name)
             self._runs.signal_all(self._limits.warning)
         elif self._draining and self._is_idle():
-            self.stop("drained: the last run has ended")
-        elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
-            self.stop(f"nothing to do for {self._limits.idle_ttl_sec:g} s")
+            self.stop(EndCode.drained, "it was drained, and its last run has ended")
+        elif self._is_idle() and self._idleness.is_over:
+            self.stop(EndCode.idle, f"it had nothing to do for {self._limits.idle_ttl_sec:g} s")
+        elif self._is_idle() and self._idleness.is_to_ask(now):
+            self._send().hint()
+
+    @property
+    def _held(self) -> int:
+        """How many jobs have not started."""
+        return len(self._waiting) + len(self._preparing)
 
     def _has_unstarted(self) -> bool:
         return bool(self._waiting or self._preparing)
@@ -291,13 +304,18 @@ class Loop:
         match news:
             case Opened(session_id, _):
                 self._session_id = session_id
-                self._busy_at = time.monotonic()
+                self._idleness.reset()
+            case Nothing():
+                if self._is_idle():
+                    self._idleness.nothing(time.monotonic())
+            case Unanswered():
+                self._idleness.reset()
             case Acquired():
                 self._acquired(news)
             case Lost(job_ids, reason):
                 self._lose(job_ids, reason)
             case Rejected(sentence):
-                self.stop(sentence)
+                self.stop(EndCode.refused, f"the server refused it: {sentence}")
             case SpoolTrouble(told):
                 self._spool_trouble = told
             case Cut(seconds):
@@ -316,7 +334,7 @@ class Loop:
         self._trip_sec = news.trip_sec
         self._preparation.add_apps(news.apps)
         if news.jobs:
-            self._busy_at = time.monotonic()
+            self._idleness.reset()
         for job in news.jobs:
             reason = self._whole.never_fits(self._need_of(job))
             self._preparing[job["id"]] = job
@@ -358,7 +376,7 @@ class Loop:
 
     def _joined(self, node: Node) -> None:
         self._room.add(node)
-        self._busy_at = time.monotonic()
+        self._idleness.reset()
 
     def _node_lost(self, name: str, reason: str) -> None:
         """Its runs are over, as the executor tells of each; the others go on."""
@@ -366,7 +384,7 @@ class Loop:
         self._room.lose(name)
         self._runs.lose_node(name, reason)
         if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
-            self.stop("no node is left to run on")
+            self.stop(EndCode.no_node, f"no node is left to run on; the last one was {name}: {reason}")
 
     # ---- jobs ----
 
@@ -448,8 +466,8 @@ class Loop:
     def _ended(self, job_id: int, ending: Ending) -> None:
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
-        self._busy_at = time.monotonic()
-        self._pace.add(self._busy_at)
+        self._idleness.reset()
+        self._pace.add(time.monotonic())
         self._count += 1
         self._updates.extend(self._runs.report_of(job_id, run, ending))
         if run.never_started and not run.disowned and self._stopping is None:
