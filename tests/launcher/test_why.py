@@ -70,9 +70,8 @@ def test_a_launcher_whose_wall_time_is_over_tells_so_and_what_is_left(pilot: Pil
     pilot.submit(pilot.command(long_sleep()), 3)
     assert pilot.launch("--batch-job", str(number), minutes=0.08).wait(60) == 0
     code, sentence = ended(pilot, number)
-    assert (
-        code == "finished" and "the wall time is over; 1 run was ended before their time; 3 jobs" in sentence
-    )
+    assert code == "finished" and "3 jobs that it takes waited then" in sentence
+    assert "the wall time is over; 1 run was ended before its time" in sentence
 
 
 def test_a_launcher_without_work_tells_so(pilot: Pilot) -> None:
