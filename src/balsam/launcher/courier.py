@@ -71,6 +71,7 @@ class _Shared:
     acknowledged: bool = True
     answers_seen: int = 0
     apps_changed: bool = False
+    node_trouble: str = ""
     in_doubt: bool = False
     given_back: set[int] = field(default_factory=set)
     report_at: float | None = None  # when the first of the new reports is to go; None: there are none
@@ -102,6 +103,7 @@ class Courier:
         self._mending: dict[int, Entry] = {}  # ends of runs that were refused, by job id; in doubt
         self._mended: set[int] = set()
         self._trouble: str | None = None
+        self._told_trouble = ""  # of the nodes, to this session
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
@@ -156,6 +158,12 @@ class Courier:
         with self._bell:
             self._shared.given_back.update(job_ids)
             self._shared.in_doubt = True
+            self._bell.notify()
+
+    def tell_trouble(self, sentence: str) -> None:
+        """What keeps jobs from starting here; empty: nothing any more. It goes with a heartbeat, at once."""
+        with self._bell:
+            self._shared.node_trouble = sentence
             self._bell.notify()
 
     def hint(self) -> None:
@@ -297,7 +305,9 @@ class Courier:
             has_note=self._outbox.has_notes,
             just_acquired=self._last_step is Step.acquire,
             poll_in_sec=self._next_poll - now if may_ask else None,
-            beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
+            beat_in_sec=0.0
+            if shared.node_trouble != self._told_trouble
+            else self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
             finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
         )
 
@@ -348,6 +358,7 @@ class Courier:
         self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
+        self._told_trouble = ""
         self._last_beat = time.monotonic()
         self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
@@ -368,9 +379,13 @@ class Courier:
         self._mend()
 
     def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
+        trouble = self._shared.node_trouble
+        if trouble != self._told_trouble:
+            body = {**body, "trouble": trouble}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
+        self._told_trouble = trouble
         self._last_beat = time.monotonic()
         offset_us = answer["server_time_us"] - (sent + now_us()) // 2
         self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0

@@ -9,6 +9,7 @@ import logging
 import math
 import selectors
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from signal import Signals
 from typing import Any
@@ -39,7 +40,7 @@ from balsam.launcher.news import (
 from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
-from balsam.launcher.room import Room
+from balsam.launcher.room import MOST_REFUSALS, Room
 from balsam.launcher.runs import TERM_GRACE_SEC, Run, Runs
 from balsam.launcher.setting import Limits, Reporting, Surroundings
 from balsam.platform.mpi.gpus import VARIABLE_OF
@@ -93,6 +94,10 @@ class Loop:
         self._next_beat = 0.0
         self._stopping: str | None = None
         self._spool_trouble: str | None = None
+        self._refusals: Counter[int] = Counter()  # by job: starts for which its node was too poor
+        self._why_failing: dict[str, str] = {}  # by node
+        self._left_out: str | None = None  # the last node is, and why
+        self._trouble = ""  # as it was told
         self._kill_at: float | None = None
         self._warned = False
         self._draining = False
@@ -202,6 +207,7 @@ class Loop:
         self._preparation.stop_overdue()
         self._room.wake(now)
         self._executor.keep_up()
+        self._tell_trouble()
 
     def _watch_clock(self, now: float) -> None:
         self._runs.kill_overdue(now)
@@ -215,6 +221,8 @@ class Loop:
             self._warned = True
             log.info("%d runs get %s", len(self._runs), self._limits.warning.name)
             self._runs.signal_all(self._limits.warning)
+        elif self._left_out and not self._runs:
+            self.stop(EndCode.no_node, self._left_out)
         elif self._draining and self._is_idle():
             self.stop(EndCode.drained, "it was drained, and its last run has ended")
         elif self._is_idle() and self._idleness.is_over:
@@ -392,7 +400,8 @@ class Loop:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
         need = self._like = self._need_of(job)
-        key = order_key(job, long_first=self._limits.long_first)
+        # What could not start goes behind the others: one job with a bad workdir must not keep them.
+        key = (self._refusals[job["id"]], *order_key(job, long_first=self._limits.long_first))
         self._waiting.add(Waiting(job, plan, command, need, key))
 
     def _need_of(self, job: Mapping[str, Any]) -> Need:
@@ -406,7 +415,7 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        self._runs.begin(job_id, Run(waiting.need, share, workdir))
+        self._runs.begin(job_id, Run(waiting.need, share, workdir, waiting.command is None))
         own = self._variables(waiting.job, share)
         request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:
@@ -422,22 +431,52 @@ class Loop:
         """Its node could not start it, which is no fault of the job's: it goes back, and the node rests."""
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
-        self._rest(run.share.nodes, f"job {job_id} goes back: {reason}")
+        self._refusals[job_id] += 1
+        self._rest(run.share.nodes, job_id, reason)
         if run.killed_by is not None:
             self._updates.append(reports.killed(job_id, now_us(), run.killed_by, None))
+        elif run.started and not run.disowned:
+            self._updates.append(reports.cut_short(job_id, now_us(), f"it did not begin: {reason}"))
         elif not run.disowned:
             self._send().give_back([job_id])
 
     def _not_prepared(self, job: dict[str, Any], reason: str) -> None:
         if self._preparing.pop(job["id"], None) is job:
-            self._rest([node.name for node in self._room.nodes], f"job {job['id']} goes back: {reason}")
+            self._rest([node.name for node in self._room.nodes], job["id"], reason)
             self._send().give_back([job["id"]])
 
-    def _rest(self, names: Sequence[str], reason: str) -> None:
-        log.warning("%s; nothing is started on %s for a while", reason, ", ".join(names) or "the nodes")
+    def _rest(self, names: Sequence[str], job_id: int, reason: str) -> None:
+        listed = ", ".join(names) or "the nodes"
+        log.warning("job %d goes back: %s; nothing is started on %s for a while", job_id, reason, listed)
         self._room.rest(names, time.monotonic())
+        self._why_failing |= {name: self._why_failing.get(name, reason) for name in names}
+        for name in self._room.hopeless:
+            self._leave_out(name, reason)
         if not len(self._room):
             self._give_back_unstarted()  # others may have nodes that work
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        """Nothing is started there any more; what runs there goes on."""
+        log.error("node %s is left out after %d failures in a row: %s", name, MOST_REFUSALS, reason)
+        self._room.lose(name)
+        if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
+            self._left_out = f"no node is left that can start anything; the last one was {name}: {reason}"
+
+    def _tell_trouble(self) -> None:
+        """What keeps jobs from starting here, for those who ask why theirs wait."""
+        failing = self._room.failing
+        for name in self._why_failing.keys() - failing:
+            del self._why_failing[name]
+        told = self._spool_trouble or self._left_out or ""
+        if failing and not told:
+            reason = self._why_failing.get(failing[0], "")
+            told = (
+                f"{', '.join(failing[:3])}{' ...' if len(failing) > 3 else ''} can start nothing for the "
+                f"moment ({reason}): one job is tried again after growing pauses"
+            )
+        if told != self._trouble:
+            self._trouble = told
+            self._send().tell_trouble(told)
 
     def _request(self, waiting: Waiting, workdir: str, environment: Mapping[str, str]) -> Request:
         return Request(
@@ -460,13 +499,17 @@ class Loop:
 
     def _started(self, job_id: int, stamp_us: int) -> None:
         run, update = self._runs.started(job_id, stamp_us)
-        self._room.works(run.share.nodes)
+        if not run.is_function:  # a function's worker may be too poor to begin
+            self._room.works(run.share.nodes)
         self._updates.append(update)
 
     def _ended(self, job_id: int, ending: Ending) -> None:
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
         self._idleness.reset()
+        self._refusals.pop(job_id, None)
+        if not run.cut and not ending.outside:
+            self._room.works(run.share.nodes)
         self._pace.add(time.monotonic())
         self._count += 1
         self._updates.extend(self._runs.report_of(job_id, run, ending))

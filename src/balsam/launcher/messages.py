@@ -55,6 +55,9 @@ class Overhearing:
     def give_back(self, job_ids: Collection[int]) -> None:
         self._courier.give_back(job_ids)
 
+    def tell_trouble(self, sentence: str) -> None:
+        self._courier.tell_trouble(sentence)
+
     def hint(self) -> None:
         self._courier.hint()
 

@@ -19,12 +19,16 @@ _TAIL_BYTES = 64_000
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. `error`: what is known beside the output; `payload`: return value or exception."""
+    """How a run ended. `error`: what is known beside the output; `payload`: return value or exception.
+
+    `outside`: somebody else killed it, as far as can be told.
+    """
 
     returncode: int
     ended_us: int
     error: str = ""
     payload: Mapping[str, str] | None = None
+    outside: bool = False
 
 
 def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:

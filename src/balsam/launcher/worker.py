@@ -4,8 +4,8 @@ It starts and ends what its leader says, and tells what becomes of it, in lists 
 
 leader: {"do": "start", job_id, workdir, environment, command | request}, {"do": "beat", sec}, {"do": "end"},
         {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us],
-        ["refused", job_id, reason]
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, outside],
+        ["beat", us], ["refused", job_id, reason]
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -220,7 +220,9 @@ class NodeWorker:
         payload = dict(ending.payload) if ending.payload else None
         if job_id in self._killed and not payload:
             return  # lost with this worker, as its leader will say
-        self._messages.append(["ended", job_id, ending.returncode, ending.ended_us, ending.error, payload])
+        self._messages.append(
+            ["ended", job_id, ending.returncode, ending.ended_us, ending.error, payload, ending.outside]
+        )
 
 
 def main() -> int:

@@ -129,7 +129,9 @@ def _running(facts: Places, row: Row) -> Why:
     runs = f"BatchJob {row['id']} has been running at site {_site(facts, row)}{at}"
     if heard:
         left = max(0, int(minutes_left(row, facts.now)))
-        return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.")
+        told = [session["trouble"] for session in heard if session["trouble"]]
+        trouble = f" But: {told[0]}." if told else ""
+        return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.{trouble}")
     output = f"its output is {facts.site(row['site_id'])['path']}/qsubmit/qlaunch{row['id']:05d}.output"
     last = sessions.newest_of_batch_job(facts.conn, facts.owner, row["id"])
     if last is None:
