@@ -38,6 +38,13 @@ class Unanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class AppsChanged:
+    """JSON records of apps that have another version by now: jobs that have not started take that one."""
+
+    apps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """These jobs (None: all) are not the launcher's any more: they are killed and never reported.
 
@@ -85,7 +92,19 @@ class Drain:
     tell: Callable[[dict[str, Any]], None]
 
 
-News = Opened | Acquired | Nothing | Unanswered | Lost | Cut | SpoolTrouble | Rejected | Kill | Drain
+News = (
+    Opened
+    | Acquired
+    | AppsChanged
+    | Nothing
+    | Unanswered
+    | Lost
+    | Cut
+    | SpoolTrouble
+    | Rejected
+    | Kill
+    | Drain
+)
 
 
 class Mailbox:

@@ -27,6 +27,7 @@ class Run:
     need: Need
     share: Share
     workdir: str
+    app_version: int | None = None
     is_function: bool = False  # what starts it is a worker, which may not be able to begin
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
@@ -65,7 +66,7 @@ class Runs:
         """The run, and the report of its start."""
         run = self._runs[job_id]
         run.started = True
-        return run, reports.started(job_id, stamp_us, run.need, run.share)
+        return run, reports.started(job_id, stamp_us, run.need, run.share, run.app_version)
 
     def report_of(self, job_id: int, run: Run, ending: Ending) -> list[Update]:
         """What is to be told of a run's end."""
