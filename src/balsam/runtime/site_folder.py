@@ -19,10 +19,11 @@ import yaml
 from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_path, load_site_login
 from balsam.client.transport import Client
 from balsam.platform.machine import usable_machine
-from balsam.runtime.settings import Settings, sample_settings_text
+from balsam.runtime.settings import Settings, refuse_unserved, sample_settings_text
 
 SETTINGS_FILE = "settings.yml"
 TEMPLATE_FILE = "job-template.sh"
+MOVES_FILES = False  # no service of this release stages files in and out
 PID_FILE = "balsam-service.pid"
 PARTS = (SITE_FILE, SITE_TOKEN_FILE, SETTINGS_FILE, TEMPLATE_FILE, "data", "log", "qsubmit")
 
@@ -200,6 +201,7 @@ def publish_settings(folder: SiteFolder) -> dict[str, Any]:
 
     Raises InvalidSettings, or what the server says.
     """
+    refuse_unserved(folder.settings_path, folder.settings)
     facts = site_facts(folder.settings)
     with folder.client() as client:
         client.put(f"/sites/{folder.site_id}", facts)
@@ -213,7 +215,7 @@ def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
 
 def site_facts(settings: Settings) -> dict[str, Any]:
     """What the server is told of a site's settings: fields of the site's record."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"moves_files": MOVES_FILES}
     if settings.scheduler is not None:
         facts["allowed_projects"] = settings.scheduler.allowed_projects
         facts["allowed_queues"] = {k: q.model_dump() for k, q in settings.scheduler.allowed_queues.items()}

@@ -27,7 +27,14 @@ from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.postman import Postman
-from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
+from balsam.runtime.settings import (
+    InvalidSettings,
+    ProcessingSettings,
+    SchedulerSettings,
+    Settings,
+    notes_on,
+    refuse_unserved,
+)
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.spool import SpoolFolder
@@ -124,8 +131,8 @@ class Agent:
     @classmethod
     def build(cls, site: SiteFolder, stop: Stop) -> Agent:
         settings = site.settings
-        for name in idle_sections(settings):
-            log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
+        for note in notes_on(settings):
+            log.warning("settings.yml: %s", note)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client, known_nodes(settings))
         spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
@@ -162,14 +169,6 @@ class Agent:
         # Last: whoever is let in after us must find nothing of ours at work.
         with contextlib.suppress(ClientError):
             self.presence.lease.end(farewell)
-
-
-def idle_sections(settings: Settings) -> list[str]:
-    """Sections that are turned on and that no service of this agent serves."""
-    names = [
-        name for name in ("file_cleaner", "queue_maintainer", "elastic_queue") if getattr(settings, name)
-    ]
-    return names + ["transfers"] * bool(settings.transfers and settings.transfers.transfer_locations)
 
 
 def known_nodes(settings: Settings) -> list[Node] | None:
@@ -269,6 +268,7 @@ def main() -> int:
         site = SiteFolder(args.site_path)
         log_path = args.log_file or logs.new_log_path(site.log_path, "service")
         site.log_path.mkdir(exist_ok=True)
+        refuse_unserved(site.settings_path, site.settings)
         logs.log_to(log_path, site.settings.logging, [site.token or ""])
         pid_file.take(site)
     except REFUSALS as exc:
