@@ -7,9 +7,12 @@ SiteFolderError
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -179,7 +182,9 @@ def create_site_folder(
         try:
             token = client.post("/auth/site-tokens", {"site_id": site_id})["token"]
             _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file))
-            _move_in(draft, path)
+            with _alone_in(path.parent):
+                refuse_used_folder(path)  # somebody else may have been quicker
+                _move_in(draft, path)
         except BaseException:  # an interrupt, too, must not leave half a site
             client.delete(f"/sites/{site_id}")
             raise
@@ -257,6 +262,18 @@ def _write(path: Path, text: str, mode: int) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w") as file:
         file.write(text)
     path.chmod(mode)  # whatever the umask took away
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One site at a time is put into a folder; where folders can't be locked, nobody waits."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _move_in(draft: Path, path: Path) -> None:

@@ -111,11 +111,10 @@ class HookDesk:
         self.processing.bell.ring()
 
     def close(self, farewell: Client) -> None:
-        """Ends the workers, then the lease: a hook must not outlive the lease on its job."""
+        """Ends the workers, then the lease: a hook must not outlive the lease on its job. Raises ClientError."""
         self._pool.stop()
         self._guard.end()
-        with contextlib.suppress(ClientError):
-            self.session.end(farewell)
+        self.session.end(farewell)
 
 
 @dataclass
@@ -164,10 +163,10 @@ class Agent:
             if thread.name != ListenerService.name:  # it waits for the server's next word
                 thread.join(max(0.0, deadline - time.monotonic()))
         farewell = self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC)
-        if self.desk is not None:
-            self.desk.close(farewell)
-        # Last: whoever is let in after us must find nothing of ours at work.
-        with contextlib.suppress(ClientError):
+        with contextlib.suppress(ClientError):  # then nothing more is asked: the stop is not to be slow
+            if self.desk is not None:
+                self.desk.close(farewell)
+            # Last: whoever is let in after us must find nothing of ours at work.
             self.presence.lease.end(farewell)
 
 
