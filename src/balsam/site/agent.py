@@ -111,7 +111,7 @@ class HookDesk:
         self.processing.bell.ring()
 
     def close(self, farewell: Client) -> None:
-        """Ends the workers, then the lease: a hook must not outlive the lease on its job. Raises ClientError."""
+        """Ends the workers, then their lease, which hooks must not outlive. Raises ClientError."""
         self._pool.stop()
         self._guard.end()
         self.session.end(farewell)
