@@ -21,7 +21,7 @@ from balsam.client.stream import follow
 from balsam.client.transport import Client
 from balsam.core.endings import EndCode
 from balsam.core.states import RUNNABLE_STATES, JobMode
-from balsam.launcher import partitions
+from balsam.launcher import alone, partitions
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
@@ -333,7 +333,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return partitions.run(orders, nodes)
         if needs_crew(orders.mode, nodes):
             require_workers(site.settings.launcher.mpi_app_launcher, nodes)
-    except (UsageError, UnknownNodes, SiteFolderError, InvalidSettings, ClientError) as exc:
+        if orders.batch_job_id is not None:
+            alone.take(site.job_path, orders.batch_job_id, orders.partition)
+    except (
+        alone.LauncherRuns,
+        UsageError,
+        UnknownNodes,
+        SiteFolderError,
+        InvalidSettings,
+        ClientError,
+    ) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SEC)
