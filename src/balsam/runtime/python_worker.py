@@ -22,6 +22,7 @@ from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, output_to
+from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers
@@ -203,7 +204,14 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    return {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+    told: Answer = {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+    return {**told, "node_short": True} if _is_the_nodes(exc) else told
+
+
+def _is_the_nodes(exc: BaseException) -> bool:
+    """Whether the step did not begin for a reason of the node."""
+    cause = exc.__cause__
+    return isinstance(exc, NotWritable) and isinstance(cause, OSError) and cause.errno in NODE_SHORT
 
 
 def _text(told: str) -> str:
