@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from balsam.api import App, ApplicationDefinition, AppParameter, Job, JobState, Site, TransferSlot
+from balsam.client.errors import ClientError
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
 from balsam.sdk.command_template import TemplateError, TemplateWarning
@@ -209,13 +210,15 @@ def test_jobs_by_app_name_and_id(hello: Apps) -> None:
         Job.objects.create("w", "Helo", site_name="lab")
 
 
-def test_an_app_that_was_never_synced_says_what_to_do(lab: Site) -> None:
+def test_an_app_that_was_never_synced_is_registered_by_its_first_job(lab: Site) -> None:
     class Late(ApplicationDefinition):
         site = "lab"
         command_template = "true"
 
     with pytest.raises(App.DoesNotExist, match=r"Late\.sync\(\)"):
-        Late.submit("w")
+        Job.objects.filter(app_id=Late).count()
+    job = Late.submit("w")
+    assert App.objects.get(name="Late").id == job.app_id == Late.__app_id__
 
 
 def test_a_parent_that_was_never_saved_says_what_to_do(hello: Apps) -> None:
@@ -256,6 +259,24 @@ def test_values_within_quotes_are_warned_of_when_the_app_is_synced(lab: Site) ->
 
     with pytest.warns(TemplateWarning, match="app Quoting: the value of 'name' stands within double quotes"):
         Quoting.sync()
+
+
+def test_values_that_no_command_can_be_given_are_refused_when_they_are_submitted(hello: Apps) -> None:
+    with pytest.raises(ParameterError, match="'name' of Hello holds a NUL character"):
+        hello.submit("w", name="run7\0\0")
+
+
+@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}])
+def test_variables_that_no_program_can_have_are_refused(lab: Site, variables: dict[str, str]) -> None:
+    body = {"site": "lab", "command_template": "true", "environment_variables": variables}
+    with pytest.raises(ValueError, match="environment variable"):
+        type("Odd", (ApplicationDefinition,), body).sync()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workdir", ["~/x", "a\nb", "x" * 300, "ä" * 200, "../up"])
+def test_workdirs_that_cannot_be_are_refused(hello: Apps, workdir: str) -> None:
+    with pytest.raises(ClientError, match="workdir"):
+        hello.submit(workdir, name="x")
 
 
 def test_a_template_without_a_command_is_refused(lab: Site) -> None:
