@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+MAX_SHOWN = 80  # characters of a value in a sentence
 _INT = re.compile(r"[+-]?\d+(_\d+)*")
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NUMBERS = (bool, int, float, complex, decimal.Decimal)
@@ -169,7 +170,7 @@ def _literal(value: Any) -> str:
 
 def _one_of(text: str, known: Mapping[str, Any]) -> Any:
     if text not in known:
-        raise NotOfType(f"{text!r} is none of {', '.join(known)}")
+        raise NotOfType(f"{_short(text)} is none of {', '.join(known)}")
     return known[text]
 
 
@@ -177,16 +178,16 @@ def _json(text: str, what: str, example: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise NotOfType(f"{text!r} is no {what}: write JSON, such as {example}") from None
+        raise NotOfType(f"{_short(text)} is no {what}: write JSON, such as {example}") from None
 
 
 def _of_list(text: str, kind: Any, inner: tuple[Any, ...]) -> Any:
     found = _json(text, "list", '["a", "b"]')
     if not isinstance(found, list):
-        raise NotOfType(f'{text!r} is no list: write JSON, such as ["a", "b"]')
+        raise NotOfType(f'{_short(text)} is no list: write JSON, such as ["a", "b"]')
     if kind is tuple and inner and inner[-1] is not Ellipsis:
         if len(found) != len(inner):
-            raise NotOfType(f"{text!r} has {len(found)} values, and {len(inner)} are declared")
+            raise NotOfType(f"{_short(text)} has {len(found)} values, and {len(inner)} are declared")
         return tuple(_of_json(value, one) for value, one in zip(found, inner, strict=True))
     return _MANY[kind](_of_json(value, inner[0] if inner else Any) for value in found)
 
@@ -194,7 +195,7 @@ def _of_list(text: str, kind: Any, inner: tuple[Any, ...]) -> Any:
 def _of_dict(text: str, inner: tuple[Any, ...]) -> dict[Any, Any]:
     found = _json(text, "dict", '{"a": 1}')
     if not isinstance(found, dict):
-        raise NotOfType(f'{text!r} is no dict: write JSON, such as {{"a": 1}}')
+        raise NotOfType(f'{_short(text)} is no dict: write JSON, such as {{"a": 1}}')
     keys, values = inner or (Any, Any)
     return {
         (key if keys is Any else value_of(key, keys)): _of_json(value, values) for key, value in found.items()
@@ -223,7 +224,7 @@ def _of_class(text: str, kind: Any) -> Any:
         try:
             return read(text)
         except (ValueError, ArithmeticError):
-            raise NotOfType(f"{text!r} is no {expected}") from None
+            raise NotOfType(f"{_short(text)} is no {expected}") from None
     if isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
         return kind(text)
     return _of_pydantic(text, kind)
@@ -236,9 +237,13 @@ def _of_pydantic(text: str, kind: Any) -> Any:
         return TypeAdapter(kind).validate_python(undeclared(text))
     except ValidationError as exc:
         first = exc.errors(include_url=False)[0]
-        raise NotOfType(f"{text!r} is no {getattr(kind, '__name__', kind)}: {first['msg']}") from None
+        raise NotOfType(f"{_short(text)} is no {getattr(kind, '__name__', kind)}: {first['msg']}") from None
     except (PydanticUserError, TypeError, AttributeError):  # a class of which pydantic knows nothing
         return undeclared(text)
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r} and so on"
 
 
 def _int(text: str) -> int:
