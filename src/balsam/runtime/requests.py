@@ -84,6 +84,7 @@ class Reply:
     error: str = ""
     crashed: bool = False
     node_short: bool = False
+    return_code: int = 0
     serialized_return_value: str = field(default="", repr=False)
     serialized_exception: str = field(default="", repr=False)
     changes: Mapping[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ readable; replies come through the callbacks of `submit`. Programs with several 
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import socket
@@ -27,6 +28,9 @@ from balsam.core.clock import now_us
 from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
+from balsam.runtime.starting import start_command
+
+log = logging.getLogger(__name__)
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
 READ_BYTES = 1 << 18
@@ -196,8 +200,10 @@ class WorkerPool:
         self._epoll.close()
         os.close(self._bell)
 
-    def _fail(self, ticket: Ticket, sentence: str, node_short: bool = False) -> None:
-        reply = Reply(ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short)
+    def _fail(self, ticket: Ticket, sentence: str, node_short: bool = False, code: int = 1) -> None:
+        reply = Reply(
+            ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short, return_code=code
+        )
         self._answers.append((ticket, reply))
         os.eventfd_write(self._bell, 1)
 
@@ -252,7 +258,7 @@ class WorkerPool:
     def _start(self, interpreter: str, fresh: bool) -> None:
         """Starts a worker; raises OSError."""
         ours, theirs = socket.socketpair()
-        command = [interpreter, "-m", "balsam.runtime.python_worker"]
+        command = start_command(interpreter, "balsam.runtime.python_worker")
         command += [str(theirs.fileno()), self._setting.site_path]
         try:
             process = subprocess.Popen(
@@ -322,7 +328,9 @@ class WorkerPool:
         if ticket is None:
             return  # its greeting
         ticket.worker = None
-        worn = message.pop("worn", False)
+        worn = message.pop("worn", "")
+        if worn:
+            log.info("a step of %s left %s: its process ends", ticket.request.app.name, worn)
         self._answers.append((ticket, Reply(ticket.request, **message)))
         if worker.fresh or worn:
             self._bury(worker)
@@ -340,20 +348,21 @@ class WorkerPool:
         # Idle workers end at the end of their stream, but what user code left behind in the group may not.
         signal_group(worker.process.pid, Signals.SIGKILL)
         self._guard.remove(worker.process.pid)
-        epitaph = self._reap(worker.process)
+        epitaph, code = self._reap(worker.process)
         if worker.ticket is not None:
             worker.ticket.worker = None
-            self._fail(worker.ticket, f"the Python worker died with {epitaph}")
+            self._fail(worker.ticket, f"the Python worker died with {epitaph}", code=code)
         elif not worker.ready and not self._closed:
             self._give_up_on(worker, epitaph)
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> str:
+    def _reap(self, process: subprocess.Popen[bytes]) -> tuple[str, int]:
+        """How it ended, as a sentence and as a return code."""
         try:
             code = process.wait(REAP_SEC)
         except subprocess.TimeoutExpired:
             self._unreaped.append(process)  # it hangs in the kernel: the loop can't wait for that
-            return "SIGKILL, which it has not obeyed yet"
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
+            return "SIGKILL, which it has not obeyed yet", -Signals.SIGKILL
+        return f"signal {-code}" if code < 0 else f"exit code {code}", code
 
     def _give_up_on(self, worker: _Worker, epitaph: str) -> None:
         """A worker that never came up would be started again for ever: its first waiter is answered."""
