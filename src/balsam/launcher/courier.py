@@ -26,6 +26,7 @@ from balsam.launcher.appetite import NOTHING, Wanted, is_dry
 from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
+from balsam.runtime.pulse import Pulse
 from balsam.runtime.spool import Batch, SpoolFolder
 from balsam.runtime.updates import Entry, Update
 
@@ -46,6 +47,7 @@ class Terms:
     acquire: dict[str, Any]
     minutes_left: Callable[[], float]
     may_poll: bool = True
+    gone_at: float = float("inf")  # of `time.monotonic()`: a launcher that is there yet hangs
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Courier:
         self._failures = 0
         self._cut_told = False
         self._offset_us = 0
+        self.pulse = Pulse(lambda: self._client, until=terms.gone_at)
 
     # ---- called by the loop ----
 
@@ -158,6 +161,8 @@ class Courier:
 
     def acknowledge(self) -> None:
         """What was `Lost` is dead."""
+        if self._session_id is None:
+            self.pulse.forget()
         with self._bell:
             self._shared.acknowledged = True
             self._bell.notify()
@@ -258,7 +263,7 @@ class Courier:
 
     def _situation(self, now: float) -> Situation:
         shared = self._shared
-        silent_sec = now - self._last_answer
+        silent_sec = self._silent_sec(now)
         if self._session_id is not None and silent_sec > self._lease_sec / 2:
             shared.in_doubt = True
         may_ask = shared.asked.jobs > 0 and shared.answers_seen == self._answers and self._terms.may_poll
@@ -281,6 +286,10 @@ class Courier:
             finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
         )
 
+    def _silent_sec(self, now: float) -> float:
+        """How long the server has not answered; this thread may have been held up by a file meanwhile."""
+        return now - max(self._last_answer, self.pulse.confirmed)
+
     def _answered(self) -> None:
         if self._failures:
             log.info("the server answers again after %.0f s", time.monotonic() - self._last_answer)
@@ -294,7 +303,7 @@ class Courier:
             log.warning("%s; jobs go on, reports wait", exc)
         self._outbox.sync()
         self._failures += 1
-        silent_sec = time.monotonic() - self._last_answer
+        silent_sec = self._silent_sec(time.monotonic())
         if silent_sec > self._lease_sec and not self._cut_told:
             self._cut_told = True
             self._post(Cut(silent_sec))
@@ -318,7 +327,9 @@ class Courier:
     # ---- requests ----
 
     def _open(self) -> None:
+        asked_at = time.monotonic()
         session = self._client.post("/sessions/", self._terms.session)
+        self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
         self._last_beat = time.monotonic()
@@ -341,8 +352,9 @@ class Courier:
         self._mend()
 
     def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
-        sent = now_us()
+        sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
+        self.pulse.confirm(asked_at)
         self._last_beat = time.monotonic()
         offset_us = answer["server_time_us"] - (sent + now_us()) // 2
         self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
@@ -434,6 +446,7 @@ class Courier:
         session_id = self._session_id
         self._client.delete(f"/sessions/{session_id}")
         self._session_id = None
+        self.pulse.forget()
         log.info("session %s is closed", session_id)
         self._outbox.close()
 
@@ -456,6 +469,7 @@ class Courier:
         """The lease has run out: everything that it covered is somebody else's."""
         log.warning("session %s is over (%s)", self._session_id, sentence)
         self._session_id = None
+        self.pulse.lose()
         self._outbox.give_up()
         self._mending, self._losing = {}, False
         self._acquire_body = None

@@ -8,7 +8,7 @@ import select
 import selectors
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from signal import Signals
@@ -94,8 +94,12 @@ class Executor(Protocol):
         """To a run's whole process group. A run that is ended so tells its ending as any other."""
         ...
 
-    def resume(self) -> None:
-        """The guard was renewed: what waited for that goes on."""
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        """Those whose runs the guard has ended: in these process groups, or on other nodes."""
+        ...
+
+    def resume(self, *, after_kill: bool) -> None:
+        """The guard was renewed, and may have killed before: what waited for that goes on."""
         ...
 
     def flush(self) -> None:
@@ -103,7 +107,11 @@ class Executor(Protocol):
         ...
 
     def beat(self) -> None:
-        """Called several times within a guard's limit."""
+        """Called by another thread, several times within a guard's limit: says elsewhere that all is well."""
+        ...
+
+    def keep_up(self) -> None:
+        """Called every now and then, after all that has come was read."""
         ...
 
     @property
@@ -196,6 +204,7 @@ class LocalExecutor:
 
         `refine` adds to its ending what the program itself left behind of it.
         """
+        environment = {**environment, "PWD": workdir}
         output = open_output(workdir)
         size = os.fstat(output).st_size
         try:
@@ -248,7 +257,18 @@ class LocalExecutor:
         elif ticket is not None:
             self._pool.signal(ticket, number)
 
-    def resume(self) -> None:
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        # Groups of which the guard has not heard carry its mark: it has killed them as well.
+        gone = {*killed, *self._new}
+        commands = {job_id for job_id, process in self._processes.items() if process.pid in gone}
+        functions = {
+            job_id
+            for job_id, ticket in self._tickets.items()
+            if ticket.worker is not None and ticket.worker.process.pid in gone
+        }
+        return commands | functions
+
+    def resume(self, *, after_kill: bool) -> None:
         self._pool.dispatch()
 
     def flush(self) -> None:
@@ -261,6 +281,9 @@ class LocalExecutor:
             self._new.clear()
 
     def beat(self) -> None:
+        pass
+
+    def keep_up(self) -> None:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SEC

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import Ending
@@ -62,7 +62,7 @@ def under_mpi(line: list[str], command: Command) -> Command:
 
     so `module load` works as in a job script, and a redirection takes the output of all ranks.
     """
-    return Command(f"{shlex.join(line)} {command.text}".lstrip(), command.preamble, command.environment)
+    return replace(command, text=under_launcher(shlex.join(line), command.text))
 
 
 class MpiExecutor:
@@ -132,14 +132,20 @@ class MpiExecutor:
         elif number is not Signals.SIGKILL:
             self._local.signal(job_id, number)
 
-    def resume(self) -> None:
-        self._local.resume()
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        return self._local.jobs_of(killed)
+
+    def resume(self, *, after_kill: bool) -> None:
+        self._local.resume(after_kill=after_kill)
 
     def flush(self) -> None:
         self._local.flush()
 
     def beat(self) -> None:
         self._local.beat()
+
+    def keep_up(self) -> None:
+        self._local.keep_up()
         now = time.monotonic()
         for job_id in [job_id for job_id, due in self._kill_at.items() if now >= due]:
             del self._kill_at[job_id]

@@ -93,8 +93,8 @@ class HookDesk:
         """The guard's heartbeat."""
         while not stop.is_set():
             if not self._guard.beat():
-                log.warning("this agent was frozen for a while: its hooks were ended and run again")
-                self._guard.renew()
+                if self._guard.renew().acted:
+                    log.warning("this agent was frozen for a while: its hooks were ended and run again")
                 self._pool.resume()
             stop.event.wait(self._guard.beat_sec)
 
