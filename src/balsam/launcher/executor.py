@@ -350,9 +350,7 @@ class LocalExecutor:
             self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
-        self._tell_end(
-            job_id, Ending(reply.return_code, reply.ended_us or now_us(), reply.error, payload)
-        )
+        self._tell_end(job_id, Ending(reply.return_code, reply.ended_us or now_us(), reply.error, payload))
 
 
 def make_workdir(workdir: str) -> None:

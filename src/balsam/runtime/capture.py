@@ -114,7 +114,7 @@ def _standard(name: str, shape: tuple[Any, ...]) -> TextIO:
     raw = io.FileIO(number, "rb" if number == 0 else "wb", closefd=False)
     buffer = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
     made = io.TextIOWrapper(buffer, encoding, errors, line_buffering=number > 0)
-    made.mode = "r" if number == 0 else "w"
+    vars(made)["mode"] = "r" if number == 0 else "w"
     return made
 
 

@@ -1,4 +1,4 @@
-"""What a script does when it ends, done at the end of each run: threads are waited for, exit functions called."""
+"""What a script does at its end, done after each run: threads are waited for, exit functions called."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Exit:
 
     @property
     def is_of_a_package(self) -> bool:
-        """Whether an installed package has registered it when it was imported: it would so in a new process."""
+        """Whether a package has registered it on import, as it would in a new process."""
         module = sys.modules.get(getattr(self.function, "__module__", None) or "")
         file = getattr(module, "__file__", None)
         owner = getattr(self.function, "__self__", None)
@@ -45,7 +45,7 @@ class ExitFunctions:
         atexit._clear()  # this process ends otherwise
         weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
         self._exits: list[_Exit] = []
-        atexit.register = self.register  # type: ignore[assignment]
+        atexit.register = self.register
         atexit.unregister = self.unregister
         atexit._run_exitfuncs = self.call
         atexit._clear = self._exits.clear

@@ -1,12 +1,13 @@
 """What a run finds in its interpreter: recorded before the first one, compared and put back after each.
 
-A warm worker serves one run after the other, and each is to find what a new interpreter has. Whatever can be compared
-in a microsecond or so is looked at here. What can be put back is; what can't is told, and the worker ends.
+A warm worker serves one run after the other, and each is to find what a new interpreter has. Whatever can be
+compared in a microsecond or so is looked at here. What can be put back is; what can't is told, and the worker
+ends.
 """
 
 from __future__ import annotations
 
-import _signal  # signal's own functions make enums of what they answer, which takes longer than all the rest
+import _signal  # type: ignore[import-not-found] # signal's own functions make enums, which takes longer
 import contextlib
 import copyreg
 import faulthandler
@@ -38,12 +39,12 @@ from balsam.schemas.user_code import is_installed
 ALWAYS = ("builtins", "sys")
 WATCHED = (
     *ALWAYS,
-    *(
-        "os posixpath io time math random json json.encoder json.decoder signal warnings logging threading "
-        "subprocess socket shutil pathlib tempfile decimal datetime functools itertools collections copyreg "
-        "pickle types gc locale string copy inspect traceback multiprocessing concurrent.futures asyncio "
-        "asyncio.events numpy numpy.random pandas scipy requests urllib.request"
-    ).split(),
+    *"""
+    os posixpath io time math random json json.encoder json.decoder signal warnings logging threading
+    subprocess socket shutil pathlib tempfile decimal datetime functools itertools collections copyreg
+    pickle types gc locale string copy inspect traceback multiprocessing concurrent.futures asyncio
+    asyncio.events numpy numpy.random pandas scipy requests urllib.request
+    """.split(),  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 WATCHED_CLASSES = (
     json.JSONEncoder,
@@ -59,7 +60,9 @@ _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _MISSING = object()
 _ALWAYS = len(ALWAYS)
-_STREAMS = {f"{mark}{name}{mark}" for name in ("stdin", "stdout", "stderr") for mark in ("", "__")}  # see capture
+_STREAMS = {
+    f"{mark}{name}{mark}" for name in ("stdin", "stdout", "stderr") for mark in ("", "__")
+}  # see capture
 _limits_at_start = tuple(map(resource.getrlimit, _LIMITS))
 
 
@@ -69,7 +72,7 @@ class NotPutBack(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something of the process that is one comparable value. `put`: None where nothing can be done about it."""
+    """Something of the process that is one value. `put`: None where nothing can be done about it."""
 
     name: str
     get: Callable[[], Any]
@@ -254,7 +257,9 @@ def _put_list(content: list[Any], before: list[Any], imported: bool) -> None:
 
 def _put_table(table: dict[Any, Any], before: dict[Any, Any], imported: bool) -> None:
     if imported:
-        before.update({key: value for key, value in table.items() if key not in before and _is_installed_code(value)})
+        before.update(
+            {key: value for key, value in table.items() if key not in before and _is_installed_code(value)}
+        )
     table.clear()
     table.update(before)
 
@@ -322,7 +327,7 @@ class Logs:
     """Loggers, levels and handlers, as they were."""
 
     def __init__(self) -> None:
-        self._before: dict[logging.Logger, tuple[Any, ...]] = {}
+        self._before: dict[Any, Any] = {}
         self._note()
         self._levels = dict(logging._levelToName)
         self._manager = (logging.root.manager.disable, logging.root.manager.loggerClass)
@@ -330,9 +335,9 @@ class Logs:
     def put_back(self) -> None:
         manager = logging.root.manager
         loggers = [logging.root, *manager.loggerDict.values()]
-        if len(loggers) == len(self._before) and all(self._before.get(log) == _log_state(log) for log in loggers):
-            pass
-        else:
+        if len(loggers) != len(self._before) or any(
+            self._before.get(log) != _log_state(log) for log in loggers
+        ):
             self._put_loggers(loggers)
         if (manager.disable, manager.loggerClass) != self._manager:
             manager.disable, manager.loggerClass = self._manager
@@ -361,7 +366,7 @@ class Logs:
 
     def _note(self) -> None:
         loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-        self._before = {log: _log_state(log) for log in loggers}  # type: ignore[misc]
+        self._before = {log: _log_state(log) for log in loggers}
 
 
 def _log_state(log: Any) -> Any:

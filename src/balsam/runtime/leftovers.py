@@ -43,7 +43,6 @@ class Leftovers:
             return f"about {FILES} open files"
         for number in range(self._free, free):
             if not _is_of_a_package(number):
-                _write_out()
                 return f"an open file, {_name_of(number)}"
         self._free = free
         return ""
@@ -88,7 +87,7 @@ def _name_of(number: int) -> str:
         return "/proc/"  # closed by now
 
 
-def _write_out() -> None:
+def write_out() -> None:
     """The process is about to be killed: what files hold back goes out, as at the end of a script."""
     for file in gc.get_objects():
         if isinstance(file, io.IOBase):

@@ -19,7 +19,14 @@ def _socket(module: Any) -> None:
 def _decimal(module: Any) -> None:
     # Contexts that a run has set are gone with its context; this one is the pattern for new ones.
     default = module.DefaultContext
-    if (default.prec, default.rounding, default.Emin, default.Emax, default.capitals, default.clamp) != _DECIMAL:
+    if (
+        default.prec,
+        default.rounding,
+        default.Emin,
+        default.Emax,
+        default.capitals,
+        default.clamp,
+    ) != _DECIMAL:
         default.prec, default.rounding, default.Emin, default.Emax, default.capitals, default.clamp = _DECIMAL
     traps = {module.DivisionByZero, module.Overflow, module.InvalidOperation}
     if {signal for signal, is_on in default.traps.items() if is_on} != traps:

@@ -1,4 +1,4 @@
-"""What a process of a pool imports of an app: it is started by multiprocessing, and runs this as `__mp_main__`.
+"""What a process of a pool imports of an app: multiprocessing starts it, and it runs this as `__mp_main__`.
 
 The user's script is not run again there, as it is elsewhere; what it defines of the app is in its place.
 """

@@ -27,7 +27,7 @@ from balsam.runtime.endings import ExitFunctions, finish_threads
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.interpreter import Interpreter
 from balsam.runtime.job_output import JOB_OUTPUT
-from balsam.runtime.leftovers import Leftovers
+from balsam.runtime.leftovers import Leftovers, write_out
 from balsam.runtime.shipped import EVERYWHERE, AppClass, ShippedApp
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
@@ -86,7 +86,9 @@ class Worker:
             if request["job"] is None:
                 interpreter = Interpreter()  # with what the class has imported
             else:
-                left = leftovers.find() or interpreter.put_back(self._reach)
+                left = interpreter.put_back(self._reach) or leftovers.find()
+            if left:
+                write_out()
             link.sendall(frame(encode({**answer, "worn": left})))
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
@@ -193,7 +195,11 @@ def _exited(exc: SystemExit) -> Answer:
     else:
         sys.stderr.write(f"{exc.code}\n")
         code = 1
-    return {**failure(exc), "return_code": code} if code else {"ok": True, "serialized_return_value": _payload_of(None)}
+    return (
+        {**failure(exc), "return_code": code}
+        if code
+        else {"ok": True, "serialized_return_value": _payload_of(None)}
+    )
 
 
 def _report(exc: BaseException) -> None:

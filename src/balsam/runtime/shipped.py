@@ -1,8 +1,8 @@
 """An app's class with the user's modules that travelled in it, as a process that runs the app has them.
 
-The modules can be imported under their names while a step of the app goes on: by the app, by `pickle`, and by the
-processes of a pool, however those are started. For the latter they are also in a zip file without a name, which is
-on `sys.path`; what is imported from it opens the same pickle.
+The modules can be imported under their names while a step of the app goes on: by the app, by `pickle`, and by
+the processes of a pool, however those are started. For the latter they are also in a zip file without a name,
+which is on `sys.path`; what is imported from it opens the same pickle.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ sys.modules[__name__] = pool_child.modules()[__name__]
 """
 # Names by which code changes what belongs to others, beside assignments to attributes.
 _REACHING = frozenset(
-    "setattr delattr vars __dict__ globals exec eval patch patch_all monkey mock setitem __import__ import_module "
-    "ctypes seterr".split()
+    """
+    setattr delattr vars __dict__ globals exec eval patch patch_all monkey mock setitem __import__
+    import_module ctypes seterr
+    """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _FIXED = (
     type(None),
@@ -68,14 +70,16 @@ _FIXED = (
 
 # What every module and class has.
 _NOT_CODE = frozenset(
-    "__builtins__ __spec__ __dict__ __weakref__ __annotations__ __loader__ __app_id__ site parameters "
-    "environment_variables transfers cleanup_files".split()
+    """
+    __builtins__ __spec__ __dict__ __weakref__ __annotations__ __loader__ __app_id__ site parameters
+    environment_variables transfers cleanup_files
+    """.split()  # noqa: SIM905 - as above
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Whether code assigns to attributes of what is not its own, and whether it uses anything but built-in names."""
+    """Whether code assigns to attributes of others, and whether it uses more than built-in names."""
 
     assigns: bool
     uses: bool
@@ -85,7 +89,7 @@ EVERYWHERE = Reach(assigns=True, uses=True)
 
 
 class Script(ModuleType):
-    """`__main__` while an app runs: processes of a pool that are spawned do not run the user's script again."""
+    """`__main__` while an app runs: spawned processes of a pool do not run the user's script again."""
 
     @property
     def __file__(self) -> str:  # type: ignore[override]
@@ -166,7 +170,7 @@ def _new_script() -> ModuleType:
 
 
 class Unchanged:
-    """What can be changed of an opened class and its modules, and how it was; cheaper to compare than to open."""
+    """What can be changed of an opened class and its modules, and how it was: that is compared quickly."""
 
     def __init__(self) -> None:
         self._spaces: list[tuple[Mapping[str, Any], list[Any]]] = []
@@ -243,7 +247,9 @@ class Unchanged:
     def _class(self, cls: type) -> None:
         if _is_of_a_package(cls):
             return
-        self._space(vars(cls), {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__abstractmethods__"})
+        self._space(
+            vars(cls), {"__dict__", "__weakref__", "__annotations__", "_abc_impl", "__abstractmethods__"}
+        )
         for base in cls.__bases__:
             self._value(base)
 
@@ -340,7 +346,9 @@ def _bundle(names: Mapping[str, ModuleType], payload: bytes) -> str:
         for name, module in names.items():
             if name != "__main__":
                 place = name.replace(".", "/")
-                archive.writestr(f"{place}/__init__.py" if "__path__" in vars(module) else f"{place}.py", _SHIM)
+                archive.writestr(
+                    f"{place}/__init__.py" if "__path__" in vars(module) else f"{place}.py", _SHIM
+                )
     fd = os.memfd_create("balsam-app", os.MFD_CLOEXEC)
     os.write(fd, content.getbuffer())
     kept = high(fd)

@@ -1,7 +1,8 @@
 """How exceptions are pickled: with what they hold and without calling their constructors.
 
-Python pickles an exception as its class and `args`, and makes it again by calling the class with those. That fails
-for a constructor that takes other arguments than it hands to Exception, and it forgets the exception's cause.
+Python pickles an exception as its class and `args`, and makes it again by calling the class with those. That
+fails for a constructor that takes other arguments than it hands to Exception, and it forgets the exception's
+cause.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LINKS = ("__cause__", "__context__")
 
 
 def reduced(exc: BaseException) -> Any:
-    """What `__reduce_ex__` would have answered, with cause and context, and no call of a user's constructor."""
+    """What `__reduce_ex__` would answer, with cause and context, and without a user's constructor."""
     if _pickles_itself(type(exc)):
         return NotImplemented
     state = {name: getattr(exc, name) for name in _slots(type(exc)) if hasattr(exc, name)} | vars(exc)
@@ -63,9 +64,16 @@ def without_what_fails(exc: BaseException, opens: Callable[[Any], bool]) -> None
 
 def _pickles_itself(cls: type) -> bool:
     """Whether a class between this and the built-in ones says how it is pickled."""
-    methods = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+    methods = (
+        "__reduce__",
+        "__reduce_ex__",
+        "__getstate__",
+        "__setstate__",
+        "__getnewargs__",
+        "__getnewargs_ex__",
+    )
     return any(isinstance(vars(base).get(name), FunctionType) for base in cls.__mro__ for name in methods)
 
 
 def _has_own_constructor(cls: type) -> bool:
-    return isinstance(cls.__init__, FunctionType) or isinstance(cls.__new__, FunctionType)
+    return isinstance(getattr(cls, "__init__", None), FunctionType) or isinstance(cls.__new__, FunctionType)

@@ -17,6 +17,7 @@ import zlib
 from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import cloudpickle
 from cloudpickle import cloudpickle as implementation
@@ -41,6 +42,8 @@ except ImportError:
 """
 # For readers: the class is what its module has under its name.
 FINDABLE = "findable"
+# Classes that came so, and that are not imported here: they go on as they came.
+arrived: WeakSet[type] = WeakSet()
 # Of a module: its importer's, and nothing that code asks for.
 _NOT_SENT = ("__builtins__", "__loader__", "__spec__", "__cached__", "__warningregistry__")
 # cloudpickle keeps what is by value in one set for the whole process.
@@ -78,7 +81,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _as_defined(reduced: Any, cls: type) -> Any:
-    """With the class's full name, which cloudpickle forgets, and whether its module has it under that name."""
+    """With the class's full name and slots, which cloudpickle forgets, and whether its module has it."""
     if reduced is NotImplemented or reduced[0] not in (
         implementation._make_skeleton_class,
         implementation._make_skeleton_enum,
@@ -86,11 +89,14 @@ def _as_defined(reduced: Any, cls: type) -> Any:
         return reduced
     maker, (*arguments, _), *rest = reduced
     if maker is implementation._make_skeleton_class:
-        arguments[3] = {**arguments[3], "__qualname__": cls.__qualname__}
+        slots = {"__slots__": cls.__slots__} if vars(cls).get("__slots__") else {}
+        arguments[3] = {**arguments[3], "__qualname__": cls.__qualname__, **slots}
     return (maker, (*arguments, {FINDABLE: _is_findable(cls)}), *rest)
 
 
 def _is_findable(cls: type) -> bool:
+    if cls in arrived:
+        return True
     found: Any = sys.modules.get(cls.__module__)
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)

@@ -1,8 +1,8 @@
 """Opens pickles of users' own classes and functions so that they are the ones that the reader has already.
 
-A pickle by value makes a class anew. Where the reader's program has a class of that name, which it compares with and
-catches by, that one is meant. A process that runs an app has no modules of the user's: they are made from the
-app's pickle, in `UserModules`, so that what is defined there has one home, one identity, and can be imported.
+A pickle by value makes a class anew. Where the reader's program has a class of that name, which it compares
+with and catches by, that one is meant. A process that runs an app has no modules of the user's: they are made
+from the app's pickle, in `UserModules`, so that what is defined there has one home and can be imported.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 
 from cloudpickle import cloudpickle as implementation
 
-from balsam.schemas.portable import FINDABLE
+from balsam.schemas.portable import FINDABLE, arrived
 from balsam.schemas.user_code import SCRIPTS
 
 _MODULE = "cloudpickle.cloudpickle"
 
 
 class UserModules:
-    """Modules that are made from a pickle, by name; `dict`: their namespaces, as functions of theirs see them."""
+    """Modules that are made from a pickle; their namespaces are those that their functions see."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, ModuleType] = {}
@@ -61,7 +61,7 @@ class UserModules:
 class Reader(pickle.Unpickler):
     """Finds what is there already, and makes the rest.
 
-    `modules`: where the user's modules are made; None: those that the reader has imported, or can import, count.
+    `modules`: where the user's modules are made; None: what the reader has imported, or can import, counts.
     """
 
     def __init__(self, raw: bytes, modules: UserModules | None = None) -> None:
@@ -98,7 +98,8 @@ class Reader(pickle.Unpickler):
         if self._modules is None:
             found = _importable(module, code.co_qualname)
             if isinstance(found, FunctionType) and found.__code__ == code:
-                return self._is_found(found)
+                self._is_found(found)
+                return found
         elif (home := self._modules.home(module)) is not None:
             for key, value in namespace.items():
                 if vars(home).get(key) is None:
@@ -121,7 +122,9 @@ class Reader(pickle.Unpickler):
         if (found := self._there(module, qualname, extra)) is not None:
             return found
         own = None if self._modules is not None else tracker
-        return self._new(implementation._make_skeleton_class(kind, name, bases, keywords, own, extra), tracker)
+        return self._new(
+            implementation._make_skeleton_class(kind, name, bases, keywords, own, extra), tracker, extra
+        )
 
     def _enum(
         self, bases: Any, name: str, qualname: str, members: Any, module: str, tracker: str | None, extra: Any
@@ -130,7 +133,7 @@ class Reader(pickle.Unpickler):
             return found
         own = None if self._modules is not None else tracker
         made = implementation._make_skeleton_enum(bases, name, qualname, members, module, own, extra)
-        return self._new(made, tracker)
+        return self._new(made, tracker, extra)
 
     def _fill_class(self, cls: type, state: Any) -> type:
         if id(cls) not in self._found:
@@ -151,15 +154,19 @@ class Reader(pickle.Unpickler):
         if self._modules is not None or not (extra or {}).get(FINDABLE):
             return None
         found = _importable(module, qualname)
-        return self._is_found(found) if isinstance(found, type) else None
-
-    def _is_found(self, found: Any) -> Any:
-        self._found.add(id(found))
-        self._kept.append(found)
+        if not isinstance(found, type):
+            return None
+        self._is_found(found)
         return found
 
-    def _new(self, made: type, tracker: str | None) -> type:
+    def _is_found(self, found: type | FunctionType) -> None:
+        self._found.add(id(found))
+        self._kept.append(found)
+
+    def _new(self, made: type, tracker: str | None, extra: Any) -> type:
         """A class of the user's modules; what is sent back of it says the same id, so that readers agree."""
+        if (extra or {}).get(FINDABLE):
+            arrived.add(made)
         if self._modules is not None:
             if tracker is not None:
                 with implementation._DYNAMIC_CLASS_TRACKER_LOCK:

@@ -1,9 +1,9 @@
 """Which modules are the user's own, so that what they define travels by value.
 
 Installed packages and Python's own library are named, and looked up where the payload is opened: they are
-large, often compiled, and a site has its own. Everything else that was imported from a file travels by value: files
-beside a script, folders on PYTHONPATH, and packages that are installed in editable form, for those are being
-written, and a site may have another state of them, or none.
+large, often compiled, and a site has its own. Everything else that was imported from a file travels by value:
+files beside a script, folders on PYTHONPATH, and packages that are installed in editable form, for those are
+being written, and a site may have another state of them, or none.
 """
 
 from __future__ import annotations

@@ -275,9 +275,7 @@ class ApplicationDefinition:
         return cls.from_serialized(App.objects.get(id=app_id))
 
     @classmethod
-    def from_serialized(
-        cls, app: App, modules: UserModules | None = None
-    ) -> type[ApplicationDefinition]:
+    def from_serialized(cls, app: App, modules: UserModules | None = None) -> type[ApplicationDefinition]:
         """The class that an App record carries; raises ModuleLoadError with the reason.
 
         `modules`: where the user's modules are made, for a process that runs the app.
