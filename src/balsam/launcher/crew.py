@@ -135,6 +135,7 @@ class Crew:
         link = self._by_node[what.seats[0].node]
         message: dict[str, Any] = {"do": "start", "job_id": what.job_id, "workdir": what.workdir}
         message["environment"] = dict(what.environment)
+        message["num_runs"] = what.job.get("num_runs", 0)
         if what.command is not None:
             command = what.command
             message["command"] = asdict(command)
@@ -323,10 +324,12 @@ class Crew:
         match message:
             case ["started", job_id, stamp_us] if job_id in link.jobs:
                 self._callbacks.on_start(job_id, stamp_us + link.offset_us)
-            case ["ended", job_id, code, stamp_us, error, payload] if job_id in link.jobs:
+            case ["ended", job_id, code, stamp_us, error, payload, begins] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
-                self._callbacks.on_end(job_id, Ending(code, stamp_us + link.offset_us, error, payload))
+                self._callbacks.on_end(
+                    job_id, Ending(code, stamp_us + link.offset_us, error, payload, begins)
+                )
             case ["refused", job_id, reason] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]

@@ -101,7 +101,7 @@ class MpiExecutor:
         if what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
-            self._local.start_words(what.job_id, words, command.text, what.workdir, environment)
+            self._local.start_words(what, words, command.text, environment)
         elif what.request is not None:
             self._start_function(what, what.request, line, environment)
 
@@ -121,7 +121,7 @@ class MpiExecutor:
         words = [*line, *start_command(request.interpreter, python_rank.__name__)]
         words += [str(self._site_path), str(files.request)]
         ended = partial(_answered, files)
-        self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)
+        self._local.start_words(what, words, "", environment, ended)
 
     def signal(self, job_id: int, number: Signals) -> None:
         """An MPI launcher that is asked first takes its ranks on other nodes with it; srun can't else."""

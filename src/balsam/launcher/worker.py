@@ -2,10 +2,10 @@
 
 It starts and ends what its leader says, and tells what becomes of it, in lists of messages:
 
-leader: {"do": "start", job_id, workdir, environment, command | request}, {"do": "beat", sec}, {"do": "end"},
-        {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us],
-        ["refused", job_id, reason]
+leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec},
+        {"do": "end"}, {"do": "signal", job_id, number}
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins],
+        ["beat", us], ["refused", job_id, reason]
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -202,7 +202,8 @@ class NodeWorker:
         else:
             request = decode_request(message["request"], self._codes, *message["interpreter"])
         job_id, workdir = message["job_id"], message["workdir"]
-        what = Start({"id": job_id}, workdir, message["environment"], self._seats, command, request)
+        job = {"id": job_id, "num_runs": message["num_runs"]}
+        what = Start(job, workdir, message["environment"], self._seats, command, request)
         try:
             self._executor.start(what)
         except NotStartable as exc:
@@ -220,7 +221,8 @@ class NodeWorker:
         payload = dict(ending.payload) if ending.payload else None
         if job_id in self._killed and not payload:
             return  # lost with this worker, as its leader will say
-        self._messages.append(["ended", job_id, ending.returncode, ending.ended_us, ending.error, payload])
+        told = [ending.returncode, ending.ended_us, ending.error, payload, ending.output_begins]
+        self._messages.append(["ended", job_id, *told])
 
 
 def main() -> int:

@@ -22,11 +22,12 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, Output, flush, high
 from balsam.runtime.endings import ExitFunctions, finish_threads
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.interpreter import Interpreter
-from balsam.runtime.job_output import JOB_OUTPUT
+from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers, write_out
 from balsam.runtime.shipped import EVERYWHERE, AppClass, ShippedApp
 from balsam.runtime.site_client import lazy_client
@@ -161,7 +162,16 @@ def command(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     }
 
 
+def _begin_output(job: Job) -> None:
+    """Sets aside what earlier runs have left."""
+    try:
+        os.close(job_output.begin(".", Attempt(job.id, job.num_runs + 1)))
+    except OSError as exc:
+        raise NotWritable(f"can't write {JOB_OUTPUT} in {Path.cwd()}: {exc.strerror}") from exc
+
+
 def run(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
+    _begin_output(app.job)
     with ends.output.to(JOB_OUTPUT):
         return run_app(app, ends.exits)
 

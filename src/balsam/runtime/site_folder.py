@@ -43,7 +43,7 @@ class SiteFolder:
     """One site on disk. Nothing is read before it is asked for; raises NoSiteHere if `path` is no site."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path).expanduser().absolute()
         if not (self.path / SITE_FILE).is_file():
             raise NoSiteHere(
                 f"{self.path} is no Balsam site: make one with `balsam site init {self.path}`, or, if it was "
@@ -138,6 +138,12 @@ class SiteFolder:
             read_timeout=timeout_sec or login.read_timeout,
             retry_sec=retry_sec,
         )
+
+
+def identity_of(path: Path) -> str:
+    """What makes a folder this one, however its path is spelled: device and inode. Raises OSError."""
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def refuse_used_folder(path: Path) -> None:

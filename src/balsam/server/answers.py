@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from fastapi import Response
 
-from balsam.core.clock import naive_text, offset_text
+from balsam.core.clock import naive_text, now_us, offset_text
+from balsam.logic import site_agents
 
 Row = dict[str, Any]
 
@@ -52,6 +53,7 @@ _SITE = (
     "allowed_queues",
     "transfer_locations",
     "nodes",
+    "moves_files",
 )
 _APP = (
     "id",
@@ -135,7 +137,19 @@ def site(row: Row) -> Row:
     out = {name: row[name] for name in _SITE}
     out["last_refresh"] = naive_text(row["last_refresh"])
     out["creation_date"] = naive_text(row["creation_date"])
+    out["agent"] = None if row["agent"] is None else _agent(row["agent"])
     return out
+
+
+def _agent(record: Row) -> Row:
+    refused: Row | None = record["refused"]
+    return {
+        **{name: record[name] for name in ("host", "path", "pid")},
+        "state": site_agents.state_of(record, now_us()),
+        "since": naive_text(record["since"]),
+        "seen": naive_text(record["ended"] or record["seen"]),
+        "refused": refused and {**refused, "at": naive_text(refused["at"])},
+    }
 
 
 def app(row: Row) -> Row:

@@ -33,9 +33,10 @@ from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
+from balsam.site.lease import LEASE_WAIT_SEC, SiteLease
 from balsam.site.listener import ListenerService
 from balsam.site.messages import SiteMessages
-from balsam.site.presence import PresenceService
+from balsam.site.presence import FolderService, PresenceService
 from balsam.site.processing import AppCache, ProcessingService
 from balsam.site.results import ResultService
 from balsam.site.scheduler import SchedulerService
@@ -128,11 +129,11 @@ class Agent:
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client, known_nodes(settings))
         spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
-        services: list[Service] = [presence, spools]
+        services: list[Service] = [FolderService(site), spools]
         on_message: dict[str, Callable[[], None]] = {}
         desk = None
         if settings.scheduler is not None:
-            scheduler = build_scheduler(site, client, settings.scheduler, stop, spools)
+            scheduler = build_scheduler(site, client, settings.scheduler, stop, spools, presence.lease)
             spools.on_settled = scheduler.bell.ring
             services.append(scheduler)
             on_message["batch-jobs"] = scheduler.bell.ring
@@ -144,8 +145,10 @@ class Agent:
         return cls(site, stop, presence, desk, services)
 
     def start(self) -> list[threading.Thread]:
+        """Nothing but the lease is asked for until the site is this agent's."""
         services = self.services + (self.desk.start() if self.desk else [])
-        return [supervise(service, self.stop) for service in services]
+        first = supervise(self.presence, self.stop)
+        return [first, *(supervise(service, self.stop, self.presence.working) for service in services)]
 
     def close(self, threads: list[threading.Thread]) -> None:
         """Waits a moment for the services; what hangs in a request is left behind."""
@@ -153,8 +156,12 @@ class Agent:
         for thread in threads:
             if thread.name != ListenerService.name:  # it waits for the server's next word
                 thread.join(max(0.0, deadline - time.monotonic()))
+        farewell = self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC)
         if self.desk is not None:
-            self.desk.close(self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC))
+            self.desk.close(farewell)
+        # Last: whoever is let in after us must find nothing of ours at work.
+        with contextlib.suppress(ClientError):
+            self.presence.lease.end(farewell)
 
 
 def idle_sections(settings: Settings) -> list[str]:
@@ -173,11 +180,17 @@ def known_nodes(settings: Settings) -> list[Node] | None:
 
 
 def build_scheduler(
-    site: SiteFolder, client: Client, settings: SchedulerSettings, stop: Stop, spools: SpoolService
+    site: SiteFolder,
+    client: Client,
+    settings: SchedulerSettings,
+    stop: Stop,
+    spools: SpoolService,
+    lease: SiteLease,
 ) -> SchedulerService:
     """The service for the scheduler that the settings name."""
     schedulers = {"local": lambda: LocalScheduler(site.job_path / "local")}
-    return SchedulerService(site, client, settings, schedulers[settings.name](), stop.bell(), spools.settled)
+    scheduler = schedulers[settings.name]()
+    return SchedulerService(site, client, settings, scheduler, stop.bell(), spools.settled, lease.may_submit)
 
 
 class Starter:
@@ -203,7 +216,8 @@ def serve(site: SiteFolder, starter: Starter, log_path: Path) -> int:
     agent = Agent.build(site, stop)
     threads = agent.start()
     log.info("the agent of site %d, %s, works as process %d", site.site_id, site.path, os.getpid())
-    agent.presence.tried.wait(FIRST_CONTACT_SEC)
+    if not agent.presence.tried.wait(FIRST_CONTACT_SEC) and agent.presence.waits.is_set():
+        agent.presence.tried.wait(LEASE_WAIT_SEC)
     if not stop.is_set():
         starter.say("ready", ready_sentence(site, log_path, agent.presence.reached))
     signals.wait(stop)

@@ -32,6 +32,7 @@ DELETE_AGAIN_SEC = 15.0
 REPORT_AGAIN_SEC = 60.0  # after the server refused a report
 EXPECTED_CAUSES = ("exit 0", "walltime", "deleted")
 TAIL_LINES = 10
+CLAIM_SEC = 10.0  # how long a claim of a BatchJob may take; shorter than the lease of the site
 COMPLAINT = "scheduler"  # in status_info: why the batch system can't be asked
 
 STATE_OF_ALLOCATION = {
@@ -74,9 +75,10 @@ class Memory:
     vouched: dict[int, float] = field(default_factory=dict)
     deleted: dict[int, float] = field(default_factory=dict)
     refused: dict[int, float] = field(default_factory=dict)
+    unclaimed: dict[int, float] = field(default_factory=dict)  # when the server may be asked for it again
 
     def forget_all_but(self, batch_job_ids: Collection[int]) -> None:
-        for times in (self.vouched, self.deleted, self.refused):
+        for times in (self.vouched, self.deleted, self.refused, self.unclaimed):
             for gone in times.keys() - set(batch_job_ids):
                 del times[gone]
 
@@ -208,7 +210,8 @@ class SchedulerService:
     """Looks at the server when it rings and every `sync_period`, at the batch system while it has work.
 
     `settled`: whether what an ended allocation's launchers have left is delivered. Before that its end is not
-    reported, for that ends their sessions.
+    reported, for that ends their sessions. `may_submit`: asks the server for a BatchJob before it is handed
+    to the batch system, so that nobody else does; raises ServerRefused.
     """
 
     name = "scheduler"
@@ -221,6 +224,7 @@ class SchedulerService:
         scheduler: Scheduler,
         bell: Bell,
         settled: Callable[[int], bool],
+        may_submit: Callable[[int], object],
     ) -> None:
         self._site = site
         self._client = client
@@ -228,6 +232,7 @@ class SchedulerService:
         self._scheduler = scheduler
         self.bell = bell
         self._settled = settled
+        self._may_submit = may_submit
         self._memory = Memory()
         self._batch_jobs: dict[int, BatchJobOut] = {}
         self._next_look = 0.0
@@ -309,7 +314,20 @@ class SchedulerService:
                 waits = changes.get("state") is BatchJobState.finished and not self._settled(batch_job_id)
                 return None if waits else self._with_output(action)
 
-    def _submit(self, batch_job: BatchJobOut) -> Report:
+    def _submit(self, batch_job: BatchJobOut) -> Report | None:
+        if time.monotonic() < self._memory.unclaimed.get(batch_job.id, 0.0):
+            return None
+        asked = time.monotonic()
+        try:
+            self._may_submit(batch_job.id)
+        except AuthError:
+            raise
+        except ServerRefused as exc:
+            return self._not_ours(batch_job, exc.sentence)
+        if time.monotonic() - asked > CLAIM_SEC:
+            return (
+                None  # this process, or the server, stood still: somebody else may have been let in meanwhile
+            )
         submission = submission_of(batch_job, self._site)
         try:
             if self._scheduler.find(submission.label) is None:
@@ -326,6 +344,12 @@ class SchedulerService:
         info |= {"submit_script": str(submission.script), "submit_time": _stamp()}
         report = Report(batch_job.id, {**progress(batch_job, allocation), "status_info": info})
         return self._with_output(report)
+
+    def _not_ours(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
+        log.warning("BatchJob %d is not submitted: %s", batch_job.id, sentence)
+        self._memory.unclaimed[batch_job.id] = time.monotonic() + REPORT_AGAIN_SEC
+        self._next_look = 0.0  # it may be another one's, or ended
+        return _wait(batch_job, storable(sentence))
 
     def _with_output(self, report: Report) -> Report:
         """Adds the end of the allocation's output to the report of an end that nobody wished."""

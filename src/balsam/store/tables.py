@@ -188,6 +188,8 @@ sites = Table(
     Column("transfer_locations", Json, nullable=False),
     Column("nodes", Json),  # kinds of nodes, as the agent tells them
     Column("agent_seen", BigInteger),  # when somebody with a token of the site last told of it
+    Column("agent", Json),  # which agent holds the site, since when: see logic.site_agents
+    Column("moves_files", Boolean),  # whether its agent stages files in and out; None: it has not told
     Column("last_refresh", BigInteger, nullable=False),
     Column("creation_date", BigInteger, nullable=False),
     UniqueConstraint("owner_id", "name", name="uq_sites_owner_id_name"),
@@ -319,6 +321,7 @@ batch_jobs = Table(
     Column("cause", Text),
     Column("created", BigInteger, nullable=False),
     Column("seen", BigInteger),  # when the agent last saw it running
+    Column("submitting_by", Json),  # the agent that was to hand it to the batch system, and where that was
     Index("ix_batch_jobs_owner_id_start_time", "owner_id", "start_time"),
     Index("ix_batch_jobs_site_id_state", "site_id", "state"),
     Index("ix_batch_jobs_owner_id_scheduler_id", "owner_id", "scheduler_id"),

@@ -31,13 +31,21 @@ EVENTS, ATTEMPTS, CHILDREN = 400, 60, 1_000
 
 
 @router.get("/ui/jobs/{job_id}")
-def job_page(request: Request, server: Srv, visitor: Looking, job_id: JobId) -> Response:
+def job_page(
+    request: Request,
+    server: Srv,
+    visitor: Looking,
+    job_id: JobId,
+    attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+) -> Response:
+    """`attempt`: whose output is shown; left out: the last one's."""
+
     def of_this(make: Any) -> Any:
         return lambda look: make(look, _job(look, job_id))
 
     parts = {"state": state, "facts": facts, "history": life, "family": kin, "source": source}
     made = {name: of_this(make) for name, make in parts.items()}
-    return pages.show(request, server, visitor, "job", made, job_id=job_id)
+    return pages.show(request, server, visitor, "job", made, job_id=job_id, attempt=attempt)
 
 
 def _job(look: Look, job_id: int) -> dict[str, Any]:
