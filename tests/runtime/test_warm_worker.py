@@ -287,8 +287,9 @@ print("run")
 def test_a_run_ends_as_a_script_does(act: Act, tmp_path: Path) -> None:
     """Threads are waited for, exit functions are called in order, and their errors are seen; once."""
     act(AT_EXIT)
-    act("")
     lines = (tmp_path / "job.out").read_text().splitlines()
+    act("")
+    assert (tmp_path / "job.out").read_text() == ""
     told = [line for line in lines if line in ("run", "thread", "first", "last")]
     assert told == ["run", "thread", "last", "first"]
     assert "ZeroDivisionError: division by zero" in lines

@@ -89,8 +89,8 @@ def _as_defined(reduced: Any, cls: type) -> Any:
         return reduced
     maker, (*arguments, _), *rest = reduced
     if maker is implementation._make_skeleton_class:
-        slots = {"__slots__": cls.__slots__} if vars(cls).get("__slots__") else {}
-        arguments[3] = {**arguments[3], "__qualname__": cls.__qualname__, **slots}
+        kept = {"__slots__": slots} if (slots := vars(cls).get("__slots__")) else {}
+        arguments[3] = {**arguments[3], "__qualname__": cls.__qualname__, **kept}
     return (maker, (*arguments, {FINDABLE: _is_findable(cls)}), *rest)
 
 
