@@ -24,7 +24,7 @@ from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
 from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
+from balsam.launcher.news import Acquired, AppsChanged, Cut, Lost, News, Opened, Rejected, SpoolTrouble
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
 from balsam.runtime.pulse import Pulse
 from balsam.runtime.spool import Batch, SpoolFolder
@@ -95,7 +95,8 @@ class Courier:
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
         self._fresh_jobs: list[dict[str, Any]] | None = None
-        self._known_apps: set[int] = set()
+        self._known_apps: dict[int, int] = {}  # which version the loop has of each
+        self._apps_changed = False
         self._answers = 0
         self._next_poll = 0.0
         self._dry = False
@@ -155,9 +156,10 @@ class Courier:
             self._shared.sighted = sighted
 
     def forget_apps(self) -> None:
-        """Apps may have changed: they come anew with the next jobs."""
+        """Apps may have changed: those that have are fetched, for jobs that have not started."""
         with self._bell:
             self._shared.apps_changed = True
+            self._bell.notify()
 
     def acknowledge(self) -> None:
         """What was `Lost` is dead."""
@@ -243,7 +245,7 @@ class Courier:
         shared.given_back.clear()
         if shared.apps_changed:
             shared.apps_changed = False
-            self._known_apps.clear()
+            self._apps_changed = bool(self._known_apps)
         if self._losing and shared.acknowledged:
             self._losing = False
             self._outbox.settle()
@@ -275,7 +277,7 @@ class Courier:
             reports_in_sec=max(self._next_report, shared.report_at or 0.0) - now
             if self._outbox.has_more
             else None,
-            lacks_apps=self._fresh_jobs is not None,
+            lacks_apps=self._fresh_jobs is not None or self._apps_changed,
             acquiring=self._acquire_body is not None,
             wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
             may_acquire=self._trouble is None and not self._losing and self._outbox.is_settled,
@@ -428,19 +430,34 @@ class Courier:
             self._fresh_jobs = None  # nothing: the question stays open
 
     def _fetch_apps(self) -> None:
-        assert self._fresh_jobs is not None
+        if self._fresh_jobs is None:
+            self._refresh_apps()
+            return
         trip_sec = time.monotonic() - self._acquire_sent
-        unknown = {job["app_id"] for job in self._fresh_jobs} - self._known_apps
-        apps = []
-        if unknown:
-            apps = self._client.get("/apps/", {"id": sorted(unknown), "count": "no"})["results"]
-        self._known_apps.update(app["id"] for app in apps)
+        wanted = {job["app_id"]: job["app_version"] for job in self._fresh_jobs}
+        apps = self._apps_with({i for i, version in wanted.items() if self._known_apps.get(i, 0) < version})
         log.debug("%d jobs acquired in %.1f ms", len(self._fresh_jobs), trip_sec * 1e3)
         jobs, self._fresh_jobs = self._fresh_jobs, None
         with self._bell:
             self._answers += 1
             self._shared.asked = NOTHING
         self._post(Acquired(jobs, apps, trip_sec))
+
+    def _refresh_apps(self) -> None:
+        """Fetches what has another version than the one that the loop has."""
+        query = {"id": sorted(self._known_apps)}
+        newest = dict(self._client.get("/apps/newest", query)["versions"])
+        changed = {i for i, number in newest.items() if self._known_apps.get(i, 0) < number}
+        if apps := self._apps_with(changed):
+            self._post(AppsChanged(apps))
+        self._apps_changed = False
+
+    def _apps_with(self, ids: set[int]) -> list[dict[str, Any]]:
+        if not ids:
+            return []
+        apps: list[dict[str, Any]] = self._client.get("/apps/", {"id": sorted(ids), "count": "no"})["results"]
+        self._known_apps.update({app["id"]: app["version"] for app in apps})
+        return apps
 
     def _close(self) -> None:
         session_id = self._session_id

@@ -22,6 +22,7 @@ from balsam.launcher.diary import Diary
 from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
 from balsam.launcher.news import (
     Acquired,
+    AppsChanged,
     Cut,
     Drain,
     Kill,
@@ -294,6 +295,8 @@ class Loop:
                 self._busy_at = time.monotonic()
             case Acquired():
                 self._acquired(news)
+            case AppsChanged(records):
+                self._take_newer(records)
             case Lost(job_ids, reason):
                 self._lose(job_ids, reason)
             case Rejected(sentence):
@@ -326,6 +329,17 @@ class Loop:
                 self._preparation.add(job)
         if self._draining:
             self._give_back_unstarted()
+
+    def _take_newer(self, records: list[dict[str, Any]]) -> None:
+        """Jobs that wait for their start are prepared anew, with the code that is registered now."""
+        self._preparation.add_apps(records)
+        changed = {record["id"] for record in records}
+        outdated = [dict(one.job) for one in self._waiting if one.job["app_id"] in changed]
+        self._waiting.drop({job["id"] for job in outdated})
+        log.info("apps have another version: %s; %d jobs take it", sorted(changed), len(outdated))
+        for job in outdated:
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
 
     def _give_back_unstarted(self) -> None:
         unstarted = frozenset(self._preparing) | self._waiting.job_ids()
@@ -373,6 +387,10 @@ class Loop:
     def _prepared(self, job: dict[str, Any], plan: AppPlan, command: Command | None) -> None:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
+        if not self._preparation.is_newest(plan):
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
+            return
         need = self._like = self._need_of(job)
         key = order_key(job, long_first=self._limits.long_first)
         self._waiting.add(Waiting(job, plan, command, need, key))
@@ -388,7 +406,7 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        self._runs.begin(job_id, Run(waiting.need, share, workdir))
+        self._runs.begin(job_id, Run(waiting.need, share, workdir, waiting.plan.code.version))
         own = self._variables(waiting.job, share)
         request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:

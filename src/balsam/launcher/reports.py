@@ -33,10 +33,11 @@ class Ending:
     output_begins: int = 0
 
 
-def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:
+def started(job_id: int, stamp_us: int, need: Need, share: Share, app_version: int | None = None) -> Update:
     cpus = need.cores * need.nodes
-    data = {"num_nodes": need.weight, "nodes": share.nodes, "cpus": cpus, "gpus": share.gpus}
-    return Update(job_id, JobState.running, stamp_us, data)
+    version = {} if app_version is None else {"app_version": app_version}
+    given = {"num_nodes": need.weight, "nodes": share.nodes, "cpus": cpus, "gpus": share.gpus}
+    return Update(job_id, JobState.running, stamp_us, version | given)
 
 
 def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:

@@ -25,6 +25,7 @@ class Run:
     need: Need
     share: Share
     workdir: str
+    app_version: int | None = None
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
     may_be_whole: bool = False  # cut by somebody who could not know whether it had returned already
@@ -61,7 +62,7 @@ class Runs:
         """The run, and the report of its start."""
         run = self._runs[job_id]
         run.started = True
-        return run, reports.started(job_id, stamp_us, run.need, run.share)
+        return run, reports.started(job_id, stamp_us, run.need, run.share, run.app_version)
 
     def report_of(self, job_id: int, run: Run, ending: Ending) -> list[Update]:
         """What is to be told of a run's end."""

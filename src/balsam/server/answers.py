@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -67,6 +67,8 @@ _APP = (
     "hooks",
     "isolate",
     "serializer",
+    "version",
+    "digest",
 )
 _JOB = (
     "id",
@@ -156,10 +158,21 @@ def app(row: Row) -> Row:
     return {name: row[name] for name in _APP}
 
 
+def app_version(row: Row, changed: list[str] | None, restores: int | None) -> Row:
+    created = None if row["created"] is None else naive_text(row["created"])
+    told = {name: row[name] for name in ("number", "digest", "synced_by", "source_code")}
+    return {**told, "created": created, "changed": changed, "restores": restores}
+
+
 def job(row: Row) -> Row:
     out = {name: row[name] for name in _JOB}
     out["last_update"] = offset_text(row["last_update"])
     return out
+
+
+def held_job(row: Row, versions: Mapping[int, int]) -> Row:
+    """The answer to who acquires it: with the version of its app, by app."""
+    return {**job(row), "app_version": versions[row["app_id"]]}
 
 
 def new_job(row: Row) -> Row:

@@ -211,9 +211,28 @@ apps = Table(
     Column("hooks", Json),
     Column("isolate", Boolean, nullable=False),
     Column("serializer", Json),
+    Column("version", Integer, nullable=False, server_default="1"),  # the newest of app_versions
+    Column("digest", Text, nullable=False, server_default=""),  # of the code; empty: nobody told it
     UniqueConstraint("site_id", "name", name="uq_apps_site_id_name"),
     Index("ix_apps_owner_id", "owner_id"),
     sqlite_autoincrement=True,
+)
+
+# One row for each sync that changed an app. `parts`: digests of the functions and values that make the code,
+# by name, so that two versions whose source texts are the same can be told apart.
+app_versions = Table(
+    "app_versions",
+    metadata,
+    Column("app_id", BigInteger, ForeignKey("apps.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    _owner(),
+    Column("digest", Text, nullable=False),
+    Column("created", BigInteger),
+    Column("synced_by", Text),
+    Column("source_code", Text, nullable=False),
+    Column("parts", Json),
+    PrimaryKeyConstraint("app_id", "number"),
+    Index("ix_app_versions_owner_id", "owner_id"),
 )
 
 jobs = Table(
@@ -423,6 +442,7 @@ runs = Table(
     _site(),
     _job(),
     Column("attempt", Integer, nullable=False),
+    Column("app_version", Integer),  # None: its launcher did not tell
     Column("batch_job_id", BigInteger),
     Column("session_id", BigInteger),
     Column("nodes", Json, nullable=False),
