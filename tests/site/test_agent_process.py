@@ -282,7 +282,11 @@ def test_stop_is_quick_while_the_server_hangs(own_bench: Bench, embedded: Embedd
     assert not own_bench.site.pid_path.exists()
 
 
-def test_sections_that_nobody_serves_are_said(bench: Bench) -> None:
-    bench.site.settings_path.write_text("elastic_queue: {min_num_nodes: 1}")
+def test_sections_that_nobody_serves_are_refused_and_what_is_in_vain_is_said(bench: Bench) -> None:
+    bench.site.settings_path.write_text("logging: {}\nelastic_queue: {min_num_nodes: 1}")
+    refused = start_agent(bench.site)
+    assert not refused.started and "settings.yml, line 2: elastic_queue is turned on" in refused.sentence
+    assert not bench.site.pid_path.exists()
+    bench.site.settings_path.write_text("transfers: {transfer_locations: {far: 'globus://x'}}")
     bench.start()
-    assert "has a section elastic_queue, and this version does nothing with it yet" in bench.log()
+    assert "transfers.transfer_locations names far, and this release moves no files" in bench.log()

@@ -37,3 +37,7 @@ DRAIN_SEC = 7 * 24 * 3600.0  # ... and to drain; longer than an allocation lasts
 
 DEFAULT_MAX_RESTARTS = 50
 ERROR_TAIL_CHARS = 8_000
+
+# From one address: so many at once, then one every so many seconds.
+REGISTRATIONS_AT_ONCE = 100
+REGISTRATION_SEC = 30.0

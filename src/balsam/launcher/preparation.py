@@ -114,7 +114,7 @@ class Preparation:
         if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
             self._plans[key] = plan
         for job in self._waiting.pop(key):
-            if reply.node_short:
+            if reply.node_short or reply.outside:
                 self._refused(job, reply.error)
             else:
                 self._plan_job(job, plan)
@@ -145,7 +145,7 @@ class Preparation:
             made: Mapping[str, Any] = reply.result
             command = Command(made["command"], made["preamble"], made["environment"], plan.strict)
             self._ready(job, plan, command)
-        elif reply.node_short:
+        elif reply.node_short or reply.outside:
             self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")

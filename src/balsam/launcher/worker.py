@@ -4,8 +4,8 @@ It starts and ends what its leader says, and tells what becomes of it, in lists 
 
 leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec},
         {"do": "end"}, {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins],
-        ["beat", us], ["refused", job_id, reason]
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins,
+         outside], ["beat", us], ["refused", job_id, reason]
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -221,7 +221,14 @@ class NodeWorker:
         payload = dict(ending.payload) if ending.payload else None
         if job_id in self._killed and not payload:
             return  # lost with this worker, as its leader will say
-        told = [ending.returncode, ending.ended_us, ending.error, payload, ending.output_begins]
+        told = [
+            ending.returncode,
+            ending.ended_us,
+            ending.error,
+            payload,
+            ending.output_begins,
+            ending.outside,
+        ]
         self._messages.append(["ended", job_id, *told])
 
 

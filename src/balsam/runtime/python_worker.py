@@ -24,6 +24,7 @@ from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, Output, flush, high
+from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.endings import ExitFunctions, finish_threads
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.interpreter import Interpreter
@@ -243,7 +244,19 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    return {"ok": False, "return_code": 1, "error": _text(_told(exc)), "serialized_exception": payload}
+    told: Answer = {
+        "ok": False,
+        "return_code": 1,
+        "error": _text(_told(exc)),
+        "serialized_exception": payload,
+    }
+    return {**told, "node_short": True} if _is_the_nodes(exc) else told
+
+
+def _is_the_nodes(exc: BaseException) -> bool:
+    """Whether the step did not begin for a reason of the node."""
+    cause = exc.__cause__
+    return isinstance(exc, NotWritable) and isinstance(cause, OSError) and cause.errno in NODE_SHORT
 
 
 def _text(told: str) -> str:

@@ -77,13 +77,21 @@ class ApplicationDefinition:
     site: ClassVar[int | str | Site | None] = None
     command_template: ClassVar[str | None] = None
     run: Any = None
-    parameters: ClassVar[dict[str, Any]] = {}
+    parameters: ClassVar[dict[str, Any]]
     transfers: ClassVar[dict[str, Any]] = {}
     environment_variables: ClassVar[dict[str, str]] = {}
     cleanup_files: ClassVar[list[str]] = []
     strict: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
     python_exe: ClassVar[str] = sys.executable
+
+    # As published, read from the class.
+    source_code: ClassVar[str]
+    _default_params: ClassVar[dict[str, str]]
+    if not TYPE_CHECKING:
+        parameters = app_interface.FoundParameters()
+        source_code = app_interface.FoundSource()
+        _default_params = app_interface.FoundDefaults()
 
     __app_id__: ClassVar[int | None] = None
     _client_key: ClassVar[str | None] = None  # of the client through which __app_id__ was learnt

@@ -27,7 +27,14 @@ from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.postman import Postman
-from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
+from balsam.runtime.settings import (
+    InvalidSettings,
+    ProcessingSettings,
+    SchedulerSettings,
+    Settings,
+    notes_on,
+    refuse_unserved,
+)
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.spool import SpoolFolder
@@ -104,11 +111,10 @@ class HookDesk:
         self.processing.bell.ring()
 
     def close(self, farewell: Client) -> None:
-        """Ends the workers, then the lease: a hook must not outlive the lease on its job."""
+        """Ends the workers, then their lease, which hooks must not outlive. Raises ClientError."""
         self._pool.stop()
         self._guard.end()
-        with contextlib.suppress(ClientError):
-            self.session.end(farewell)
+        self.session.end(farewell)
 
 
 @dataclass
@@ -124,8 +130,8 @@ class Agent:
     @classmethod
     def build(cls, site: SiteFolder, stop: Stop) -> Agent:
         settings = site.settings
-        for name in idle_sections(settings):
-            log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
+        for note in notes_on(settings):
+            log.warning("settings.yml: %s", note)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client, known_nodes(settings))
         spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
@@ -157,19 +163,11 @@ class Agent:
             if thread.name != ListenerService.name:  # it waits for the server's next word
                 thread.join(max(0.0, deadline - time.monotonic()))
         farewell = self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC)
-        if self.desk is not None:
-            self.desk.close(farewell)
-        # Last: whoever is let in after us must find nothing of ours at work.
-        with contextlib.suppress(ClientError):
+        with contextlib.suppress(ClientError):  # then nothing more is asked: the stop is not to be slow
+            if self.desk is not None:
+                self.desk.close(farewell)
+            # Last: whoever is let in after us must find nothing of ours at work.
             self.presence.lease.end(farewell)
-
-
-def idle_sections(settings: Settings) -> list[str]:
-    """Sections that are turned on and that no service of this agent serves."""
-    names = [
-        name for name in ("file_cleaner", "queue_maintainer", "elastic_queue") if getattr(settings, name)
-    ]
-    return names + ["transfers"] * bool(settings.transfers and settings.transfers.transfer_locations)
 
 
 def known_nodes(settings: Settings) -> list[Node] | None:
@@ -269,6 +267,7 @@ def main() -> int:
         site = SiteFolder(args.site_path)
         log_path = args.log_file or logs.new_log_path(site.log_path, "service")
         site.log_path.mkdir(exist_ok=True)
+        refuse_unserved(site.settings_path, site.settings)
         logs.log_to(log_path, site.settings.logging, [site.token or ""])
         pid_file.take(site)
     except REFUSALS as exc:

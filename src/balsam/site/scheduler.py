@@ -13,7 +13,7 @@ from typing import Any
 from balsam.client.errors import AuthError, ServerRefused
 from balsam.client.jobs import refusals
 from balsam.client.transport import Client
-from balsam.core.clock import UtcDatetime, from_us, naive_text, now_us
+from balsam.core.clock import UtcDatetime, from_us, naive_text, now_us, to_us
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 from balsam.platform.schedulers.allocation import Allocation, AllocationState, Scheduler, SchedulerError
 from balsam.platform.template import TemplateError
@@ -206,6 +206,40 @@ def _stamp() -> str:
     return (naive_text(now_us()) or "").replace("T", " ")
 
 
+def queue_of(
+    batch_jobs: Mapping[int, BatchJobOut], allocations: Mapping[int, Allocation], now: int
+) -> dict[str, dict[str, Any]]:
+    """A site's `queued_jobs`: by scheduler id, what waits or runs there; minutes as they are now."""
+    return {
+        allocation.scheduler_id: _in_queue(batch_jobs[i], allocation, now)
+        for i, allocation in sorted(allocations.items())
+        if i in batch_jobs
+        and allocation.state is not AllocationState.finished
+        and allocation.scheduler_id.isdecimal()
+    }
+
+
+def _in_queue(batch_job: BatchJobOut, allocation: Allocation, now: int) -> dict[str, Any]:
+    started = allocation.start_us
+    since = started if started is not None else now
+    waited = since - (_submitted(batch_job) or since)
+    return {
+        "scheduler_id": int(allocation.scheduler_id),
+        "state": STATE_OF_ALLOCATION[allocation.state],
+        **{name: getattr(batch_job, name) for name in ("queue", "num_nodes", "wall_time_min", "project")},
+        "time_remaining_min": max(0, batch_job.wall_time_min - (now - since) // 60_000_000),
+        "queued_time_min": max(0, waited // 60_000_000),
+    }
+
+
+def _submitted(batch_job: BatchJobOut) -> int | None:
+    """When it was submitted, as `_stamp` wrote it; None where somebody else has written there."""
+    try:
+        return to_us(UtcDatetime.parse(batch_job.status_info.get("submit_time", "").replace(" ", "T")))
+    except ValueError:
+        return None
+
+
 class SchedulerService:
     """Looks at the server when it rings and every `sync_period`, at the batch system while it has work.
 
@@ -237,6 +271,7 @@ class SchedulerService:
         self._batch_jobs: dict[int, BatchJobOut] = {}
         self._next_look = 0.0
         self._next_complaint = 0.0
+        self._told_queue: dict[str, Any] | None = None
         self._outage = Outage()
 
     def run(self, stop: Stop) -> None:
@@ -262,6 +297,7 @@ class SchedulerService:
             self._fetch()
             self._next_look = now + self._limits.sync_period
         allocations = self._allocations()
+        self._tell_queue(allocations)
         batch_jobs = list(self._batch_jobs.values())
         actions = decide(batch_jobs, allocations, self._limits, self._memory, now)
         if looks:  # only then the list is known to be whole
@@ -272,6 +308,14 @@ class SchedulerService:
         self._memory.forget_all_but(self._batch_jobs.keys() | allocations.keys())
         until_look = self._next_look - time.monotonic()
         return min(until_look, self._scheduler.poll_sec) if self._watches() else until_look
+
+    def _tell_queue(self, allocations: Mapping[int, Allocation]) -> None:
+        """Tells the server what the batch system has of this site, where that has changed."""
+        queue = queue_of(self._batch_jobs, allocations, now_us())
+        states = {scheduler_id: one["state"] for scheduler_id, one in queue.items()}
+        if states != self._told_queue:
+            self._client.put(f"/sites/{self._site.site_id}", {"queued_jobs": queue})
+            self._told_queue = states
 
     def _complain(self, sentence: str) -> None:
         """Notes with every active BatchJob why nothing happens to it; `_step` takes that back."""
