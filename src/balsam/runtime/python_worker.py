@@ -152,15 +152,29 @@ def describe(app_class: AppClass) -> dict[str, Any]:
 
 
 def command(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
-    preamble = app.shell_preamble()
-    return {
-        "ok": True,
-        "result": {
-            "command": app.get_arg_str(),
-            "preamble": preamble if isinstance(preamble, str) else list(preamble or ()),
-            "environment": {name: str(value) for name, value in app.get_environ_vars().items()},
-        },
-    }
+    given: Any = app.shell_preamble
+    given = (given() if callable(given) else given) or ()
+    preamble = _shell_text(given, "shell_preamble()") if isinstance(given, str) else list(given)
+    variables = {str(name): str(value) for name, value in app.get_environ_vars().items()}
+    for line in preamble if isinstance(preamble, list) else ():
+        _shell_text(line, "a line of shell_preamble()")
+    for name, value in variables.items():
+        _shell_text(f"{name}={value}", f"the environment variable {name!r}")
+    text = _shell_text(app.get_arg_str(), "get_arg_str()")
+    return {"ok": True, "result": {"command": text, "preamble": preamble, "environment": variables}}
+
+
+def _shell_text(text: Any, what: str) -> str:
+    """Text that can be sent and started with; raises TypeError or ValueError with a sentence."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is {text!r}: it has to be text")
+    if "\0" in text:
+        raise ValueError(f"{what} holds a NUL character, which no program can be given")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half of a character (a lone surrogate): it is no text") from None
+    return text
 
 
 def _begin_output(job: Job) -> None:

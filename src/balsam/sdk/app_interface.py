@@ -25,6 +25,18 @@ def check_definition(app: type[ApplicationDefinition]) -> None:
     if has_run == has_template:
         said = "both command_template and run()" if has_run else "neither command_template nor run()"
         raise AttributeError(f"the app {app.__name__} has {said}: exactly one is needed")
+    for name, value in app.environment_variables.items():
+        _check_variable(app.__name__, str(name), str(value))
+
+
+def _check_variable(app: str, name: str, value: str) -> None:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(
+            f"the app {app} sets an environment variable {name!r}: a name has a character, and no '='"
+        )
+    fault = command_template.unfit(name) or command_template.unfit(value)
+    if fault:
+        raise ValueError(f"the environment variable {name!r} of app {app} {fault}")
 
 
 def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
