@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from balsam.api import App, ApplicationDefinition, AppParameter, Job, JobState, Site, TransferSlot
+from balsam.client.errors import ClientError
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
 from balsam.sdk.command_template import TemplateError, TemplateWarning
@@ -257,6 +258,24 @@ def test_values_within_quotes_are_warned_of_when_the_app_is_synced(lab: Site) ->
 
     with pytest.warns(TemplateWarning, match="app Quoting: the value of 'name' stands within double quotes"):
         Quoting.sync()
+
+
+def test_values_that_no_command_can_be_given_are_refused_when_they_are_submitted(hello: Apps) -> None:
+    with pytest.raises(ParameterError, match="'name' of Hello holds a NUL character"):
+        hello.submit("w", name="run7\0\0")
+
+
+@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}])
+def test_variables_that_no_program_can_have_are_refused(lab: Site, variables: dict[str, str]) -> None:
+    body = {"site": "lab", "command_template": "true", "environment_variables": variables}
+    with pytest.raises(ValueError, match="environment variable"):
+        type("Odd", (ApplicationDefinition,), body).sync()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workdir", ["~/x", "a\nb", "x" * 300, "ä" * 200, "../up"])
+def test_workdirs_that_cannot_be_are_refused(hello: Apps, workdir: str) -> None:
+    with pytest.raises(ClientError, match="workdir"):
+        hello.submit(workdir, name="x")
 
 
 def test_a_template_without_a_command_is_refused(lab: Site) -> None:

@@ -191,6 +191,17 @@ class Settings(Section):
     queue_maintainer: QueueMaintainerSettings | None = None
     elastic_queue: ElasticQueueSettings | None = None
 
+    def dump_yaml(self) -> str:
+        """As settings.yml holds them, without its comments."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file at once, or not at all."""
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.new")
+        beside.write_text(self.dump_yaml(), encoding="utf-8")
+        beside.replace(target)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """From a file; raises InvalidSettings."""

@@ -35,8 +35,8 @@ class SiteFolderError(Exception):
     """A folder that can't be used as asked; one sentence with the path and the remedy."""
 
 
-class NoSiteHere(SiteFolderError):
-    pass
+class NoSiteHere(SiteFolderError, FileNotFoundError):
+    """As published, also what a file that is missing raises."""
 
 
 class FolderInUse(SiteFolderError):

@@ -15,9 +15,8 @@ from balsam.schemas import (
     EmptyPayload,
     JobTransferItem,
     TransferSlot,
-    deserialize,
 )
-from balsam.schemas.payloads import MadeElsewhere
+from balsam.schemas.payloads import MadeElsewhere, deserialize_class
 from balsam.sdk import app_interface, class_origin, command_template, registration
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
@@ -26,6 +25,7 @@ from balsam.sdk.sites import Site
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
+    from balsam.schemas.reading import UserModules
     from balsam.sdk.jobs import Job
 
 HOOKS = (
@@ -77,13 +77,21 @@ class ApplicationDefinition:
     site: ClassVar[int | str | Site | None] = None
     command_template: ClassVar[str | None] = None
     run: Any = None
-    parameters: ClassVar[dict[str, Any]] = {}
+    parameters: ClassVar[dict[str, Any]]
     transfers: ClassVar[dict[str, Any]] = {}
     environment_variables: ClassVar[dict[str, str]] = {}
     cleanup_files: ClassVar[list[str]] = []
     strict: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
     python_exe: ClassVar[str] = sys.executable
+
+    # As published, read from the class.
+    source_code: ClassVar[str]
+    _default_params: ClassVar[dict[str, str]]
+    if not TYPE_CHECKING:
+        parameters = app_interface.FoundParameters()
+        source_code = app_interface.FoundSource()
+        _default_params = app_interface.FoundDefaults()
 
     __app_id__: ClassVar[int | None] = None
     _client_key: ClassVar[str | None] = None  # of the client through which __app_id__ was learnt
@@ -281,11 +289,14 @@ class ApplicationDefinition:
         return cls.from_serialized(App.objects.get(id=app_id))
 
     @classmethod
-    def from_serialized(cls, app: App) -> type[ApplicationDefinition]:
-        """The class that an App record carries; raises ModuleLoadError with the reason."""
+    def from_serialized(cls, app: App, modules: UserModules | None = None) -> type[ApplicationDefinition]:
+        """The class that an App record carries; raises ModuleLoadError with the reason.
+
+        `modules`: where the user's modules are made, for a process that runs the app.
+        """
         try:
-            loaded = deserialize(
-                app.serialized_class, made.model_dump() if (made := app.serializer) else None
+            loaded = deserialize_class(
+                app.serialized_class, made.model_dump() if (made := app.serializer) else None, modules
             )
         except MadeElsewhere as exc:
             raise ModuleLoadError(

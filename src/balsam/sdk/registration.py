@@ -143,7 +143,7 @@ def body(app: type[ApplicationDefinition], site_id: int, code: CodeDigest) -> di
         "name": app.__name__,
         **_interface(app),  # checks it, before it is pickled
         "serialized_class": class_payload(app),
-        "source_code": source_of(app) or _no_source(app),
+        "source_code": text_of(app),
         "serializer": serializer_info() | app._own_interpreter(),
         "digest": code.digest,
         "parts": dict(code.parts),
@@ -183,8 +183,11 @@ def _interface(app: type[ApplicationDefinition]) -> dict[str, Any]:
     }
 
 
-def _no_source(app: type[ApplicationDefinition]) -> str:
-    return CAME_BY_VALUE if _known(app).origin.by_value else get_source(app)
+def text_of(app: type[ApplicationDefinition]) -> str:
+    """The same, or a line that says why there is none."""
+    if _known(app).origin.by_value:
+        return CAME_BY_VALUE
+    return source_of(app) or get_source(app)
 
 
 def _known(app: type[ApplicationDefinition]) -> _Known:

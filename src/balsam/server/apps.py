@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
@@ -19,8 +19,9 @@ from balsam.schemas.apps import (
     NewestVersionsOut,
     PaginatedAppsOut,
 )
-from balsam.server import answers
+from balsam.server import answers, published
 from balsam.server.context import Caller, OnceKey, Srv
+from balsam.server.published import IsPublished
 from balsam.server.queries import AppIds, AppQuery, Apps, NewestQuery
 from balsam.server.query_strings import documented
 from balsam.store import app_versions, apps
@@ -31,20 +32,26 @@ AppId = Annotated[int, Path(ge=0, le=MAX_ID)]
 
 
 @router.get("/", responses={200: {"model": PaginatedAppsOut}}, openapi_extra=documented(AppQuery))
-def list_apps(server: Srv, caller: Caller, query: Apps) -> Response:
+def list_apps(server: Srv, caller: Caller, query: Apps, is_published: IsPublished) -> Response:
     page = query.page()
     with query.look(server.db) as conn:
         rows = apps.page(conn, caller, query.filter(), page)
         total = apps.count(conn, caller, query.filter()) if query.counted else None
-    return answers.listing(rows, answers.app, total, next_cursor(rows, page))
+
+    def out(row: dict[str, Any]) -> dict[str, Any]:
+        return published.app(answers.app(row), is_published=is_published)
+
+    return answers.listing(rows, out, total, next_cursor(rows, page))
 
 
 @router.post("/", status_code=201, responses={201: {"model": AppOut}})
-def create_app(server: Srv, caller: Caller, key: OnceKey, body: AppCreate) -> Response:
+def create_app(
+    server: Srv, caller: Caller, key: OnceKey, body: AppCreate, is_published: IsPublished
+) -> Response:
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, lambda: answers.app(app_logic.register(tx, caller, body)))
         tx.changed(caller.user_id, "apps", body.site_id)
-    return answers.json_answer(answer, 201)
+    return answers.json_answer(published.app(answer, is_published=is_published), 201)
 
 
 @router.get("/newest", responses={200: {"model": NewestVersionsOut}}, openapi_extra=documented(AppIds))
@@ -56,21 +63,24 @@ def newest_versions(server: Srv, caller: Caller, query: NewestQuery) -> Response
 
 
 @router.get("/{app_id}", responses={200: {"model": AppOut}})
-def get_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
+def get_app(server: Srv, caller: Caller, app_id: AppId, is_published: IsPublished) -> Response:
     with server.db.glance() as conn:
         row = apps.get(conn, caller, app_id)
     if row is None:
         raise NotFound("Not found")
-    return answers.json_answer(answers.app(row))
+    return answers.json_answer(published.app(answers.app(row), is_published=is_published))
 
 
 @router.put("/{app_id}", responses={200: {"model": AppOut}})
-def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> Response:
+def change_app(
+    server: Srv, caller: Caller, app_id: AppId, body: AppUpdate, is_published: IsPublished
+) -> Response:
     """A change of its code makes a new version of the app."""
     with server.db.write() as tx:
         app = app_logic.change(tx, caller, app_id, body)
         tx.changed(caller.user_id, "apps", app["site_id"])
-    return answers.json_answer({**answers.app(app), **{n: app[n] for n in ("restores", "changed")}})
+    answer = published.app(answers.app(app), is_published=is_published)
+    return answers.json_answer({**answer, **{name: app[name] for name in ("restores", "changed")}})
 
 
 @router.get("/{app_id}/versions", responses={200: {"model": AppVersionsOut}})
