@@ -427,3 +427,17 @@ def test_user_modules_travel_with_the_app(lab: Site, me: User, tmp_path: Path) -
 def _python(code: str, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_cleanup_files_that_nobody_removes_are_told_at_sync(
+    lab: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A switch that does nothing has to say so."""
+
+    class Untidy(ApplicationDefinition):
+        site = "lab"
+        command_template = "true"
+        cleanup_files = ["*.hdf"]
+
+    Untidy.sync()
+    assert "app Untidy names cleanup_files, and sites of this release remove none" in caplog.text

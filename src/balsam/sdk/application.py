@@ -15,9 +15,8 @@ from balsam.schemas import (
     EmptyPayload,
     JobTransferItem,
     TransferSlot,
-    deserialize,
 )
-from balsam.schemas.payloads import MadeElsewhere
+from balsam.schemas.payloads import MadeElsewhere, deserialize_class
 from balsam.sdk import app_interface, class_origin, command_template, registration, same_workdir
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
@@ -26,6 +25,7 @@ from balsam.sdk.sites import Site
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
+    from balsam.schemas.reading import UserModules
     from balsam.sdk.jobs import Job
 
 HOOKS = (
@@ -298,11 +298,14 @@ class ApplicationDefinition:
         return cls.from_serialized(App.objects.get(id=app_id))
 
     @classmethod
-    def from_serialized(cls, app: App) -> type[ApplicationDefinition]:
-        """The class that an App record carries; raises ModuleLoadError with the reason."""
+    def from_serialized(cls, app: App, modules: UserModules | None = None) -> type[ApplicationDefinition]:
+        """The class that an App record carries; raises ModuleLoadError with the reason.
+
+        `modules`: where the user's modules are made, for a process that runs the app.
+        """
         try:
-            loaded = deserialize(
-                app.serialized_class, made.model_dump() if (made := app.serializer) else None
+            loaded = deserialize_class(
+                app.serialized_class, made.model_dump() if (made := app.serializer) else None, modules
             )
         except MadeElsewhere as exc:
             raise ModuleLoadError(
