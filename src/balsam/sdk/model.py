@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
+from balsam.client.errors import NotFoundError
 from balsam.schemas.json_tree import NotJson
 from balsam.sdk.context import default_client
 from balsam.sdk.fields import CREATE, READ, UPDATE, Field, WrongType
@@ -84,7 +85,11 @@ class Model:
         if not self.is_saved:
             self._create()
         elif changed := self.changed():
-            self._update(changed)
+            try:
+                self._update(changed)
+            except NotFoundError as exc:
+                name = f"{type(self).__name__} {self.id}"
+                raise DoesNotExist(f"{name} does not exist (any more): it can't be changed") from exc
 
     def delete(self) -> None:
         """Deletes the object on the server; its `id` is None then, and its other fields stay as they are."""
