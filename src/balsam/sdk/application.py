@@ -17,7 +17,7 @@ from balsam.schemas import (
     TransferSlot,
 )
 from balsam.schemas.payloads import MadeElsewhere, deserialize_class
-from balsam.sdk import app_interface, class_origin, command_template, registration
+from balsam.sdk import app_interface, class_origin, command_template, registration, same_workdir
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
 from balsam.sdk.model import DoesNotExist
@@ -204,10 +204,14 @@ class ApplicationDefinition:
         Other keywords are the app's parameters, but for `priority`, `parents_must`, `max_restarts` and
         `mem_mb_per_rank` where the app has no such parameter. A wrong one is a ParameterError (a
         TypeError and a ValueError) that names the right ones, before anything is sent.
+
+        `if_exists`, too: what to do where this app has a job in this workdir: `error` raises WorkdirTaken,
+        `skip` returns that job, `allow` (the default) makes another one.
         """
         from balsam.sdk.jobs import JOB_EXTRAS, Job
 
         taken = cls.interface()
+        if_exists: Any = "allow" if "if_exists" in taken else app_params.pop("if_exists", "allow")
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
@@ -230,6 +234,11 @@ class ApplicationDefinition:
             parameters=app_params,
             **extras,
         )
+        if if_exists != "allow":
+            client = default_client()
+            found = same_workdir.earlier(client, job, cls.synced_id(client), if_exists)
+            if found is not None:
+                return found
         if save:
             job.save()
         return job
