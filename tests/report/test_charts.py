@@ -141,4 +141,4 @@ def test_other_words() -> None:
     assert words.share(0.873) == "87 %"
     assert words.counted(1, "job") == "1 job" and words.counted(2_000, "job") == "2,000 jobs"
     assert words.group(None) == "(none)" and words.group(0.5) == "0.5"
-    assert words.last_line("one\ntwo  \n\n") == "two" and len(words.last_line("x" * 999)) == 160
+    assert words.reason("E: one\n---\n\n") == "E: one" and len(words.reason("x" * 999)) == 160

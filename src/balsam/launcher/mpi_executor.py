@@ -5,22 +5,26 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from balsam.core.failure_text import telling_line
 from balsam.launcher.command import Command, CommandError, argument_list
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
-from balsam.launcher.reports import Ending
+from balsam.launcher.reports import JOB_OUTPUT, Ending, tail
+from balsam.platform.mpi import launcher_names
 from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
+from balsam.platform.mpi.refusals import wrong_launcher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.requests import Request, encode_request
 
+_LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
 NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
 Environment = Mapping[str, str]
@@ -100,13 +104,20 @@ class MpiExecutor:
         if what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
-            self._local.start_words(what.job_id, words, command.text, what.workdir, environment)
+            refine = self._refine(what, line)
+            self._local.start_words(what.job_id, words, command.text, what.workdir, environment, refine)
         elif what.request is not None:
             self._start_function(what, what.request, line, environment)
 
     def _line(self, what: Start, own: Environment, environment: Environment) -> list[str]:
         launch = launch_of(what.job, what.seats, own, self._nodes)
         return needed_line(self._mpi.command(launch), launch, environment.get("PATH"))
+
+    def _refine(self, what: Start, line: Sequence[str]) -> Callable[[Ending], Ending]:
+        """Names the setting in the ending of a run that its MPI launcher did not start."""
+        if not line:
+            return lambda ending: ending
+        return partial(_blamed, self._mpi.name, what.workdir)
 
     def _start_function(
         self, what: Start, request: Request, line: list[str], environment: Environment
@@ -119,7 +130,11 @@ class MpiExecutor:
             raise unstarted(exc, f"can't write {files.request}") from exc
         words = [*line, request.interpreter, "-m", python_rank.__name__, str(self._site_path)]
         words.append(str(files.request))
-        ended = partial(_answered, files)
+        refine = self._refine(what, line)
+
+        def ended(ending: Ending) -> Ending:
+            return refine(_answered(files, ending))
+
         self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)
 
     def signal(self, job_id: int, number: Signals) -> None:
@@ -150,6 +165,14 @@ class MpiExecutor:
 
     def close(self) -> None:
         self._local.close()
+
+
+def _blamed(name: str, workdir: str, ending: Ending) -> Ending:
+    """The ending with what to change where the MPI launcher itself is the wrong one."""
+    if ending.returncode <= 0 or ending.error:
+        return ending
+    hint = wrong_launcher(name, telling_line(tail(Path(workdir, JOB_OUTPUT), _LINES_READ)), launcher_names())
+    return ending if hint is None else replace(ending, error=hint, reason=hint)
 
 
 def _answered(files: python_rank.Files, ending: Ending) -> Ending:

@@ -138,7 +138,7 @@ def _default_hook(last: Step, s: Situation) -> Step | None:
 
 def _reason(run_error: Step) -> dict[str, Any]:
     """FAILED tells why by itself, so that nobody has to look for the event before it."""
-    return {key: run_error.data[key] for key in ("returncode", "error") if key in run_error.data}
+    return {key: run_error.data[key] for key in ("returncode", "error", "reason") if key in run_error.data}
 
 
 def first_state(parents_done: bool, stages_in: bool) -> JobState:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from balsam.core.states import JobState
-from balsam.logic.signature import normal
-from balsam.logic.why import failure
+from balsam.logic.signature import failure, normal
 from balsam.store import event_lists
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner

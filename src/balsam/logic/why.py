@@ -13,6 +13,7 @@ from balsam.logic import reasons, submission
 from balsam.logic.messages import silence
 from balsam.logic.places import Places
 from balsam.logic.reasons import Ask, Why, counted, since, when
+from balsam.logic.signature import failure
 from balsam.store import apps, event_lists, jobs, transfers
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
@@ -176,12 +177,3 @@ def _failed(facts: Facts, job: Row) -> Why:
         f"Job {job['id']} ran {job['num_runs']} times and failed{at}: {reason or 'no reason was recorded'}"
         f"{ended}{more}.",
     )
-
-
-def failure(data: Row) -> str:
-    """The reason in an event's data, as one line; empty where there is none."""
-    lines = [line.strip() for line in str(data.get("error", "")).splitlines() if line.strip()]
-    parts = [str(data["message"])] if data.get("message") else []
-    if data.get("returncode") is not None:
-        parts.append(f"exit code {data['returncode']}")
-    return ": ".join(parts + lines[-1:])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from balsam.core.failure_text import telling_line
+
 NOTHING = "-"
 
 
@@ -58,8 +60,11 @@ def grouping(by: str) -> str:
     return {"batch_job": "BatchJob"}.get(by, by.replace(":", " ", 1))
 
 
-def last_line(text: str, width: int = 160) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = lines[-1] if lines else ""
+def reason(text: str, width: int = 160) -> str:
+    """The line of an output's end that tells why a run failed."""
+    return cut(telling_line(text), width)
+
+
+def cut(line: str, width: int) -> str:
+    """A line of `width` characters at most, which shows where it was cut."""
     return line if len(line) <= width else line[: width - 1] + "…"
