@@ -344,8 +344,9 @@ def test_parents_failed_went_or_are_not_done(scene: Scene) -> None:
     assert scene.why(of_gone)[0] == "parent_gone" and f"{gone} of job {of_gone}" in scene.why(of_gone)[1]
     assert scene.why(of_slow) == (
         "parent_unfinished",
-        f"Job {of_slow} waits for 1 of its 1 parent, e.g. job {slow}, which is PREPROCESSED (`balsam job why "
-        f"{slow}`).",
+        f"Job {of_slow} waits for its parent, job {slow}, which is PREPROCESSED (`balsam job why {slow}`). "
+        f"Job {slow} waits for nodes, and no BatchJob is queued or running at site {scene.name}: run `balsam "
+        "queue submit`.",
     )
     assert scene.why(lenient)[0] == "parent_unfinished"
     assert scene.counts(state="AWAITING_PARENTS") == {
@@ -353,6 +354,34 @@ def test_parents_failed_went_or_are_not_done(scene: Scene) -> None:
         "parent_gone": 1,
         "parent_unfinished": 2,
     }
+
+
+def test_a_chain_of_parents_is_followed_to_its_root(scene: Scene) -> None:
+    """A root that failed, one that was deleted, one that goes on; parents that must only end stop a chain."""
+    [root] = scene.create()
+    [child] = scene.create(parent_ids=[root])
+    [grandchild] = scene.create(parent_ids=[child])
+    [waits_long] = scene.create(parent_ids=[grandchild], parents_must="end")
+    code, sentence = scene.why(grandchild)
+    assert code == "parent_unfinished"
+    assert f"That waits for job {root}, which is PREPROCESSED. Job {root} waits for nodes" in sentence
+    scene.client.put(f"/jobs/{root}", {"state": "RUNNING"})
+    data = {"returncode": 127, "error": "bash: x: command not found\n----\n"}
+    scene.client.put(f"/jobs/{root}", {"state": "RUN_ERROR", "state_data": data})
+    for job, chain in ((grandchild, f"job {child}"), (waits_long, f"job {grandchild}, that for job {child}")):
+        code, sentence = scene.why(job)
+        assert code == "ancestor_failed"
+        assert (
+            f"Job {job} can never start as things are: it waits for {chain}, and that for job {root}, which "
+            "FAILED: exit code 127: bash: x: command not found. Mend and retry"
+        ) in sentence
+    assert scene.counts(state="AWAITING_PARENTS") == {"parent_failed": 1, "ancestor_failed": 2}
+    backlog = scene.client.get("/analytics/jobs/backlog", {"site_id": scene.site["id"]})[0]
+    assert (backlog["left"], backlog["never_starting"], backlog["failed"]) == (0, 3, 1)
+    assert backlog["seconds_left"] == 0
+    scene.client.delete(f"/jobs/{root}")
+    code, sentence = scene.why(grandchild)
+    assert code == "ancestor_failed" and f"job {root}, which was deleted" in sentence
 
 
 def test_a_transfer_waits_and_then_fails(scene: Scene) -> None:

@@ -203,7 +203,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 def backlog(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     """By group: jobs that are left, and when they will be done if they end as fast as lately.
 
-    The rate is that of the window; without one, of the last hour. None where nothing ended in it.
+    The rate is that of the window; without one, of the last hour. None where nothing ended in it. Jobs that can
+    never start, since one that they wait for FAILED or was deleted, are none of those that are left.
     """
     now = scope.now
     until = now if scope.before is None else min(scope.before, now)
@@ -212,18 +213,30 @@ def backlog(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     for group, state, number in figures.jobs_by_state(conn, scope, by):
         states[group][state] = number
     ended = dict(figures.ended_jobs(conn, scope, by, since, until))
+    waits_for_parents = any(one.get(JobState.awaiting_parents) for one in states.values())
+    never = dict(figures.never_starting(conn, scope, by)) if waits_for_parents else {}
     hours = (until - since) / HOUR_US
     return [
-        {"group": group, **_left(states[group], ended.get(group, 0) / hours if hours > 0 else 0.0, now)}
+        {
+            "group": group,
+            **_left(
+                states[group],
+                never.get(group, 0),
+                ended.get(group, 0) / hours if hours > 0 else 0.0,
+                now,
+            ),
+            "rate_since_us": since,
+        }
         for group in in_order(states)
     ]
 
 
-def _left(states: dict[str, int], per_hour: float, now: int) -> Row:
-    left = sum(number for state, number in states.items() if state not in DONE_STATES)
+def _left(states: dict[str, int], never: int, per_hour: float, now: int) -> Row:
+    left = sum(number for state, number in states.items() if state not in DONE_STATES) - never
     seconds = 0.0 if not left else left / per_hour * 3600 if per_hour else None
     return {
         "left": left,
+        "never_starting": never,
         "runnable": sum(states.get(state, 0) for state in RUNNABLE_STATES),
         "running": states.get(JobState.running, 0),
         "finished": states.get(JobState.job_finished, 0),

@@ -62,6 +62,7 @@ def why_counts(conn: Connection, owner: Owner, f: JobFilter) -> list[Row]:
 
 _PARENT_CODES = {
     "gone": "parent_gone",
+    "lost": "ancestor_failed",
     "failed": "parent_failed",
     "unfinished": "parent_unfinished",
     "done": "parents_done",

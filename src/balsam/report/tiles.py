@@ -25,13 +25,16 @@ def _of_jobs(campaign: Campaign) -> list[Tile]:
     left = campaign.backlog
     if left is None:
         return [Tile("Jobs", "0")]
-    jobs = left.left + left.finished + left.failed
+    jobs = left.left + left.never_starting + left.finished + left.failed
     at_best = max(campaign.rates[1], default=0.0)
     rate = f", at best {words.number(at_best)} an hour" if at_best else ""
     found = [
         Tile("Finished", f"{left.finished:,}", f"of {words.counted(jobs, 'job')}{rate}"),
         Tile("Failed", f"{left.failed:,}", "for good" if left.failed else "", alarm=left.failed > 0),
     ]
+    if left.never_starting:
+        note = "what they wait for failed or was deleted: `balsam job why`"
+        found.append(Tile("Never starting", f"{left.never_starting:,}", note, alarm=True))
     if left.left:
         when = (
             f"about {words.duration(left.seconds_left)} to go" if left.seconds_left else "none ended of late"

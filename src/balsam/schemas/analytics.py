@@ -178,10 +178,15 @@ class LittlesLaw(Wire):
 
 
 class Backlog(Wire):
-    """Jobs now, and when those that are left will be done at the rate of late; None where nothing ended."""
+    """Jobs now, and when those that are left will be done at the rate of late; None where nothing ended.
+
+    `never_starting`: jobs beside those that are left, which wait for a job that FAILED or was deleted.
+    `rate_since`: from when on the ends were counted of which `ended_per_hour` is made.
+    """
 
     group: Group
     left: int
+    never_starting: int = 0
     runnable: int
     running: int
     finished: int
@@ -189,6 +194,7 @@ class Backlog(Wire):
     ended_per_hour: float
     seconds_left: float | None
     done_at: Moment | None = Field(alias="done_at_us")
+    rate_since: Moment | None = Field(default=None, alias="rate_since_us")
 
 
 class Attempt(Wire):

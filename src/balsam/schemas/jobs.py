@@ -150,6 +150,19 @@ class WhyOut(Wire):
     doubt: str | None = None
 
 
+class NeverStartingOut(Wire):
+    """A job that can never start as things are, since a parent FAILED or was deleted, or a parent's parent.
+
+    `chain`: ids from its parent to that root; `root_state`: None where the root was deleted; `reason`: why the
+    root FAILED, as one line.
+    """
+
+    job_id: int
+    chain: list[int]
+    root_state: JobState | None
+    reason: str
+
+
 class WhyCountOut(Wire):
     """So many jobs of a site do not progress for this reason; `job_id`: the oldest, of which the sentence is.
 

@@ -36,6 +36,7 @@ from balsam.sdk.fields import (
     schema,
 )
 from balsam.sdk.model import DoesNotExist
+from balsam.sdk.never_starting import NeverStarts
 from balsam.sdk.query import Manager, Query, cut
 from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching
 from balsam.sdk.sites import Site
@@ -120,6 +121,7 @@ class Job(RemoteJob):
     SHOWN = ("id", "workdir", "state")
     COLUMNS = ("id", "workdir", "app_id", "state", "tags", "num_nodes", "batch_job_id", "last_update")
     NoResult = results.NoResult
+    NeverStarts = NeverStarts
     FIELDS = {
         "id": Field(READ, PLAIN),
         "workdir": Field(FULL, PATH),
@@ -253,8 +255,9 @@ class Job(RemoteJob):
 
         Raises what `run()` raised, with the traceback of there as its cause (RuntimeError where that was no
         Exception, such as SystemExit, or can't be loaded here); Job.NoResult where it failed without (a
-        command), with the reason, or where a command that ended well returned nothing; TimeoutError after
-        `timeout` seconds.
+        command), with the reason, or where a command that ended well returned nothing; Job.NeverStarts, which
+        is a NoResult, where it waits for a job that FAILED or was deleted; TimeoutError after `timeout`
+        seconds.
         """
         for _ in waiting.ended([self], timeout):
             pass
@@ -428,6 +431,9 @@ class JobManager(Manager[Job, JobQuery]):
     ) -> waiting.WaitResult:
         """Waits until jobs have ended; (done, not_done), also after `timeout` seconds.
 
+        Raises Job.NeverStarts, with the root cause, once all that are left wait for jobs that FAILED or were
+        deleted; with a timeout it only logs that, and waits, since somebody may mend it meanwhile.
+
         `return_when`: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION (the first that FAILED).
         """
         return waiting.wait(jobs, timeout, poll_interval, return_when)
@@ -435,7 +441,11 @@ class JobManager(Manager[Job, JobQuery]):
     def as_completed(
         self, jobs: Iterable[Job], timeout: float | None = None, poll_interval: float = 1.0
     ) -> Iterator[Job]:
-        """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds."""
+        """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds.
+
+        Raises Job.NeverStarts, with the root cause, once all that are left wait for jobs that FAILED or were
+        deleted.
+        """
         return waiting.as_completed(jobs, timeout, poll_interval)
 
     def progress(

@@ -25,6 +25,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.types import BigInteger, Float
 
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
+from balsam.store import lineage
 from balsam.store.bulk import among
 from balsam.store.columns import columns, columns_by
 from balsam.store.groups import label, of_allocations
@@ -339,6 +340,13 @@ def jobs_by_state(conn: Connection, scope: Scope, by: str | None) -> list[tuple[
     """(group, state, jobs), as they are now."""
     rows = select(label(scope.owner, by, jobs).label("of_group"), jobs.c.state).where(*scope.jobs())
     return _counted(conn, rows, 2)
+
+
+def never_starting(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Group, int]]:
+    """How many of the scope's jobs can never start, as `lineage.never_starting` has it, by group."""
+    never = lineage.never_starting(scope.owner)
+    where = [*scope.jobs(), jobs.c.id.in_(select(never.c.job_id))]
+    return _counted(conn, select(label(scope.owner, by, jobs).label("of_group")).where(*where), 1)
 
 
 def ended_jobs(

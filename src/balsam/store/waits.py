@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Label, and_, case, exists, func, literal, select
 
 from balsam.core.states import DONE_STATES, RUNNABLE_STATES, JobState, ParentsMust, TransferItemState
-from balsam.store import ids
+from balsam.store import ids, lineage
 from balsam.store import jobs as job_store
 from balsam.store.bulk import among, dicts
 from balsam.store.jobs import JobFilter
@@ -35,7 +35,10 @@ _RESOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Jobs by what is the matter with the parents that they wait for: gone, failed, unfinished, done."""
+    """Jobs by what is the matter with the parents that they wait for: gone, failed, lost, unfinished, done.
+
+    `lost`: a parent that can never start itself.
+    """
 
     site_id: int
     matter: str
@@ -152,11 +155,13 @@ def by_parents(conn: Connection, owner: Owner, f: JobFilter) -> list[Parents]:
     if J.awaiting_parents not in _states(f):
         return []
     parent = jobs.alias("parent")
+    never = lineage.never_starting(owner)
     unlucky = and_(parent.c.state == J.failed, jobs.c.parents_must == ParentsMust.finish)
     matter = case(
         (job_parents.c.parent_id.is_(None), 0),  # forced to wait, without any
-        (parent.c.id.is_(None), 3),
-        (unlucky, 2),
+        (parent.c.id.is_(None), 4),
+        (unlucky, 3),
+        (parent.c.id.in_(select(never.c.job_id)), 2),
         (parent.c.state.not_in(list(DONE_STATES)), 1),
         else_=0,
     )
@@ -172,7 +177,7 @@ def by_parents(conn: Connection, owner: Owner, f: JobFilter) -> list[Parents]:
         .subquery()
     )
     stmt = select(each.c.site_id, each.c.matter, func.count(), func.min(each.c.id))
-    words = ("done", "unfinished", "failed", "gone")
+    words = ("done", "unfinished", "lost", "failed", "gone")
     return [
         Parents(site_id, words[number], count, job_id)
         for site_id, number, count, job_id in conn.execute(stmt.group_by(each.c.site_id, each.c.matter)).all()
