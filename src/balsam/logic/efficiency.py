@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import Connection
@@ -32,6 +33,7 @@ class _Hours:
     gpu: float = 0.0
     idle: float = 0.0
     available: float = 0.0
+    unplaced: float = 0.0
     by_batch_job: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -40,6 +42,9 @@ def node_hours(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
 
     Idle is what the launchers of an allocation had and no run used, whichever jobs the scope chooses. Where
     groups share allocations (by app, tag ...), it is shared out by the node-hours that each kept busy there.
+
+    `unplaced` is what was busy and no launcher is known to have had: runs outside of any BatchJob, of one whose
+    times nobody told, or, where clocks disagree, more than its launchers had. It is no part of the fraction.
     """
     window = window_of(scope)
     groups: dict[Group, _Hours] = defaultdict(_Hours)
@@ -52,7 +57,10 @@ def node_hours(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
         told.gpu += length * gpus
         if batch_job is not None:
             told.by_batch_job[batch_job] += length * nodes
-    _add_idle(groups, *_allocations(conn, scope, by, window), whole=is_of_allocations(by))
+    group_of, had, used = _allocations(conn, scope, by, window)
+    for told in groups.values():
+        told.unplaced = _unplaced(told, had, used)
+    _add_idle(groups, group_of, had, used, whole=is_of_allocations(by))
     return [_hours(group, groups[group]) for group in in_order(groups)]
 
 
@@ -69,6 +77,16 @@ def _allocations(
     for batch_job, start, end, nodes in figures.spans_of_batch_jobs(conn, scope):
         used[batch_job] += _length(start, end, window) * nodes
     return group_of, had, used
+
+
+def _unplaced(told: _Hours, had: Mapping[int, float], used: Mapping[int, float]) -> float:
+    """Of what a group kept busy, the share of each allocation that goes beyond what its launchers had."""
+    inside = sum(
+        busy * min(1.0, had.get(batch_job, 0.0) / used[batch_job])
+        for batch_job, busy in told.by_batch_job.items()
+        if used.get(batch_job)
+    )
+    return max(0.0, told.busy - inside)
 
 
 def _add_idle(
@@ -89,7 +107,7 @@ def _add_idle(
         for batch_job, busy in told.by_batch_job.items():
             if used.get(batch_job):
                 told.idle += idle.get(batch_job, 0.0) * busy / used[batch_job]
-        told.available = told.busy + told.idle
+        told.available = told.busy - told.unplaced + told.idle
     unused = sum(idle[batch_job] for batch_job in had if not used.get(batch_job))
     if unused:
         groups[None].idle += unused
@@ -103,7 +121,8 @@ def _hours(group: Group, told: _Hours) -> Row:
         "busy": told.busy / HOUR_US,
         "idle": told.idle / HOUR_US,
         "available": told.available / HOUR_US,
-        "busy_fraction": told.busy / told.available if told.available else None,
+        "busy_fraction": (told.busy - told.unplaced) / told.available if told.available else None,
+        "unplaced": told.unplaced / HOUR_US,
         "cpu_hours": told.cpu / HOUR_US,
         "gpu_hours": told.gpu / HOUR_US,
     }
@@ -167,15 +186,27 @@ def scaling(conn: Connection, scope: Scope, by: str) -> list[Row]:
 
     `efficiency`: the first group's median run time divided by the group's (weak scaling: the work of a run
     grows with its nodes). `throughput_efficiency`: runs per hour and busy node, divided by the first group's.
+    Both are None where the groups are no sizes of one thing: names, or runs of several apps.
     """
     found = figures.finished_runs(conn, scope, by)
     rows = [_scale(group, Spans(*found[group])) for group in in_order(found) if group is not None]
+    are_sizes = (by == "num_nodes" or by.startswith("tag:")) and all(map(_is_number, found))
+    if not are_sizes or figures.apps_of_finished_runs(conn, scope) > 1:
+        return [{**row, "efficiency": None, "throughput_efficiency": None} for row in rows]
     for row in rows:
         row["efficiency"] = _ratio(rows[0]["median_run_sec"], row["median_run_sec"])
         row["throughput_efficiency"] = _ratio(
             _ratio(row["per_hour"], row["busy_nodes"]), _ratio(rows[0]["per_hour"], rows[0]["busy_nodes"])
         )
     return rows
+
+
+def _is_number(group: Group) -> bool:
+    """Also as text, as tags have it; or there is none."""
+    try:
+        return group is None or isfinite(float(group))
+    except ValueError:
+        return False
 
 
 def _scale(group: Group, spans: Spans) -> Row:

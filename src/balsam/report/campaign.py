@@ -9,7 +9,8 @@ from datetime import datetime
 
 from balsam import analytics
 from balsam.core.clock import UtcDatetime, now_us
-from balsam.report.charts import span_of
+from balsam.report import words
+from balsam.report.charts import excess, span_of
 from balsam.report.scales import Times
 from balsam.schemas.analytics import (
     Attempt,
@@ -104,6 +105,18 @@ class Campaign:
     def timeline_span(self) -> Times | None:
         """The common axis if all runs are here; else that of those that are."""
         return self.span if self.num_bars >= self.num_attempts else span_of(self.timeline, self.made)
+
+    @property
+    def excess_note(self) -> str:
+        """A sentence where more nodes were busy than available; empty where not."""
+        above = excess(self.busy, self.available)
+        if not above:
+            return ""
+        nodes = "node was" if above == 1 else "nodes were"
+        return (
+            f"Up to {words.number(above)} {nodes} busy beyond those available: of runs whose launchers told no "
+            "times, or by clocks that disagree."
+        )
 
     @property
     def num_attempts(self) -> int:

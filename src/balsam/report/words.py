@@ -33,9 +33,18 @@ def number(value: float | None) -> str:
     return digits if "e" not in digits else f"{value:.1e}"
 
 
+def matters(part: float, whole: float) -> bool:
+    """Whether a part is more than what clocks are off by."""
+    return part > 0.01 * whole
+
+
 def share(value: float | None) -> str:
-    """`87 %`."""
-    return NOTHING if value is None else f"{value:.0%}".replace("%", " %")
+    """`87 %`; `0.3 %`, `99.7 %` where that would else be nothing or all."""
+    if value is None:
+        return NOTHING
+    percent = 100 * value
+    near = 0 < percent < 1 or 99 < percent < 100
+    return f"{percent:.2g} %" if near and percent < 1 else f"{percent:.1f} %" if near else f"{percent:.0f} %"
 
 
 def moment(time: datetime | None) -> str:

@@ -104,7 +104,10 @@ class StateTimes(Durations):
 
 
 class NodeHours(Wire):
-    """Node-hours of runs (`busy`) and of their allocations (`idle`, `available`); `runs` counts attempts."""
+    """Node-hours of runs (`busy`) and of their allocations (`idle`, `available`); `runs` counts attempts.
+
+    `unplaced`: what was busy and no launcher is known to have had; `busy_fraction` is of the rest.
+    """
 
     group: Group
     runs: int
@@ -112,6 +115,7 @@ class NodeHours(Wire):
     idle: float
     available: float
     busy_fraction: float | None
+    unplaced: float = 0.0
     cpu_hours: float
     gpu_hours: float
 
@@ -149,7 +153,10 @@ class FailedJob(Wire):
 
 
 class Scaling(Wire):
-    """Run times (seconds) and throughput of one group; the efficiencies are relative to the first group."""
+    """Run times (seconds) and throughput of one group; the efficiencies are relative to the first group.
+
+    They are None where groups are no sizes (names, such as those of apps) or their runs are of several apps.
+    """
 
     group: Group
     runs: int

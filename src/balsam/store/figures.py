@@ -336,6 +336,12 @@ def finished_runs(conn: Connection, scope: Scope, by: str | None) -> dict[Group,
     return _grouped(conn, scope, by, runs, [runs.c.start, runs.c.end, runs.c.num_nodes], where)
 
 
+def apps_of_finished_runs(conn: Connection, scope: Scope) -> int:
+    """How many apps these are of."""
+    where = [*_ended(scope), runs.c.end_state == JobState.run_done, jobs.c.id == runs.c.job_id]
+    return conn.execute(select(func.count(jobs.c.app_id.distinct())).where(*where)).scalar_one()
+
+
 def jobs_by_state(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Group, str, int]]:
     """(group, state, jobs), as they are now."""
     rows = select(label(scope.owner, by, jobs).label("of_group"), jobs.c.state).where(*scope.jobs())
