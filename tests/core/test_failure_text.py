@@ -1,5 +1,7 @@
 """Which line of an output tells why a run failed: a table of what programs really print."""
 
+# ruff: noqa: E501  # their lines are as long as they are
+
 import pytest
 
 from balsam.core.failure_text import exit_words, reason_of, telling_line
@@ -28,7 +30,7 @@ CASES = {
         "ZeroDivisionError: division by zero\n\n"
         "During handling of the above exception, another exception occurred:\n\n"
         'Traceback (most recent call last):\n  File "a.py", line 4, in <module>\n'
-        'apps.Diverged: step 7\n',
+        "apps.Diverged: step 7\n",
         "apps.Diverged: step 7",
     ),
     "an exception of several lines, and what MPI says of it": (
@@ -45,7 +47,7 @@ CASES = {
         "IndexError: list index out of range",
     ),
     "a SyntaxError": (
-        '  File "a.py", line 1\n    print(\n         ^\nSyntaxError: \'(\' was never closed\n',
+        "  File \"a.py\", line 1\n    print(\n         ^\nSyntaxError: '(' was never closed\n",
         "SyntaxError: '(' was never closed",
     ),
     "an exception group": (

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 
 def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running: Pilot) -> None:
-    app = running.command('echo "{{ greeting }} from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
+    app = running.command('echo {{ greeting }}" from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
     [job] = running.submit(app, parameters_json={"greeting": "hello"})
     [row] = running.wait_done([job])
     assert row["state"] == "JOB_FINISHED"
@@ -33,6 +33,19 @@ def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running
     ):
         assert line in output.splitlines()
     assert running.walk(job) == ["STAGED_IN", "PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
+def test_pwd_is_the_workdir_however_a_run_is_started(running: Pilot) -> None:
+    class Where(ApplicationDefinition):
+        def run(self) -> str:
+            print("PWD=" + os.environ["PWD"])
+            return os.environ["PWD"]
+
+    apps = (running.command("env"), running.command("env; true"), running.app_id(Where))
+    ids = [running.submit(app)[0] for app in apps]
+    for row in running.wait_done(ids):
+        lines = running.output(row["id"]).splitlines()
+        assert f"PWD={running.site.data_path}/{row['workdir']}" in lines
 
 
 def test_run_app_returns_its_value_and_keeps_its_output(running: Pilot) -> None:

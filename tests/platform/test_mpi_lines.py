@@ -212,7 +212,7 @@ def test_an_unknown_launcher_is_an_error_that_lists_those_there_are(name: str) -
         "[mpiexec@n1] match_arg (lib/utils/args.c:166): unrecognized argument oversubscribe",
         'mpiexec: Error: unknown option "-ppn"',
         "srun: unrecognized option '--host'",
-        "/usr/bin/mpirun.openmpi: Error: unknown option \"-hosts\"",
+        '/usr/bin/mpirun.openmpi: Error: unknown option "-hosts"',
         "prterun: invalid option -- 'q'",
         "bash: line 1: mpiexec.hydra: command not found",
         "can't start 'mpirun': No such file or directory",
@@ -225,7 +225,12 @@ def test_a_wrong_mpi_launcher_names_the_setting(told: str) -> None:
 
 @pytest.mark.parametrize(
     "told",
-    ["a.out: unrecognized option '--x'", "ERROR: Unknown pair style", "bash: line 1: lmp: command not found", ""],
+    [
+        "a.out: unrecognized option '--x'",
+        "ERROR: Unknown pair style",
+        "bash: line 1: lmp: command not found",
+        "",
+    ],
 )
 def test_a_program_that_refuses_its_own_options_says_nothing_of_its_launcher(told: str) -> None:
     assert wrong_launcher("mpich", told, launcher_names()) is None

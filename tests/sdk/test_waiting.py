@@ -278,7 +278,9 @@ def test_who_waits_for_a_failed_job_or_its_child_is_told_the_root_cause(hello: A
     ]
     for ask in asked:
         begun = time.monotonic()
-        with pytest.raises(Job.NeverStarts, match=rf"job {root.id}, .* FAILED: exit code 3: no such") as caught:
+        with pytest.raises(
+            Job.NeverStarts, match=rf"job {root.id}, .* FAILED: exit code 3: no such"
+        ) as caught:
             ask()
         assert time.monotonic() - begun < 10
     assert healthy.state is JobState.job_finished
@@ -331,5 +333,7 @@ def test_many_jobs_that_never_start_are_counted_by_root_and_what_is_left_out_is_
     text = never_starting.sentence(
         [blocked(number, 1) for number in range(10, 20)] + [blocked(30 + n, 2 + n) for n in range(6)]
     )
-    assert text.startswith("jobs 10, 11, 12, 13, 14 and 5 more can never start, since job 1, for which they wait")
+    assert text.startswith(
+        "jobs 10, 11, 12, 13, 14 and 5 more can never start, since job 1, for which they wait"
+    )
     assert text.endswith("and 2 more such roots: `balsam job why` counts jobs by reason")

@@ -30,7 +30,7 @@ Hint = frozenset[int] | None  # ids of jobs that ended; None: look at all
 class Subscription:
     """Hints for one waiter; a context manager.
 
-    `minds_failures`: an empty hint tells that another job FAILED, which may be a parent of what is waited for.
+    `minds_failures`: an empty hint tells that another job FAILED, on which these may wait.
     """
 
     def __init__(self, feed: Feed, job_ids: Iterable[int]) -> None:

@@ -262,7 +262,7 @@ _PATTERNS: list[_Pattern] = [
             r"Program received signal SIG\w+",
             r"^(Exception in thread .*|Caused by: )[\w.$]+",  # Java
             r"^[a-z][\w$]*(\.[\w$]+)+(Exception|Error)(: |$)",
-            r"(?i)\bCUDA (runtime |driver )?error\b|\bCUDA_ERROR_\w+|\bcudaError\w+|\b(hip|HIP)[ _]?[Ee]rror\w*",
+            r"(?i)\bCUDA (runtime |driver )?error\b|\bCUDA_ERROR_\w+|\bcudaError\w+|\bhip[ _]?error\w*",
             r"(?i)\bnccl (error|failure|warn)\b|\bnccl\w*Error\b",
             r"^panic: ",
             r"^(fatal error|runtime error): ",
@@ -327,17 +327,16 @@ _PATTERNS: list[_Pattern] = [
     ),
 ]
 
-# Looked for first, since most lines have nothing of what the patterns are about: it makes this ten times faster.
-_HINTS = (
-    *("error", "fatal", "abort", "excep", "terminat", "kill", "sig", "fault", "violation", "not found"),
-    *("no such", "denied", "cannot", "panic", "caused by", "assert", "memory", "cuda", "hip", "nccl", "fail"),
-    *("exit", "stop", "halt", "limit", "invalid", "unknown", "unrecog", "illegal", "unsupported", "unbound"),
-    *("unexpected", "unable", "execv", "lmod", "module", "severe", "slots", "root", "rank", "malloc", "free"),
-    *("realloc", "munmap", "corrupt", "smashing", "overflow", "sanitizer", "oom", "due to", "exceed", "quota"),
-    *("space left", "stale", "busy", "directory", "refused", "reset", "timed out", "pipe", "unavailable"),
-    *("too long", "too many", "bad news", "user input", "not implemented", "all nodes", "primary job", "make"),
-    *("forcing", "launch"),
+# Looked for first, since most lines have nothing of what the patterns are about: ten times faster.
+_TOLD = (
+    "error|fatal|abort|excep|terminat|kill|sig|fault|violation|not found|no such|denied|cannot|panic|"
+    "caused by|assert|memory|cuda|hip|nccl|fail|exit|stop|halt|limit|invalid|unknown|unrecog|illegal|"
+    "unsupported|unbound|unexpected|unable|execv|lmod|module|severe|slots|root|rank|malloc|free|realloc|"
+    "munmap|corrupt|smashing|overflow|sanitizer|oom|due to|exceed|quota|space left|stale|busy|directory|"
+    "refused|reset|timed out|pipe|unavailable|too long|too many|bad news|user input|not implemented|"
+    "all nodes|primary job|make|forcing|launch"
 )
+_HINTS = tuple(_TOLD.split("|"))
 _NOISE = re.compile(
     r"^usage: |--help['\"`]? (for|to)|^for more (information|details|help)|^try ['\"`]|^see also|"
     r"^\W*$|^type ['\"`]\S+ --help|^note: run with|^last command: ",

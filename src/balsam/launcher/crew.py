@@ -12,7 +12,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from signal import Signals
 from typing import Any
@@ -115,7 +115,7 @@ class Crew:
         message["environment"] = dict(what.environment)
         if what.command is not None:
             command = what.command
-            message["command"] = [command.text, list(command.preamble), dict(command.environment)]
+            message["command"] = asdict(command)
         elif what.request is not None:
             message["request"] = orjson.Fragment(encode_request(what.request, link.known_apps))
             message["interpreter"] = [what.request.interpreter, what.request.fresh]

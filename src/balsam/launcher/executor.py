@@ -196,6 +196,7 @@ class LocalExecutor:
 
         `refine` adds to its ending what the program itself left behind of it.
         """
+        environment = {**environment, "PWD": workdir}
         output = open_output(workdir)
         size = os.fstat(output).st_size
         try:

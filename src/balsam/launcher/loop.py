@@ -412,7 +412,7 @@ class Loop:
             waiting.plan.code,
             waiting.job,
             workdir,
-            environment,
+            {**environment, "PWD": workdir},
             self._session_id,
             waiting.plan.interpreter,
             waiting.plan.isolate,

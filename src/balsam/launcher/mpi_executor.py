@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Any
 
 from balsam.core.failure_text import telling_line
-from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending, tail
@@ -65,7 +65,7 @@ def under_mpi(line: list[str], command: Command) -> Command:
 
     so `module load` works as in a job script, and a redirection takes the output of all ranks.
     """
-    return Command(f"{shlex.join(line)} {command.text}".lstrip(), command.preamble, command.environment)
+    return replace(command, text=under_launcher(shlex.join(line), command.text))
 
 
 class MpiExecutor:

@@ -132,12 +132,13 @@ class Preparation:
             self._hopeless(job, str(exc))
             return
         own = {"OMP_NUM_THREADS": str(job["threads_per_rank"])}
-        self._ready(job, plan, Command(text, (), {**own, **plan.environment}))
+        self._ready(job, plan, Command(text, (), {**own, **plan.environment}, plan.strict))
 
     def _commanded(self, job: Job, plan: AppPlan, reply: Reply) -> None:
         if reply.ok:
             made: Mapping[str, Any] = reply.result
-            self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
+            command = Command(made["command"], made["preamble"], made["environment"], plan.strict)
+            self._ready(job, plan, command)
         elif reply.node_short:
             self._refused(job, reply.error)
         else:

@@ -140,7 +140,7 @@ class NodeWorker:
     def _start(self, message: dict[str, Any]) -> None:
         command = request = None
         if "command" in message:
-            command = Command(*message["command"])
+            command = Command(**message["command"])
         else:
             request = decode_request(message["request"], self._codes, *message["interpreter"])
         job_id, workdir = message["job_id"], message["workdir"]

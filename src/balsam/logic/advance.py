@@ -278,6 +278,7 @@ def _write(tx: Tx, owner: Owner, view: _View, writes: _Writes) -> None:
     for site_id in {event[1] for event in writes.events}:
         tx.changed(owner.user_id, "events", site_id)
     tx.moves.update(event[_TO_STATE] for event in writes.events)
+    tx.num_events += len(writes.events)
     for run in (*writes.starts.values(), *writes.ends):
         for name in ("start_event_id", "end_event_id"):
             if run.get(name) is not None:

@@ -43,8 +43,9 @@ def node_hours(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     Idle is what the launchers of an allocation had and no run used, whichever jobs the scope chooses. Where
     groups share allocations (by app, tag ...), it is shared out by the node-hours that each kept busy there.
 
-    `unplaced` is what was busy and no launcher is known to have had: runs outside of any BatchJob, of one whose
-    times nobody told, or, where clocks disagree, more than its launchers had. It is no part of the fraction.
+    `unplaced` is what was busy and no launcher is known to have had: runs outside of any BatchJob, of one
+    whose times nobody told, or, where clocks disagree, more than its launchers had. It is no part of the
+    fraction.
     """
     window = window_of(scope)
     groups: dict[Group, _Hours] = defaultdict(_Hours)
@@ -234,8 +235,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 def backlog(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     """By group: jobs that are left, and when they will be done if they end as fast as lately.
 
-    The rate is that of the window; without one, of the last hour. None where nothing ended in it. Jobs that can
-    never start, since one that they wait for FAILED or was deleted, are none of those that are left.
+    The rate is that of the window; without one, of the last hour. None where nothing ended in it. Jobs that
+    can never start, since one that they wait for FAILED or was deleted, are none of those that are left.
     """
     now = scope.now
     until = now if scope.before is None else min(scope.before, now)

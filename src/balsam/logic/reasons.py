@@ -256,8 +256,8 @@ def parents(job_id: int, waits: Waiting | None) -> Why:
     if waits.root_state is None:
         return Why(
             "parent_gone",
-            f"The parent {waits.root} of job {job_id} was deleted, so that the job can never start: delete it, "
-            f"too (`balsam job rm {job_id}`).",
+            f"The parent {waits.root} of job {job_id} was deleted, so that the job can never start: delete "
+            f"it, too (`balsam job rm {job_id}`).",
         )
     told = f": {waits.reason}" if waits.reason else ""
     return Why(

@@ -114,8 +114,8 @@ class Campaign:
             return ""
         nodes = "node was" if above == 1 else "nodes were"
         return (
-            f"Up to {words.number(above)} {nodes} busy beyond those available: of runs whose launchers told no "
-            "times, or by clocks that disagree."
+            f"Up to {words.number(above)} {nodes} busy beyond those available: of runs whose launchers told "
+            "no times, or by clocks that disagree."
         )
 
     @property

@@ -59,7 +59,11 @@ def _time_left(left: Backlog, made: datetime) -> str:
     """An estimate, and what it rests on."""
     if left.seconds_left is None:
         return "none ended of late"
-    since = "" if left.rate_since is None else f" of the last {words.duration((made - left.rate_since).total_seconds())}"
+    since = (
+        ""
+        if left.rate_since is None
+        else f" of the last {words.duration((made - left.rate_since).total_seconds())}"
+    )
     return (
         f"about {words.duration(left.seconds_left)} to go at the rate{since}, "
         f"{words.number(left.ended_per_hour)} an hour"

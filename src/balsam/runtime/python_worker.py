@@ -117,6 +117,7 @@ def describe(app_class: AppClass) -> dict[str, Any]:
         "environment_variables": {k: str(v) for k, v in app_class.environment_variables.items()},
         "python_exe": str(app_class.python_exe),
         "isolate": bool(app_class.isolate),
+        "strict": bool(app_class.strict),
         "overrides": app_class.overridden_hooks(),
     }
 
@@ -127,7 +128,7 @@ def command(kind: str, app: ApplicationDefinition) -> Answer:
         "ok": True,
         "result": {
             "command": app.get_arg_str(),
-            "preamble": [preamble] if isinstance(preamble, str) else list(preamble or ()),
+            "preamble": preamble if isinstance(preamble, str) else list(preamble or ()),
             "environment": {name: str(value) for name, value in app.get_environ_vars().items()},
         },
     }

@@ -189,6 +189,17 @@ def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = Non
     draft.replace(folder.path / SITE_TOKEN_FILE)
 
 
+def publish_settings(folder: SiteFolder) -> dict[str, Any]:
+    """Tells the server what settings.yml allows, as the agent does at its start; the fields that it told.
+
+    Raises InvalidSettings, or what the server says.
+    """
+    facts = site_facts(folder.settings)
+    with folder.client() as client:
+        client.put(f"/sites/{folder.site_id}", facts)
+    return facts
+
+
 def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
     record = {"name": name, "path": str(path), **site_facts(Settings.load(settings))}
     return int(client.post("/sites/", record)["id"])

@@ -153,8 +153,8 @@ class WhyOut(Wire):
 class NeverStartingOut(Wire):
     """A job that can never start as things are, since a parent FAILED or was deleted, or a parent's parent.
 
-    `chain`: ids from its parent to that root; `root_state`: None where the root was deleted; `reason`: why the
-    root FAILED, as one line.
+    `chain`: ids from its parent to that root; `root_state`: None where the root was deleted; `reason`: why
+    the root FAILED, as one line.
     """
 
     job_id: int

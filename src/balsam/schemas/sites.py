@@ -88,6 +88,15 @@ class SiteOut(SiteCreate):
     creation_date: str
 
 
+class AgentOut(Wire):
+    """A site's agent: whether it works, when it was last heard of (None: never), and what to do where not."""
+
+    site_id: Id
+    works: bool
+    last_heard: str | None
+    sentence: str
+
+
 class PaginatedSitesOut(Wire):
     count: int | None
     results: list[SiteOut]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,17 @@ def check_definition(app: type[ApplicationDefinition]) -> None:
     if has_run == has_template:
         said = "both command_template and run()" if has_run else "neither command_template nor run()"
         raise AttributeError(f"the app {app.__name__} has {said}: exactly one is needed")
+
+
+def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
+    """Warns where a command template hardly means what it says; TemplateError for one without a command."""
+    if app.command_template is not None:
+        for sentence in command_template.doubts(app.command_template):
+            warnings.warn(
+                f"the command template of app {app.__name__}: {sentence}",
+                command_template.TemplateWarning,
+                stacklevel=3,
+            )
 
 
 def parameters_of(app: type[ApplicationDefinition]) -> dict[str, AppParameter]:

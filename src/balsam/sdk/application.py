@@ -61,8 +61,10 @@ class ApplicationDefinition:
     compute nodes; they read and set `self.job`, and the working directory is the job's workdir.
 
     - `site`: id, name or Site.
-    - `command_template`: one shell command; parameters in double braces (Jinja2). Values are put in as
-      they are; `{{ name | q }}` quotes one for the shell.
+    - `command_template`: a bash script as it is written; parameters in double braces (Jinja2). Each value
+      is one word of the shell, whatever it holds; `{{ name | raw }}` is text. The status of the last command
+      is that of the script.
+    - `strict`: True: the script ends at the first command that fails (bash's `-euo pipefail`).
     - `run(self, ...)`: Python instead of a command; what it returns is the job's result.
     - `parameters`: name -> AppParameter, where a parameter of a template is optional or needs help text.
     - `transfers`: slot -> TransferSlot: files staged in and out.
@@ -83,6 +85,7 @@ class ApplicationDefinition:
     transfers: ClassVar[dict[str, Any]] = {}
     environment_variables: ClassVar[dict[str, str]] = {}
     cleanup_files: ClassVar[list[str]] = []
+    strict: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
     python_exe: ClassVar[str] = sys.executable
 
@@ -118,7 +121,11 @@ class ApplicationDefinition:
         self.job.state = JobState.restart_ready
 
     def shell_preamble(self) -> str | list[str] | None:
-        """Shell lines that are run before the command, e.g. `module load` lines."""
+        """What bash is to run before the command, in the same shell, e.g. `module load` lines.
+
+        A text is one script: the command is run unless its last status tells of a failure. A list of lines is
+        one script that ends at the first command that fails.
+        """
         return None
 
     def get_arg_str(self) -> str:
@@ -143,6 +150,7 @@ class ApplicationDefinition:
         `rename_from`: the name under which it is registered now; its jobs stay its own.
         """
         client = default_client()
+        app_interface.warn_of_doubts(cls)
         body = cls._body(client)
         app = cls._registered(client, body["site_id"], rename_from)
         if app is None:

@@ -124,7 +124,7 @@ class _Judge:
         self._asked_at = -math.inf
 
     def minds(self, pending: list[Job]) -> bool:
-        """Whether all of them wait for parents, so that a job which is none of them decides when one FAILED."""
+        """Whether all of them wait for parents, so that it matters when another job FAILED."""
         return all(job.state is JobState.awaiting_parents for job in pending)
 
     def look(self, pending: list[Job]) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from balsam.core.clock import now_us
+from balsam.core.clock import naive_text, now_us
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_ID
 from balsam.logic import jobs as job_logic
 from balsam.logic.once import once
-from balsam.schemas.sites import PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
+from balsam.logic.places import Places
+from balsam.schemas.sites import AgentOut, PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv, User
 from balsam.server.queries import SiteQuery, Sites
 from balsam.server.query_strings import documented
 from balsam.store import sites
-from balsam.store.paging import next_cursor
+from balsam.store.paging import Page, next_cursor
+from balsam.store.sites import SiteFilter
 
 router = APIRouter(prefix="/sites", tags=["sites"])
 SiteId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -41,6 +43,26 @@ def create_site(server: Srv, user: User, key: OnceKey, body: SiteCreate) -> Resp
         if not again:
             tx.changed(user.user_id, "sites", answer["id"])
     return answers.json_answer(answer, 201)
+
+
+@router.get("/agents", responses={200: {"model": list[AgentOut]}})
+def list_agents(server: Srv, caller: Caller) -> Response:
+    """Of each site, the newest first: whether its agent works, when it was heard of, and what to do."""
+    with server.db.read() as conn:
+        places = Places(conn, caller)
+        rows = sites.page(conn, caller, SiteFilter(), Page(order="-id"))
+        found = [_agent(places, row["id"]) for row in rows]
+    return answers.json_answer(found)
+
+
+def _agent(places: Places, site_id: int) -> dict[str, Any]:
+    agent = places.agent(site_id)
+    return {
+        "site_id": site_id,
+        "works": agent.alive,
+        "last_heard": None if agent.last is None else naive_text(agent.last),
+        "sentence": f"the agent of site {agent.site} works" if agent.alive else agent.absence(places.now),
+    }
 
 
 @router.get("/{site_id}", responses={200: {"model": SiteOut}})

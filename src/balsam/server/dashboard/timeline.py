@@ -67,7 +67,9 @@ def bars(
         runs = runs_of_windows.newest(conn, scope, MAX_RUNS + 1)
         is_cut = len(runs) > MAX_RUNS
     by_launcher = window.by is By.launcher
-    answer = lanes.binned(runs[:MAX_RUNS], window.after, window.before, scope.now, window.bins, by_launcher=by_launcher)
+    answer = lanes.binned(
+        runs[:MAX_RUNS], window.after, window.before, scope.now, window.bins, by_launcher=by_launcher
+    )
     told = orjson.dumps({**answer, "is_cut": is_cut})
     headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
