@@ -1,5 +1,6 @@
+from balsam.core.failure_text import normal
 from balsam.logic.sessions import within_nodes
-from balsam.logic.signature import MAX_CHARS, failure, failure_signature, normal, signature_of
+from balsam.logic.signature import MAX_CHARS, failure, failure_signature, signature_of
 
 
 def test_failures_that_differ_only_in_numbers_and_paths_look_alike() -> None:

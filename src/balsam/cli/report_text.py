@@ -150,15 +150,22 @@ def _tables(campaign: Campaign) -> Iterable[RenderableType]:
             )
             for run in campaign.slowest
         ],
+        left_out=campaign.num_attempts - len(campaign.slowest),
     )
     yield from _table(
         "Failed runs by signature",
-        ("Runs#", "Jobs#", "Newest", "Signature"),
+        ("Runs#", "Jobs#", "Finished since#", "Newest", "Signature"),
         [
-            (f"{row.failures:,}", f"{row.jobs or 0:,}", f"job {row.newest_job_id}", words.group(row.group))
+            (
+                f"{row.failures:,}",
+                f"{row.jobs or 0:,}",
+                f"{row.mended or 0:,}",
+                f"job {row.newest_job_id}",
+                words.group(row.group),
+            )
             for row in campaign.failures[:MAX_ROWS]
         ],
-        left_out=len(campaign.failures[MAX_ROWS:]),
+        left_out=len(campaign.failures[MAX_ROWS:]) + campaign.failures_left_out,
     )
 
 
@@ -186,19 +193,31 @@ def _failed(campaign: Campaign) -> Iterable[RenderableType]:
     if not campaign.failed:
         return
     yield Text()
-    yield _plain("Failed jobs, the newest first", "bold")
-    for one in campaign.failed[:MAX_ROWS]:
+    yield _plain("Failed jobs by cause, the most frequent first", "bold")
+    causes = campaign.causes
+    for cause in causes[:MAX_ROWS]:
+        one = cause.newest
         exit_word = "" if one.return_code is None else f", return code {one.return_code}"
+        yield _plain(f"{words.counted(len(cause.jobs), 'job')}: {cause.text}", "red")
+        yield _plain(f"  {'job' if len(cause.jobs) == 1 else 'jobs'} {cause.ids}")
         yield _plain(
-            f"job {one.job_id} ({one.app} in {one.workdir}): {words.moment(one.failed)}, "
-            f"out of {one.from_state}{exit_word}, {words.counted(one.attempts, 'run')}",
-            "red",
+            f"  job {one.job_id} ({one.app} in {one.workdir}): {words.moment(one.failed)}, "
+            f"out of {one.from_state}{exit_word}, {words.counted(one.attempts, 'run')}"
         )
-        for line in one.tail.splitlines()[-MAX_TAIL_LINES:]:
+        lines = one.tail.splitlines()
+        if len(lines) > MAX_TAIL_LINES:
+            left_out = words.counted(len(lines) - MAX_TAIL_LINES, "line")
+            yield _plain(f"    ({left_out} before: balsam job tail {one.job_id})", "dim")
+        for line in lines[-MAX_TAIL_LINES:]:
             yield _plain(f"    {line}", "dim")
-    failed = campaign.backlog.failed if campaign.backlog else 0
-    if failed > len(campaign.failed[:MAX_ROWS]):
-        yield _plain(f"and {failed - len(campaign.failed[:MAX_ROWS]):,} more", "dim")
+    if len(causes) > MAX_ROWS:
+        yield _plain(f"and {words.counted(len(causes) - MAX_ROWS, 'more cause')}", "dim")
+    if campaign.num_failed > len(campaign.failed):
+        yield _plain(
+            f"of the newest {len(campaign.failed):,} of {campaign.num_failed:,} failed jobs; all: "
+            "balsam job why --state FAILED",
+            "dim",
+        )
 
 
 def _plain(words_of: str, style: str = "") -> Text:

@@ -114,7 +114,7 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
         click.echo("\n\n".join(map(render_record, records)))
         return
     agents = {one["site_id"]: AgentOut(**one) for one in default_client().get("/sites/agents")}
-    view.show(view.cut({**one.display_dict(), **_of_agent(agents.get(one.id or 0))} for one in sites))
+    view.show_first({**one.display_dict(), **_of_agent(agents.get(one.id or 0))} for one in sites)
 
 
 def _of_agent(agent: AgentOut | None) -> dict[str, str]:
@@ -161,7 +161,7 @@ def list_tokens(view: View) -> None:
     rows = [{**one, "site": names.get(one["site_id"], str(one["site_id"]))} for one in tokens]
     if view.form is Form.TEXT:
         rows = [{**one, "created": minute(one["created"]), "revoked": minute(one["revoked"])} for one in rows]
-    view.show(view.cut(rows))
+    view.show_first(rows)
 
 
 @token.command()

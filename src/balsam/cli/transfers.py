@@ -54,7 +54,7 @@ def ls(
     }
     query = TransferItem.objects.all().narrowed({name: one for name, one in filters.items() if one})
     items = [item for site in _sites(site_selector) for item in query.narrowed({"site_id": site})]
-    view.show(view.cut(one.display_dict() for one in items))
+    view.show_first(one.display_dict() for one in items)
 
 
 def _sites(selector: str) -> list[int | None]:

@@ -97,6 +97,11 @@ def exit_words(return_code: int) -> str:
     return killed_by if return_code < 0 else f"exit code {return_code}, {killed_by}"
 
 
+def normal(line: str) -> str:
+    """With paths cut to their last part, and numbers that tell no causes apart as `#`."""
+    return _NUMBERS.sub(lambda found: found["kept"] or "#", _PATHS.sub("", line))
+
+
 def _best(found: list[_Found]) -> _Found | None:
     """The last of the best class; of mere consequences the first."""
     if not found:
@@ -110,6 +115,11 @@ def _best(found: list[_Found]) -> _Found | None:
     return later[-1] if strength is Strength.cause and later else best
 
 
+_NUMBERS = re.compile(
+    r"(?P<kept>\b(signal|code|status|errno|severe|error)[ =]?[\[( ]?\d+\b(?!\.\d))|0x[0-9a-fA-F]+|\d+",
+    re.IGNORECASE,
+)
+_PATHS = re.compile(r"(/[^\s:'\"]+)+/")
 _ENDED = re.compile(r"signal 15\b|SIGTERM|\bTerminated\b")
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\-_])")
 # `srun -l`, `mpirun --tag-output` and torchrun name the rank before each line.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam.core.clock import from_us
+from balsam.core.plural import counted as counted
 from balsam.core.states import BatchJobState, JobMode, JobState
 from balsam.logic.submission import Limits, too_big
 
@@ -41,10 +42,6 @@ def duration(us: int) -> str:
         if sec >= 2 * length:
             return f"{sec // length} {name}"
     return f"{sec} s"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +148,12 @@ def misfit(ask: Ask, offer: Offer) -> tuple[str, str] | None:
     if offer.mode is JobMode.serial and (ask.num_nodes > 1 or ask.ranks_per_node > 1):
         return "mode", "it runs single-process jobs (serial mode), and the job has several ranks or nodes"
     if ask.num_nodes > offer.num_nodes:
-        return "nodes", f"the job needs {ask.num_nodes} nodes and it has {offer.num_nodes}"
+        return "nodes", f"the job needs {counted(ask.num_nodes, 'node')} and it has {offer.num_nodes}"
     if offer.gpus is not None and ask.gpus > offer.gpus + SLACK:
-        return "gpus", f"the job asks for {ask.gpus:g} GPUs per node, and its nodes have {offer.gpus}"
+        return (
+            "gpus",
+            f"the job asks for {counted(ask.gpus, 'GPU')} per node, and its nodes have {offer.gpus}",
+        )
     if offer.mem_mb is not None and ask.mem_mb > offer.mem_mb:
         return "memory", f"the job asks for {ask.mem_mb} MB per node, and its nodes have {offer.mem_mb}"
     if ask.wall_time_min > offer.minutes_left:
@@ -217,7 +217,7 @@ def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
 
 
 def _asks(ask: Ask) -> str:
-    asked = [f"{ask.gpus:g} GPUs"] * (ask.gpus > 0) + [f"{ask.mem_mb} MB"] * (ask.mem_mb > 0)
+    asked = [counted(ask.gpus, "GPU")] * (ask.gpus > 0) + [f"{ask.mem_mb} MB"] * (ask.mem_mb > 0)
     return f", on a node that has the {' and '.join(asked)} that it asks for free" if asked else ""
 
 

@@ -6,17 +6,11 @@ of signals, exit codes and `errno`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from balsam.core.failure_text import exit_words, reason_of
+from balsam.core.failure_text import exit_words, normal, reason_of
 
-_NUMBERS = re.compile(
-    r"(?P<kept>\b(signal|code|status|errno|severe|error)[ =]?[\[( ]?\d+\b(?!\.\d))|0x[0-9a-fA-F]+|\d+",
-    re.IGNORECASE,
-)
-_PATHS = re.compile(r"(/[^\s:'\"]+)+/")
 MAX_CHARS = 200
 
 
@@ -39,11 +33,6 @@ def signature_of(data: Mapping[str, Any], return_code: int | None) -> str:
 def _line(data: Mapping[str, Any], return_code: int | None) -> str:
     """The launcher's own word, where it sent one, or what the end of the output tells."""
     return str(data.get("reason") or "") or reason_of(return_code, str(data.get("error") or ""))
-
-
-def normal(line: str) -> str:
-    """With paths cut to their last part, and numbers that tell no causes apart as `#`."""
-    return _NUMBERS.sub(lambda found: found["kept"] or "#", _PATHS.sub("", line))
 
 
 def failure(data: Mapping[str, Any]) -> str:

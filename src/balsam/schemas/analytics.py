@@ -121,11 +121,16 @@ class NodeHours(Wire):
 
 
 class Failures(Wire):
-    """Runs that ended in RUN_ERROR; `runs`: all that ended. The tail is that of the newest failure."""
+    """Runs that ended in RUN_ERROR; `runs`: all that ended. The tail is that of the newest failure.
+
+    `mended`: how many of the `jobs` have finished since; `job_ids`: by signature, the newest ten of them.
+    """
 
     group: Group
     failures: int
     jobs: int | None
+    mended: int | None = None
+    job_ids: list[int] = []
     runs: int | None
     failed_fraction: float | None
     signatures: dict[str, int]

@@ -166,11 +166,13 @@ class NeverStartingOut(Wire):
 class WhyCountOut(Wire):
     """So many jobs of a site do not progress for this reason; `job_id`: the oldest, of which the sentence is.
 
+    `cause`: of jobs that FAILED, what they have in common, as one line; each has a row of its own.
     The code `various`, without site and job: those that differ in too many ways to be counted by reason.
     """
 
     code: str
     site_id: int | None
+    cause: str | None = None
     count: int
     job_id: int | None
     sentence: str

@@ -345,9 +345,9 @@ class JobQuery(Query[Job]):
             for filters in self._requests()
             for row in self.client().get("/jobs/why/counts", filters)
         ]
-        merged: dict[tuple[str, int | None], WhyCountOut] = {}
+        merged: dict[tuple[str, int | None, str | None], WhyCountOut] = {}
         for row in rows:  # several where there are more ids than fit into one request
-            known = merged.setdefault((row.code, row.site_id), row)
+            known = merged.setdefault((row.code, row.site_id, row.cause), row)
             known.count += row.count if known is not row else 0
         return sorted(merged.values(), key=lambda one: -one.count)
 

@@ -276,7 +276,7 @@ _FAILED_RUNS = (JobState.run_error.value,)
 
 
 def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Any, ...]]:
-    """(group, signature, failures, jobs, first end, last end, the newest's end event).
+    """(group, signature, failures, jobs, first end, last end, the newest's end event, jobs finished since).
 
     By group and signature, of runs that ended with an error in the window. By host the
     group is the JSON text of the run's nodes.
@@ -288,7 +288,9 @@ def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[An
             runs.c.job_id,
             runs.c.end,
             runs.c.end_event_id,
+            case((jobs.c.state == JobState.job_finished, jobs.c.id)).label("mended"),
         )
+        .select_from(runs.join(jobs, jobs.c.id == runs.c.job_id))
         .where(*_ended(scope), runs.c.end_state.in_(_FAILED_RUNS))
         .subquery()
     )
@@ -300,8 +302,26 @@ def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[An
         func.min(rows.c.end),
         func.max(rows.c.end),
         func.max(rows.c.end_event_id),
+        func.count(rows.c.mended.distinct()),
     ).group_by(*keys)
     return [tuple(row) for row in conn.execute(stmt)]
+
+
+def jobs_of_failures(conn: Connection, scope: Scope, each: int) -> dict[str, list[int]]:
+    """By signature the newest jobs with such a run, `each` at most."""
+    found = (
+        select(runs.c.signature, runs.c.job_id)
+        .where(*_ended(scope), runs.c.end_state.in_(_FAILED_RUNS))
+        .distinct()
+        .subquery()
+    )
+    place = func.row_number().over(partition_by=found.c.signature, order_by=found.c.job_id.desc())
+    numbered = select(found.c.signature, found.c.job_id, place.label("place")).subquery()
+    stmt = select(numbered.c.signature, numbered.c.job_id).where(numbered.c.place <= each)
+    by_signature: dict[str, list[int]] = {}
+    for signature, job_id in conn.execute(stmt.order_by(numbered.c.job_id.desc())):
+        by_signature.setdefault(signature, []).append(job_id)
+    return by_signature
 
 
 def ended_runs(conn: Connection, scope: Scope, by: str | None) -> dict[Group, int]:

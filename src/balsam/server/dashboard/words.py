@@ -102,7 +102,7 @@ def percent(value: float | None) -> str:
     return f"{share:.1f} %" if 99 < share < 100 else f"{share:.0f} %"
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: float, noun: str) -> str:
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
