@@ -55,7 +55,7 @@ def test_metrics_tell_requests_by_template_and_jobs_by_state(
     [job] = lab.create()
     lab.job(job)
     # What an earlier test has let count is used for a while.
-    wait_until(lambda: scrape(password_server)["balsam_jobs state=PREPROCESSED"] >= 1, timeout=60)
+    wait_until(lambda: scrape(password_server).get("balsam_jobs state=PREPROCESSED", 0) >= 1, timeout=60)
     found = scrape(password_server)
     assert found["balsam_request_seconds_count method=GET route=/jobs/{job_id} status=200"] >= 1
     assert found["balsam_jobs_waiting"] >= 1

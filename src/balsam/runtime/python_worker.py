@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime.capture import NotWritable, output_to
 from balsam.runtime.frames import frame, receive
@@ -178,7 +179,7 @@ def failure(exc: BaseException) -> Answer:
     """The answer that tells of an exception of user code."""
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
-        payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
+        payload = serialize_exception(RuntimeError(without_middle(describe_exception(exc), 10_000)))
     return {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
 
 

@@ -12,6 +12,7 @@ from balsam.cli.listing import cell
 from balsam.cli.live.source import Listed, Told
 from balsam.core.plural import counted
 from balsam.core.states import DONE_STATES, JobState
+from balsam.report.words import cut
 from balsam.schemas.overview import OverviewOut
 
 Rows = list[tuple[str, list[str]]]  # a key that stays the row's own, and its cells
@@ -97,7 +98,7 @@ def failure_rows(seen: OverviewOut) -> Rows:
             f"{one.site_id} {one.signature}",
             [
                 *(str(one.count), names.get(one.site_id, "?"), clock(one.last), str(one.newest_job_id)),
-                cell(one.signature)[:CAUSE_CHARS],
+                cut(cell(one.signature), CAUSE_CHARS),
             ],
         )
         for one in seen.failures
