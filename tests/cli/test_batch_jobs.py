@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ def test_submit_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
     assert (made.num_nodes, made.wall_time_min, made.job_mode) == (1, 10, JobMode.serial)
     assert (made.queue, made.project, made.filter_tags) == ("local", "local", {"lane": "a"})
     assert made.partitions is None
+    assert f"Added BatchJob id={made.id} at laptop" in said.out
+    told = json.loads(balsam("queue", "submit", *ALLOCATION, "--json").out)
+    assert told["id"] > made.id and told["state"] == "pending_submission"
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from balsam.api import ApplicationDefinition
 from balsam.cli.site_selector import SiteView, choose
-from balsam.cli.sites import since
+from balsam.cli.sites import agent_text, since
 from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import SITE_TOKEN_FILE, load_login
 from balsam.client.transport import Client
 from balsam.runtime.settings import Settings
 from balsam.runtime.site_folder import SiteFolder
+from balsam.schemas.agents import AgentOut, RefusedAgent
 from balsam.sdk.context import session
 from balsam.server import daemon
 from tests.cli.conftest import Balsam
@@ -200,6 +202,59 @@ def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) ->
     balsam("site", "init", "runs", "--name", "laptop")
     assert {"laptop", str(home / "runs")} <= set(balsam("site", "ls").out.split())
     assert "allowed_queues" in balsam("site", "ls", "-v").out
+    header, row = balsam("site", "ls").out.splitlines()
+    assert header.split() == ["ID", "Name", "Path", "Active", "Agent"] and row.endswith("No      never ran")
+
+
+def told(state: str, seen: timedelta = timedelta(minutes=3), **values: Any) -> AgentOut:
+    at = (datetime.now(UTC) - seen).replace(tzinfo=None).isoformat()
+    place: dict[str, Any] = {"host": "login1", "path": "/a/site", "pid": 7, "since": at, "seen": at}
+    return AgentOut(**{**place, "refused": None, **values}, state=state)
+
+
+@pytest.mark.parametrize(
+    ("agent", "heard", "text"),
+    [
+        (None, None, "never ran"),
+        (None, "5 s ago", "last told of it 5 s ago"),  # of release 0.7
+        (told("works"), "5 s ago", "works on login1"),
+        (told("works", path="/a/copy"), "5 s ago", "works on login1 in /a/copy"),
+        (told("stopped"), "5 s ago", "stopped 3 min ago"),
+        (told("silent"), "5 s ago", "last heard of 3 min ago, on login1"),
+        (
+            told("works", refused=RefusedAgent(host="login2", path="/b", at="")),
+            None,
+            "works on login1; one on login2 in /b was not let in",
+        ),
+    ],
+)
+def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:
+    assert agent_text(agent, "/a/site", heard) == text
+
+
+def test_sites_are_active_whose_agents_work() -> None:
+    views = [
+        SiteView(1, "a", "/a", NOW - timedelta(seconds=5), works=False),
+        SiteView(2, "b", "/b", NOW - timedelta(hours=1), works=True),
+        SiteView(3, "c", "/c", NOW - timedelta(seconds=5)),
+    ]
+    assert choose("active", views, None, NOW) == [2, 3]
+
+
+def test_start_and_sync_refuse_what_nothing_serves_and_tell_what_is_in_vain(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("site", "init", "runs")
+    site = SiteFolder(home / "runs")
+    monkeypatch.chdir(site.path)
+    site.settings_path.write_text("elastic_queue: {use_backfill: true}\n")
+    for verb in ("start", "sync"):
+        said = balsam("site", verb)
+        assert said.status == 1 and f"{site.settings_path}, line 1: elastic_queue is turned on" in said.err
+    site.settings_path.write_text("transfers: {transfer_locations: {laptop: 'file:///home'}}\n")
+    said = balsam("site", "sync")
+    assert said.status == 0 and "this release moves no files" in said.err
+    assert "Site runs names transfer locations" in balsam("site", "ls").err
 
 
 def test_rm_says_what_goes_asks_and_without_a_terminal_names_the_flags(

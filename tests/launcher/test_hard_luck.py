@@ -82,7 +82,7 @@ def test_preamble_that_fails(running: Pilot) -> None:
         command_template = "echo ran > ran"
 
         def shell_preamble(self) -> str:
-            return "true\n(exit 3)\nexport X=1"
+            return "export X=1\n(exit 3)"
 
     [job] = running.submit(running.app_id(Prepared))
     reason = fails_alone(running, job)

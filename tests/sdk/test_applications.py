@@ -208,13 +208,15 @@ def test_jobs_by_app_name_and_id(hello: Apps) -> None:
         Job.objects.create("w", "Helo", site_name="lab")
 
 
-def test_an_app_that_was_never_synced_says_what_to_do(lab: Site) -> None:
+def test_an_app_that_was_never_synced_is_registered_by_its_first_job(lab: Site) -> None:
     class Late(ApplicationDefinition):
         site = "lab"
         command_template = "true"
 
     with pytest.raises(App.DoesNotExist, match=r"Late\.sync\(\)"):
-        Late.submit("w")
+        Job.objects.filter(app_id=Late).count()
+    job = Late.submit("w")
+    assert App.objects.get(name="Late").id == job.app_id == Late.__app_id__
 
 
 def test_a_parent_that_was_never_saved_says_what_to_do(hello: Apps) -> None:

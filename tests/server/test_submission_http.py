@@ -34,7 +34,7 @@ BAD = [
     ({"parameters_json": {}}, "app App needs 'a'"),
     ({"parameters_json": {"a": 1, "b": 1}}, "does not take 'b'"),
     ({"transfers": {}}, "app App needs transfers for: source"),
-    ({"gpus_per_rank": 2}, "a node of its site has 1 GPUs and 100 MB"),
+    ({"gpus_per_rank": 2}, "a node of its site has 1 GPU and 100 MB"),
     ({"num_nodes": 3}, "the queues of its site take at most 2 nodes for 60 minutes"),
 ]
 
@@ -56,6 +56,36 @@ def test_the_published_client_is_told_of_it_by_why(
     assert answer.status_code == 201
     why = lab.client.get(f"/jobs/{answer.json()[0]['id']}/why")
     assert told in why["doubt"] and why["sentence"].endswith(f"But: {why['doubt']}.")
+
+
+@pytest.mark.parametrize("slot", [SLOT, {**SLOT, "required": False}])
+def test_transfers_to_a_site_that_moves_no_files_are_refused_and_told(
+    lab: Lab, user: User, password_server: PasswordServer, slot: dict[str, Any]
+) -> None:
+    """A switch that does nothing is refused at submission, and `why` names it."""
+    app = lab.add_app("Staged", [], transfers={"source": slot})
+    lab.client.put(f"/sites/{lab.site['id']}", {"moves_files": False})
+    with pytest.raises(ServerRefused, match=r"moves no files .* for source of app Staged for ever"):
+        lab.create(app_id=app["id"], transfers=GOOD["transfers"])
+    unknown = {"source": {"location_alias": "nowhere", "path": "/x"}}
+    with pytest.raises(ServerRefused, match="moves no files"):
+        lab.create(app_id=app["id"], transfers=unknown)
+    body = [{"workdir": "w", "app_id": app["id"], "transfers": GOOD["transfers"]}]
+    answer = asking.post(f"{password_server.url}/jobs/", json=body, headers=_login(user))
+    assert answer.status_code == 201
+    why = lab.client.get(f"/jobs/{answer.json()[0]['id']}/why")
+    assert why["code"] == "no_transfers" and "moves no files" in why["doubt"]
+    assert "waits for 1 transfer of its files, e.g. in.dat" in why["sentence"]
+    assert f"balsam job modify --id {why['job_id']} -s STAGED_IN" in why["sentence"]
+    if not slot["required"]:
+        assert lab.create(app_id=app["id"]), "a job that names no transfer goes its way"
+
+
+def test_a_site_whose_agent_moves_files_or_has_not_told_takes_transfers(lab: Lab) -> None:
+    """Such as one of release 0.7."""
+    assert lab.create(**GOOD)
+    lab.client.put(f"/sites/{lab.site['id']}", {"moves_files": True})
+    assert lab.create(**GOOD)
 
 
 def test_a_good_job_raises_no_doubt(lab: Lab) -> None:
@@ -88,7 +118,7 @@ def test_the_bad_one_of_many_is_named_and_none_is_created(lab: Lab) -> None:
         ({"project": "x"}, "no project 'x'; it has p"),
         ({"num_nodes": 3}, "3 nodes are more than queue q takes: 2"),
         ({"wall_time_min": 61}, "61 minutes are more than"),
-        ({"num_nodes": 2, "partitions": [{"job_mode": "mpi", "num_nodes": 1}]}, "1 nodes together"),
+        ({"num_nodes": 2, "partitions": [{"job_mode": "mpi", "num_nodes": 1}]}, "1 node together"),
     ],
 )
 def test_allocations_that_no_queue_takes(

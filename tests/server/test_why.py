@@ -557,6 +557,9 @@ def test_an_agent_without_hooks_is_alive_while_it_tells_of_its_site(scene: Scene
     assert code() == "no_agent"
 
 
+AGENT = {"host": "login1", "pid": 1, "folder": "1:2", "path": "/a/site"}
+
+
 def test_only_the_word_of_a_site_token_counts_as_its_agents(
     scene: Scene, password_server: PasswordServer
 ) -> None:
@@ -573,6 +576,8 @@ def test_only_the_word_of_a_site_token_counts_as_its_agents(
     token = scene.client.post("/auth/site-tokens", {"site_id": site_id})["token"]
     with Client(password_server.url, token) as agent:
         agent.put(f"/sites/{site_id}", {"nodes": None})
+        assert seen() is None, "settings can be published while no agent works"
+        agent.put(f"/sites/{site_id}/agent", {"instance": "instance-1", **AGENT})
     assert seen() is not None
 
 

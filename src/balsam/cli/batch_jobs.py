@@ -10,7 +10,7 @@ import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, listing_options
+from balsam.cli.listing import Form, Listing, Row, View, json_option, listing_options, one_json
 from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render_record
@@ -68,6 +68,7 @@ def queue(context: click.Context) -> None:
     help="One launcher each.",
 )
 @click.option("-x", "--extra-param", "optional_params", multiple=True, metavar="KEY=VALUE")
+@json_option
 @site_option()
 def submit(
     num_nodes: int,
@@ -78,6 +79,7 @@ def submit(
     filter_tags: tuple[str, ...],
     partitions: tuple[str, ...],
     optional_params: tuple[str, ...],
+    as_json: bool,
     site_selector: str,
 ) -> None:
     """Ask for an allocation of nodes."""
@@ -96,7 +98,8 @@ def submit(
     _validate(new, site)
     new.save()
     size = f"{counted(num_nodes, 'node')} for {counted(wall_time_min, 'minute')}"
-    click.echo(f"BatchJob {new.id} at {site.name}: {size}.")
+    told = f"Added BatchJob id={new.id} at {site.name}: {size}."
+    click.echo(one_json(new.display_dict()) if as_json else told)
 
 
 @queue.command()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from balsam.api import Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, View, listing_options
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.options import confirm, site_option
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.site_logs import site_logs
 from balsam.cli.site_places import mv, rename
 from balsam.cli.site_removal import rm
-from balsam.cli.site_selector import checked_name, selected_sites
+from balsam.cli.site_selector import SiteView, checked_name, selected_sites
 from balsam.cli.table import minute, render_record
 from balsam.client.errors import ServerRefused
 from balsam.client.login import load_login
+from balsam.core.clock import UtcDatetime
 from balsam.platform.machine import usable_machine
-from balsam.runtime.settings import sample_settings_text
+from balsam.runtime.settings import notes_on, sample_settings_text
 from balsam.runtime.site_folder import (
     SiteFolder,
     create_site_folder,
@@ -28,19 +29,20 @@ from balsam.runtime.site_folder import (
     refuse_used_folder,
     renew_token,
 )
-from balsam.schemas.sites import AgentOut
+from balsam.schemas.agents import AgentOut
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status, start_agent, stop_agent
 
 SITES = Listing(
     columns=(
-        *("id", "name", "path", "agent", "last_seen", "last_refresh", "creation_date", "allowed_projects"),
+        *("id", "name", "path", "last_seen", "last_refresh", "creation_date", "allowed_projects"),
         *("allowed_queues", "optional_batch_job_params", "transfer_locations", "globus_endpoint_id"),
-        *("nodes", "queued_jobs", "backfill_windows"),
+        *("nodes", "queued_jobs", "backfill_windows", "active", "agent", "moves_files"),
     ),
-    shown=("id", "name", "path", "agent", "last_seen"),
-    titles={"id": "ID", "last_seen": "Agent last seen"},
+    shown=("id", "name", "path", "active", "agent"),
+    titles={"id": "ID"},
 )
+HEARD = timedelta(seconds=2)  # a record that was not touched since it was made: no agent ever told of it
 TOKENS = Listing(
     columns=("id", "site", "site_id", "created", "revoked"),
     shown=("id", "site", "created", "revoked"),
@@ -89,6 +91,7 @@ def start() -> None:
     if not report.started and not agent_status(folder).running:
         raise click.ClickException(report.sentence)
     click.echo(report.sentence)
+    _tell_notes(folder)
 
 
 @site.command()
@@ -108,23 +111,17 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List sites: all of them, unless --site chooses some."""
     chosen = selected_sites(site_selector or "all")
     sites = list(Site.objects.all() if chosen is None else Site.objects.filter(id=chosen))
+    rows = [_row(one) for one in sites]
     if verbose and view.form is Form.TEXT:
-        told = {one["site_id"]: one["sentence"] for one in default_client().get("/sites/agents")}
-        records = [list({**one.display_dict(), "agent": told.get(one.id, "-")}.items()) for one in sites]
-        click.echo("\n\n".join(map(render_record, records)))
+        click.echo("\n\n".join(render_record(list(row.items())) for row in rows))
         return
-    agents = {one["site_id"]: AgentOut(**one) for one in default_client().get("/sites/agents")}
-    view.show_first({**one.display_dict(), **_of_agent(agents.get(one.id or 0))} for one in sites)
-
-
-def _of_agent(agent: AgentOut | None) -> dict[str, str]:
-    """Whether a site's agent works, and when it was last heard of; its record may be newer."""
-    if agent is None:
-        return {"agent": "-", "last_seen": "-"}
-    if agent.last_heard is None:
-        return {"agent": "never started", "last_seen": "never"}
-    heard = datetime.fromisoformat(agent.last_heard).replace(tzinfo=UTC)
-    return {"agent": "works" if agent.works else "away", "last_seen": since(heard)}
+    view.show_first(rows)
+    if view.form is Form.TEXT:
+        for one in sites:
+            if one.transfer_locations and one.moves_files is False:
+                click.echo(
+                    f"Site {one.name} names transfer locations, and this release moves no files.", err=True
+                )
 
 
 @site.command()
@@ -135,6 +132,7 @@ def sync() -> None:
     queues = ", ".join(facts.get("allowed_queues", {})) or "none"
     projects = ", ".join(facts.get("allowed_projects", [])) or "none"
     click.echo(f"Published the settings of site {folder.site_id}: queues {queues}; projects {projects}.")
+    _tell_notes(folder)
     if not agent_status(folder).running:
         click.echo(f"No agent works at {folder.path}: `balsam site start` starts one.")
         return
@@ -161,7 +159,7 @@ def list_tokens(view: View) -> None:
     rows = [{**one, "site": names.get(one["site_id"], str(one["site_id"]))} for one in tokens]
     if view.form is Form.TEXT:
         rows = [{**one, "created": minute(one["created"]), "revoked": minute(one["revoked"])} for one in rows]
-    view.show_first(rows)
+    view.show(view.cut(rows))
 
 
 @token.command()
@@ -193,6 +191,35 @@ site.add_command(mv)
 site.add_command(rename)
 site.add_command(rm)
 site.add_command(site_logs)
+
+
+def _row(one: Site) -> Row:
+    heard = one.last_refresh - one.creation_date > HEARD
+    return {
+        **one.display_dict(),
+        "active": "Yes" if SiteView.of(one).is_active(datetime.now(UTC)) and heard else "No",
+        "agent": agent_text(one.agent, str(one.path), since(one.last_refresh) if heard else None),
+        "last_seen": since(one.last_refresh) if heard else "never",
+    }
+
+
+def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
+    """Whether a site's agent works, and where; `heard`: when anybody told of the site."""
+    if agent is None:
+        return "never ran" if heard is None else f"last told of it {heard}"
+    where = f"on {agent.host}" + ("" if agent.path == path else f" in {agent.path}")
+    seen = since(UtcDatetime.parse(agent.seen))
+    told = {"works": f"works {where}", "stopped": f"stopped {seen}"}.get(
+        agent.state, f"last heard of {seen}, {where}"
+    )
+    if agent.refused is None:
+        return told
+    return f"{told}; one on {agent.refused.host} in {agent.refused.path} was not let in"
+
+
+def _tell_notes(folder: SiteFolder) -> None:
+    for note in notes_on(folder.settings):
+        click.echo(f"Note on {folder.settings_path}: {note}.", err=True)
 
 
 def this_site() -> SiteFolder:

@@ -22,6 +22,7 @@ from balsam.launcher.diary import Diary
 from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
 from balsam.launcher.news import (
     Acquired,
+    AppsChanged,
     Cut,
     Drain,
     Kill,
@@ -123,14 +124,18 @@ class Loop:
             self._draining = True
             self._give_back_unstarted()
 
+    def beat(self) -> None:
+        """From a thread of its own: tells those on other nodes that this launcher lives."""
+        self._executor.beat()
+
     def run(self, courier: Reporting) -> None:
         """Until there is nothing left to wait for; every run has ended and is reported by then."""
         self._courier = courier
         try:
             while not (self._stopping is not None and not len(self._executor)):
                 ready = self._selector.select(self._timeout())
-                # First: ends that the guard has caused, while this process was held up, are no errors.
-                self._keep_guard(time.monotonic())
+                # First: ends that the guard has caused, while this process was frozen, are no errors.
+                self._look_after_guard()
                 for key, _ in ready:
                     key.data()
                 self._turn()
@@ -146,6 +151,7 @@ class Loop:
     def _turn(self) -> None:
         now = time.monotonic()
         self._is_to_ask = False
+        self._keep_up(now)
         self._watch_clock(now)
         if self._stopping is None:
             self._start_what_fits(now)
@@ -165,22 +171,32 @@ class Loop:
             due.append(self._ask_at)
         return max(0.0, min(due) - now)
 
-    def _keep_guard(self, now: float) -> None:
+    def _look_after_guard(self) -> None:
+        """Its beats come from another thread; here is what follows when one came too late."""
+        if self._guard.beat():
+            return
+        fate = self._guard.renew()
+        if fate.acted:
+            log.error("this launcher was frozen until its lease was nearly over: its runs were ended")
+            killed = self._executor.jobs_of(fate.killed)
+            self._runs.cut(killed, "the launcher's process was frozen until its lease was nearly over")
+            self._preparation.resume()
+            self._send().doubt()
+        else:
+            log.warning(
+                "the guard process was killed from outside; another one takes over, and all runs go on"
+            )
+        self._executor.resume(after_kill=fate.acted)
+        self._preparers.dispatch()
+
+    def _keep_up(self, now: float) -> None:
+        """What is due every now and then, after all that has come was read."""
         if now < self._next_beat:
             return
         self._next_beat = now + self._guard.beat_sec
         self._preparation.stop_overdue()
         self._room.wake(now)
-        if not self._guard.beat():
-            log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
-            self._runs.cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
-            self._guard.renew()
-            self._executor.resume()
-            self._preparation.resume()
-            self._preparers.dispatch()
-            self._send().doubt()
-        else:
-            self._executor.beat()
+        self._executor.keep_up()
 
     def _watch_clock(self, now: float) -> None:
         self._runs.kill_overdue(now)
@@ -279,6 +295,8 @@ class Loop:
                 self._busy_at = time.monotonic()
             case Acquired():
                 self._acquired(news)
+            case AppsChanged(records):
+                self._take_newer(records)
             case Lost(job_ids, reason):
                 self._lose(job_ids, reason)
             case Rejected(sentence):
@@ -311,6 +329,17 @@ class Loop:
                 self._preparation.add(job)
         if self._draining:
             self._give_back_unstarted()
+
+    def _take_newer(self, records: list[dict[str, Any]]) -> None:
+        """Jobs that wait for their start are prepared anew, with the code that is registered now."""
+        self._preparation.add_apps(records)
+        changed = {record["id"] for record in records}
+        outdated = [dict(one.job) for one in self._waiting if one.job["app_id"] in changed]
+        self._waiting.drop({job["id"] for job in outdated})
+        log.info("apps have another version: %s; %d jobs take it", sorted(changed), len(outdated))
+        for job in outdated:
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
 
     def _give_back_unstarted(self) -> None:
         unstarted = frozenset(self._preparing) | self._waiting.job_ids()
@@ -358,6 +387,10 @@ class Loop:
     def _prepared(self, job: dict[str, Any], plan: AppPlan, command: Command | None) -> None:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
+        if not self._preparation.is_newest(plan):
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
+            return
         need = self._like = self._need_of(job)
         key = order_key(job, long_first=self._limits.long_first)
         self._waiting.add(Waiting(job, plan, command, need, key))
@@ -373,7 +406,7 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        self._runs.begin(job_id, Run(waiting.need, share, workdir))
+        self._runs.begin(job_id, Run(waiting.need, share, workdir, waiting.plan.code.version))
         own = self._variables(waiting.job, share)
         request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:

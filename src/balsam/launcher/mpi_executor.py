@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from balsam.core.failure_text import telling_line
 from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
-from balsam.launcher.reports import JOB_OUTPUT, Ending, tail
+from balsam.launcher.reports import Ending, tail
 from balsam.platform.mpi import launcher_names
 from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
 from balsam.platform.mpi.refusals import wrong_launcher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
+from balsam.runtime.job_output import place
 from balsam.runtime.requests import Request, encode_request
 
 _LINES_READ = 200
@@ -104,8 +105,7 @@ class MpiExecutor:
         if what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
-            refine = self._refine(what, line)
-            self._local.start_words(what.job_id, words, command.text, what.workdir, environment, refine)
+            self._local.start_words(what, words, command.text, environment, self._refine(what, line))
         elif what.request is not None:
             self._start_function(what, what.request, line, environment)
 
@@ -117,7 +117,7 @@ class MpiExecutor:
         """Names the setting in the ending of a run that its MPI launcher did not start."""
         if not line:
             return lambda ending: ending
-        return partial(_blamed, self._mpi.name, what.workdir)
+        return partial(_blamed, self._mpi.name, what)
 
     def _start_function(
         self, what: Start, request: Request, line: list[str], environment: Environment
@@ -135,7 +135,7 @@ class MpiExecutor:
         def ended(ending: Ending) -> Ending:
             return refine(_answered(files, ending))
 
-        self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)
+        self._local.start_words(what, words, "", environment, ended)
 
     def signal(self, job_id: int, number: Signals) -> None:
         """An MPI launcher that is asked first takes its ranks on other nodes with it; srun can't else."""
@@ -146,14 +146,20 @@ class MpiExecutor:
         elif number is not Signals.SIGKILL:
             self._local.signal(job_id, number)
 
-    def resume(self) -> None:
-        self._local.resume()
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        return self._local.jobs_of(killed)
+
+    def resume(self, *, after_kill: bool) -> None:
+        self._local.resume(after_kill=after_kill)
 
     def flush(self) -> None:
         self._local.flush()
 
     def beat(self) -> None:
         self._local.beat()
+
+    def keep_up(self) -> None:
+        self._local.keep_up()
         now = time.monotonic()
         for job_id in [job_id for job_id, due in self._kill_at.items() if now >= due]:
             del self._kill_at[job_id]
@@ -167,11 +173,13 @@ class MpiExecutor:
         self._local.close()
 
 
-def _blamed(name: str, workdir: str, ending: Ending) -> Ending:
+def _blamed(name: str, what: Start, ending: Ending) -> Ending:
     """The ending with what to change where the MPI launcher itself is the wrong one."""
     if ending.returncode <= 0 or ending.error:
         return ending
-    hint = wrong_launcher(name, telling_line(tail(Path(workdir, JOB_OUTPUT), _LINES_READ)), launcher_names())
+    path = place(what.workdir, what.job_id)
+    output = "" if path is None else tail(Path(path), _LINES_READ, ending.output_begins)
+    hint = wrong_launcher(name, telling_line(output), launcher_names())
     return ending if hint is None else replace(ending, error=hint, reason=hint)
 
 

@@ -28,6 +28,13 @@ class Acquired:
 
 
 @dataclass(frozen=True, slots=True)
+class AppsChanged:
+    """JSON records of apps that have another version by now: jobs that have not started take that one."""
+
+    apps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """These jobs (None: all) are not the launcher's any more: they are killed and never reported.
 
@@ -75,7 +82,7 @@ class Drain:
     tell: Callable[[dict[str, Any]], None]
 
 
-News = Opened | Acquired | Lost | Cut | SpoolTrouble | Rejected | Kill | Drain
+News = Opened | Acquired | AppsChanged | Lost | Cut | SpoolTrouble | Rejected | Kill | Drain
 
 
 class Mailbox:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 STEP_SEC = 120.0  # user code that makes a command, or the import of an app's class, may take so long
 
 Job = dict[str, Any]
+AppKey = tuple[int, str, int | None]
 
 
 class Preparation:
@@ -46,8 +47,8 @@ class Preparation:
         self._hopeless = hopeless
         self._refused = refused
         self._codes: dict[int, AppCode] = {}
-        self._plans: dict[tuple[int, str], AppPlan | str] = {}
-        self._waiting: dict[tuple[int, str], list[Job]] = {}
+        self._plans: dict[AppKey, AppPlan | str] = {}
+        self._waiting: dict[AppKey, list[Job]] = {}
         self._open: dict[Ticket, float] = {}
         self._killed: set[Ticket] = set()
 
@@ -56,12 +57,17 @@ class Preparation:
         for record in records:
             self._codes[record["id"]] = AppCode.of_record(record)
 
+    def is_newest(self, plan: AppPlan) -> bool:
+        """Whether nothing newer of the plan's app has been taken in since it was made."""
+        known = self._codes.get(plan.code.app_id)
+        return known is None or _key(known) == _key(plan.code)
+
     def add(self, job: Job) -> None:
         code = self._codes.get(job["app_id"])
         if code is None:
             self._hopeless(job, f"its app (id {job['app_id']}) does not exist any more")
             return
-        key = (code.app_id, code.digest)
+        key = _key(code)
         plan = self._plans.get(key)
         if plan is not None:
             self._plan_job(job, plan)
@@ -104,7 +110,7 @@ class Preparation:
             told = "" if reply.error.startswith("the app ") else f"the app {code.name} does not load: "
             plan = f"{told}{reply.error}"
             log.warning("%s", plan)
-        key = (code.app_id, code.digest)
+        key = _key(code)
         if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
             self._plans[key] = plan
         for job in self._waiting.pop(key):
@@ -143,3 +149,8 @@ class Preparation:
             self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")
+
+
+def _key(code: AppCode) -> AppKey:
+    """The version counts where the code is the same: a run reports what it ran."""
+    return code.app_id, code.digest, code.version

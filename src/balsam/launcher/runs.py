@@ -25,8 +25,10 @@ class Run:
     need: Need
     share: Share
     workdir: str
+    app_version: int | None = None
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
+    may_be_whole: bool = False  # cut by somebody who could not know whether it had returned already
     killed_by: str | None = None  # who wanted it ended
     disowned: bool = False  # somebody else's by now: not reported
 
@@ -60,7 +62,7 @@ class Runs:
         """The run, and the report of its start."""
         run = self._runs[job_id]
         run.started = True
-        return run, reports.started(job_id, stamp_us, run.need, run.share)
+        return run, reports.started(job_id, stamp_us, run.need, run.share, run.app_version)
 
     def report_of(self, job_id: int, run: Run, ending: Ending) -> list[Update]:
         """What is to be told of a run's end."""
@@ -70,7 +72,8 @@ class Runs:
             return [reports.killed(job_id, ending.ended_us, run.killed_by, ending if run.started else None)]
         if not run.started:
             return [reports.not_startable(job_id, ending.ended_us, ending.error)]
-        if run.cut is not None:
+        is_whole = run.may_be_whole and ending.returncode == 0 and ending.payload is not None
+        if run.cut is not None and not is_whole:
             return [reports.cut_short(job_id, ending.ended_us, run.cut)]
         return [reports.ended(job_id, ending, run.workdir, self._tail_lines)]
 
@@ -96,6 +99,13 @@ class Runs:
     def due(self) -> Collection[float]:
         """When `kill_overdue` has something to do."""
         return self._grace_over.values()
+
+    def cut(self, job_ids: Collection[int], reason: str) -> None:
+        """The guard has killed these; what has returned before that stands."""
+        for job_id in job_ids:
+            run = self._runs[job_id]
+            run.cut, run.may_be_whole = run.cut or reason, True
+            self._signal(job_id, Signals.SIGKILL)
 
     def cut_all(self, reason: str, number: Signals) -> None:
         for run in self._runs.values():

@@ -21,9 +21,10 @@ import orjson
 from balsam.core.clock import now_us
 from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, output_to
 from balsam.runtime.frames import frame, receive
-from balsam.runtime.job_output import JOB_OUTPUT
+from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
@@ -135,7 +136,16 @@ def command(kind: str, app: ApplicationDefinition) -> Answer:
     }
 
 
+def _begin_output(job: Job) -> None:
+    """Sets aside what earlier runs have left."""
+    try:
+        os.close(job_output.begin(".", Attempt(job.id, job.num_runs + 1)))
+    except OSError as exc:
+        raise NotWritable(f"can't write {JOB_OUTPUT} in {Path.cwd()}: {exc.strerror}") from exc
+
+
 def run(kind: str, app: ApplicationDefinition) -> Answer:
+    _begin_output(app.job)
     with output_to(JOB_OUTPUT):
         return run_app(app)
 

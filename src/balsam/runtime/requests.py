@@ -28,12 +28,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class AppCode:
-    """An app class as the server stores it; `serializer`: what made it, None where nobody said."""
+    """An app class as the server stores it; `serializer`: what made it, None where nobody said.
+
+    `version`: the number of its version; None where nobody asks for it.
+    """
 
     app_id: int
     name: str
     serialized_class: str = field(repr=False)
     serializer: Mapping[str, Any] | None = None
+    version: int | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -48,7 +52,8 @@ class AppCode:
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> AppCode:
         """From an app's JSON record, or as `encode_request` wrote it."""
-        return cls(record["id"], record["name"], record["serialized_class"], record.get("serializer"))
+        code = record["serialized_class"]
+        return cls(record["id"], record["name"], code, record.get("serializer"), record.get("version"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,45 @@ def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
             )
 
 
+def declared_by(app: type[ApplicationDefinition]) -> Mapping[str, Any]:
+    """What a class or one of its bases says in `parameters`."""
+    said = inspect.getattr_static(app, "parameters")
+    return said if isinstance(said, Mapping) else {}
+
+
+class FoundParameters:
+    """`parameters` of a class that declares none: those of its template or `run()`, as dicts."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> dict[str, Any]:
+        if (app.run is None) == (app.command_template is None):
+            return {}  # a base of others
+        return {name: spec.model_dump() for name, spec in parameters_of(app).items()}
+
+
+class FoundDefaults:
+    """`_default_params`: name to default, as text, of the parameters that have one."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> dict[str, str]:
+        found = parameters_of(app)
+        return {name: spec.default for name, spec in found.items() if spec.default is not None}
+
+
+class FoundSource:
+    """`source_code`: the text of the class as it was defined, else a line that says why there is none."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> str:
+        from balsam.sdk import registration
+
+        return registration.text_of(app)
+
+
 def parameters_of(app: type[ApplicationDefinition]) -> dict[str, AppParameter]:
     """Name to parameter, in the order of the signature, or declared first and then by name.
 
     The name `**` stands for any: of a run() that takes `**kwargs`.
     """
     check_definition(app)
-    declared = {name: _parameter(app, name, spec) for name, spec in app.parameters.items()}
+    declared = {name: _parameter(app, name, spec) for name, spec in declared_by(app).items()}
     if app.command_template is None:
         return of_signature(app.run) | declared
     found = {name: AppParameter(required=True) for name in command_template.names(app.command_template)}

@@ -80,7 +80,7 @@ def _app_id(client: Client, job: Job) -> int:
             app_interface.check_transfers(app.name, set(job.transfers), app.transfers)
         return app.id
     if isinstance(ref, type):
-        number: int = ref.registered_id(client)  # type: ignore[attr-defined]
+        number: int = ref.synced_id(client)  # type: ignore[attr-defined]
         return number
     return int(ref)
 

@@ -22,6 +22,7 @@ from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Server, Srv
 from balsam.server.queries import SessionQuery, Sessions
 from balsam.server.query_strings import documented
+from balsam.store import app_versions
 from balsam.store import jobs as job_store
 from balsam.store import sessions as store
 from balsam.store.jobs import JobFilter
@@ -66,7 +67,10 @@ def tick(
 def acquire(
     server: Srv, caller: Caller, key: OnceKey, session_id: SessionId, body: SessionAcquire
 ) -> Response:
-    """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them."""
+    """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them.
+
+    Each tells the version that its app has now: no older code may run it.
+    """
     taken: list[dict[str, Any]] = []
 
     def take() -> list[int]:
@@ -77,7 +81,8 @@ def acquire(
         session = sessions.renew(tx, caller, session_id)
         ids, again = once(tx, caller, key, take)
         rows = _held(tx.conn, caller, session_id, ids) if again else taken
-    return answers.json_answer([answers.job(row) for row in rows])
+        versions = app_versions.current(tx.conn, caller, {row["app_id"] for row in rows})
+    return answers.json_answer([answers.held_job(row, versions) for row in rows])
 
 
 def _held(conn: Any, caller: Owner, session_id: int, ids: list[int]) -> list[dict[str, Any]]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
-from balsam.core.clock import naive_text, now_us
+from balsam.core.clock import now_us
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_ID
 from balsam.logic import jobs as job_logic
+from balsam.logic import site_agents
 from balsam.logic.once import once
-from balsam.logic.places import Places
-from balsam.schemas.sites import AgentOut, PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
+from balsam.schemas.agents import AgentClaim, AgentHolder, LeaseOut
+from balsam.schemas.sites import PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv, User
 from balsam.server.queries import SiteQuery, Sites
 from balsam.server.query_strings import documented
 from balsam.store import sites
-from balsam.store.paging import Page, next_cursor
-from balsam.store.sites import SiteFilter
+from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/sites", tags=["sites"])
 SiteId = Annotated[int, Path(ge=0, le=MAX_ID)]
@@ -45,26 +45,6 @@ def create_site(server: Srv, user: User, key: OnceKey, body: SiteCreate) -> Resp
     return answers.json_answer(answer, 201)
 
 
-@router.get("/agents", responses={200: {"model": list[AgentOut]}})
-def list_agents(server: Srv, caller: Caller) -> Response:
-    """Of each site, the newest first: whether its agent works, when it was heard of, and what to do."""
-    with server.db.read() as conn:
-        places = Places(conn, caller)
-        rows = sites.page(conn, caller, SiteFilter(), Page(order="-id"))
-        found = [_agent(places, row["id"]) for row in rows]
-    return answers.json_answer(found)
-
-
-def _agent(places: Places, site_id: int) -> dict[str, Any]:
-    agent = places.agent(site_id)
-    return {
-        "site_id": site_id,
-        "works": agent.alive,
-        "last_heard": None if agent.last is None else naive_text(agent.last),
-        "sentence": f"the agent of site {agent.site} works" if agent.alive else agent.absence(places.now),
-    }
-
-
 @router.get("/{site_id}", responses={200: {"model": SiteOut}})
 def get_site(server: Srv, caller: Caller, site_id: SiteId) -> Response:
     with server.db.glance() as conn:
@@ -81,13 +61,30 @@ def change_site(server: Srv, caller: Caller, site_id: SiteId, body: SiteUpdate) 
         name: value for name, value in sent.items() if value is not None or name == "globus_endpoint_id"
     }
     now = now_us()
-    values |= {"last_refresh": now} | ({} if caller.site_id is None else {"agent_seen": now})
+    values |= {"last_refresh": now}
     with server.db.write() as tx:
         row = sites.change(tx.conn, caller, site_id, values)
         if row is None:
             raise NotFound("Not found")
         tx.changed(caller.user_id, "sites", site_id)
     return answers.json_answer(answers.site(row))
+
+
+@router.put("/{site_id}/agent", response_model=LeaseOut)
+def claim_site(server: Srv, caller: Caller, site_id: SiteId, body: AgentClaim) -> LeaseOut:
+    """An agent takes or renews its lease of the site; while another one has it, it is told which."""
+    with server.db.write() as tx:
+        decision = site_agents.claim_site(tx, caller, site_id, body, server.up_since)
+    holder = AgentHolder.model_validate({name: decision.record[name] for name in AgentHolder.model_fields})
+    return LeaseOut(granted=decision.granted, holder=holder, lease_sec=site_agents.LEASE_SEC)
+
+
+@router.delete("/{site_id}/agent/{instance}", status_code=204)
+def leave_site(server: Srv, caller: Caller, site_id: SiteId, instance: str) -> Response:
+    """An agent ends its lease of the site."""
+    with server.db.write() as tx:
+        site_agents.leave_site(tx, caller, site_id, instance)
+    return answers.no_content()
 
 
 @router.delete("/{site_id}", status_code=204)
