@@ -26,7 +26,8 @@ class Ending:
     """How a run ended. `error`: what is known beside the output; `payload`: return value or exception.
 
     `reason`: why it failed, where that is known better than the output tells. `output_begins`: where in
-    job.out, in bytes: not at 0 where that is a link, which is not set aside.
+    job.out, in bytes: not at 0 where that is a link, which is not set aside. `outside`: somebody else killed
+    it, as far as can be told.
     """
 
     returncode: int
@@ -35,6 +36,7 @@ class Ending:
     payload: Mapping[str, str] | None = None
     reason: str = ""
     output_begins: int = 0
+    outside: bool = False
 
 
 def started(job_id: int, stamp_us: int, need: Need, share: Share, app_version: int | None = None) -> Update:
