@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 4
 POLL_SEC = 10.0  # without word from the stream, as a safety net
 BLIND_POLL_SEC = 1.0  # while the stream is cut
+WORTH_TELLING_US = 5_000_000  # by which this host's clock is ahead of the server's, or behind
 _LAST_STATES = RUN_END_STATES | DONE_STATES  # with which the server releases a job
 
 
@@ -388,6 +389,8 @@ class Courier:
         trouble = self._shared.node_trouble
         if trouble != self._told_trouble:
             body = {**body, "trouble": trouble}
+        if abs(self._clock.us) > WORTH_TELLING_US:
+            body = {**body, "clock_ahead_us": -self._clock.us}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
