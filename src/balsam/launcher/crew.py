@@ -142,9 +142,10 @@ class Crew:
         elif what.request is not None:
             message["request"] = orjson.Fragment(encode_request(what.request, link.known_apps))
             message["interpreter"] = [what.request.interpreter, what.request.fresh]
+        written = orjson.Fragment(orjson.dumps(message))  # raises for what can't be sent, this run's alone
         link.jobs.add(what.job_id)
         self._place[what.job_id] = link
-        link.messages.append(message)
+        link.messages.append(written)
 
     def signal(self, job_id: int, number: Signals) -> None:
         link = self._place.get(job_id)

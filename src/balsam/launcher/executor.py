@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import selectors
@@ -27,6 +28,8 @@ from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Reply, Request
 from balsam.runtime.worker_pool import Ticket, WorkerPool, WorkerSetting
 
+log = logging.getLogger(__name__)
+
 MAX_WORKERS = 4096
 MEMORY_CODES = (-Signals.SIGKILL, 128 + Signals.SIGKILL)
 LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
@@ -43,6 +46,12 @@ class NodeShort(Exception):
 def unstarted(exc: OSError, sentence: str, reason: str | None = None) -> NotStartable | NodeShort:
     """What it means that a run could not be started: the run's own fault, or its node's."""
     return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {reason or exc.strerror}")
+
+
+def unforeseen(exc: Exception, what: str) -> str:
+    """The sentence for a job on which this program itself stumbles, with a traceback in its log."""
+    log.error("a job could not be %s, for a reason that nobody foresaw", what, exc_info=exc)
+    return f"it can't be {what}: {type(exc).__name__}: {exc} (the launcher's log has more)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +249,8 @@ class LocalExecutor:
         try:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
+        except ValueError as exc:  # `check_startable` knows of none
+            raise NotStartable(f"can't start {words[0]!r}: {exc}") from exc
         except OSError as exc:
             program = shutil.which(words[0], path=environment.get("PATH")) or words[0]
             raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
@@ -385,7 +396,9 @@ class LocalExecutor:
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
         ended_us = reply.ended_us or now_us()
-        self._tell_end(job_id, Ending(1, ended_us, reply.error, payload, outside=reply.outside))
+        self._tell_end(
+            job_id, Ending(reply.return_code, ended_us, reply.error, payload, outside=reply.outside)
+        )
 
 
 def make_workdir(workdir: str) -> None:

@@ -21,7 +21,7 @@ from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
 from balsam.launcher.diary import Diary
-from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
+from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start, unforeseen
 from balsam.launcher.last_word import Idleness, LauncherEnd
 from balsam.launcher.news import (
     Acquired,
@@ -347,14 +347,20 @@ class Loop:
         if news.jobs:
             self._idleness.reset()
         for job in news.jobs:
-            reason = self._whole.never_fits(self._need_of(job))
             self._preparing[job["id"]] = job
-            if reason is not None:
-                self._hopeless(job, reason)
-            else:
-                self._preparation.add(job)
+            try:
+                self._take_on(job)
+            except Exception as exc:  # whatever one job holds, the others go on
+                self._hopeless(job, unforeseen(exc, "prepared"))
         if self._draining:
             self._give_back_unstarted()
+
+    def _take_on(self, job: dict[str, Any]) -> None:
+        reason = self._whole.never_fits(self._need_of(job))
+        if reason is not None:
+            self._hopeless(job, reason)
+        else:
+            self._preparation.add(job)
 
     def _take_newer(self, records: list[dict[str, Any]]) -> None:
         """Jobs that wait for their start are prepared anew, with the code that is registered now."""
@@ -436,16 +442,21 @@ class Loop:
         is_function = waiting.command is None
         version = waiting.plan.code.version
         self._runs.begin(job_id, Run(waiting.need, share, workdir, version, is_function))
-        own = self._variables(waiting.job, share)
-        request = None if waiting.command is not None else self._request(waiting, workdir, own)
         try:
+            own = self._variables(waiting.job, share)
+            request = None if waiting.command is not None else self._request(waiting, workdir, own)
             self._executor.start(Start(waiting.job, workdir, own, share.seats, waiting.command, request))
         except NotStartable as exc:
-            self._runs.pop(job_id)
-            self._room.give_back(waiting.need, share)
-            self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
+            self._not_started(job_id, str(exc))
         except NodeShort as exc:
             self._refused(job_id, str(exc))
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._not_started(job_id, unforeseen(exc, "started"))
+
+    def _not_started(self, job_id: int, sentence: str) -> None:
+        run = self._runs.pop(job_id)
+        self._room.give_back(run.need, run.share)
+        self._updates.append(reports.not_startable(job_id, now_us(), sentence))
 
     def _refused(self, job_id: int, reason: str) -> None:
         """Its node could not start it, which is no fault of the job's: it goes back, and the node rests."""
