@@ -100,6 +100,28 @@ class TestCommands:
         words = argument_list(Command(text), PATH)
         assert subprocess.run(words, capture_output=True, env=PATH).stdout == f"[{value}][{value}]".encode()
 
+    @given(
+        st.text(max_size=30),
+        st.one_of(st.text(max_size=30), st.lists(st.text(max_size=9), max_size=3)),
+        st.dictionaries(st.text(max_size=3), st.text(max_size=9), max_size=3),
+        st.booleans(),
+    )
+    def test_whatever_it_is_told_it_is_started_or_refused_with_a_sentence(
+        self, text: str, preamble: str | list[str], variables: dict[str, str], strict: bool
+    ) -> None:
+        """Nothing that a job may hold is a launcher's end."""
+        quoted = command_template.render("true {{ x }}", {"x": text})
+        environment = {**PATH, **variables}
+        try:
+            words = argument_list(Command(quoted, preamble, variables, strict), environment)
+        except CommandError as exc:
+            assert str(exc)
+            return
+        ended = subprocess.run(
+            ["true", *words], env=environment, stdin=subprocess.DEVNULL, executable="/bin/true", timeout=20
+        )
+        assert ended.returncode == 0
+
 
 class TestUnderAnMpiLauncher:
     """As release 0.7: the launcher's line stands before the first command, and binds as its name would."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from balsam.core.states import JobMode
 from balsam.launcher import appetite, partitions
+from balsam.launcher.last_word import Idleness
 from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.main import stop_at
 from balsam.launcher.orders import Orders, UsageError, parse_orders
@@ -221,3 +222,22 @@ class TestReports:
     def test_long_text_keeps_its_end(self) -> None:
         assert clean("a" * 10_000 + "end").endswith("aend")
         assert len(clean("a" * 10_000)) == 8_000
+
+
+def test_idleness_is_counted_while_the_server_says_that_there_is_nothing() -> None:
+    idle = Idleness(60.0)
+    idle.nothing(0.0)
+    idle.nothing(10.0)
+    assert not idle.is_over and idle.ask_at == 60.0
+    assert not idle.is_to_ask(59.0) and idle.is_to_ask(60.0) and not idle.is_to_ask(60.5)
+    idle.nothing(60.6)
+    assert idle.is_over
+
+
+def test_an_outage_is_no_idleness() -> None:
+    idle = Idleness(60.0)
+    idle.nothing(0.0)
+    idle.reset()  # no answer
+    assert idle.is_to_ask(75.0) and not idle.is_over
+    idle.nothing(76.0)
+    assert not idle.is_over and idle.ask_at == 136.0

@@ -60,7 +60,7 @@ class Play(ApplicationDefinition):
         if act == "leave a child":
             subprocess.Popen(["sleep", "600"])
         if act == "leave a thread":
-            threading.Thread(target=time.sleep, args=(600,)).start()
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         if act == "leave files":
             Play.left = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]  # type: ignore[attr-defined]
         if act == "leave memory":
@@ -169,28 +169,28 @@ def test_output_of_python_c_and_children_is_captured_in_order(ask: Ask, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("act", "sentence"),
-    [("exit", "exit code 3"), ("segfault", "signal 11"), ("fork and die", "exit code 4")],
+    ("act", "sentence", "code"),
+    [("exit", "exit code 3", 3), ("segfault", "signal 11", -11), ("fork and die", "exit code 4", 4)],
 )
 def test_death_of_a_worker_is_told_and_costs_one_request(
-    ask: Ask, tmp_path: Path, act: str, sentence: str
+    ask: Ask, tmp_path: Path, act: str, sentence: str, code: int
 ) -> None:
     reply = ask(run(tmp_path, act))
-    assert (reply.ok, reply.crashed) == (False, True)
+    assert (reply.ok, reply.crashed, reply.return_code) == (False, True, code)
     assert sentence in reply.error
     assert ask(run(tmp_path)).ok
 
 
-def test_sys_exit_is_an_error_of_the_run_and_not_of_the_worker(ask: Ask, tmp_path: Path) -> None:
+def test_sys_exit_ends_the_run_with_that_code_and_not_the_worker(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "sys.exit"))
     assert not reply.ok and not reply.crashed
+    assert reply.return_code == 5
     assert "SystemExit: 5" in reply.error
 
 
-def test_sys_exit_of_zero_is_no_return_either(ask: Ask, tmp_path: Path) -> None:
+def test_sys_exit_of_zero_is_the_end_of_a_good_run(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "sys.exit(0)"))
-    assert not reply.ok and not reply.crashed
-    assert "run() must return" in reply.error and "sys.exit(0)" in reply.error
+    assert reply.ok and deserialize(reply.serialized_return_value) is None
 
 
 def test_large_result_passes_and_a_larger_one_is_refused_with_the_limit(ask: Ask, tmp_path: Path) -> None:
@@ -389,3 +389,34 @@ def test_shared_pool_serves_several_threads_and_times_out(site: Path, tmp_path: 
         assert [reply.ok for reply in replies] == [True] * 5
         assert not slow.ok and "took longer than 1 s" in slow.error
         assert pool.submit(run(tmp_path)).result(10).ok
+
+
+class Prepared(ApplicationDefinition):
+    site = 1
+
+    def shell_preamble(self) -> str:
+        return "export LOADED=yes\nfalse\ntrue"
+
+    def run(self, code: int = 0) -> Any:
+        if code:
+            os._exit(code)
+        print("it runs")
+        return os.environ["LOADED"]
+
+
+class Unprepared(Prepared):
+    shell_preamble = ["false", "true"]  # type: ignore[assignment]
+
+
+def test_a_run_behind_a_preamble_sees_what_it_has_set(ask: Ask, tmp_path: Path) -> None:
+    def reply(app: type[ApplicationDefinition], **parameters: Any) -> Reply:
+        code = AppCode(9, app.__name__, class_payload(app))
+        return ask(Request(Kind.run, code, job(parameters), str(tmp_path), {}))
+
+    good = reply(Prepared)
+    assert good.ok and deserialize(good.serialized_return_value) == "yes"
+    assert (tmp_path / "job.out").read_text() == "it runs\n"
+    assert reply(Prepared, code=9).return_code == 9
+    failed = reply(Unprepared)
+    assert (failed.ok, failed.return_code) == (False, 1)
+    assert "the shell preamble failed with exit code 1" in (tmp_path / "job.out").read_text()

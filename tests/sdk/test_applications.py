@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from balsam.api import App, ApplicationDefinition, AppParameter, Job, JobState, Site, TransferSlot
+from balsam.client.errors import ClientError
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
 from balsam.sdk.command_template import TemplateError, TemplateWarning
 from balsam.sdk.parameters import ParameterError
+from balsam.sdk.same_workdir import WorkdirTaken
 from tests.services import User
 
 Apps = type[ApplicationDefinition]
@@ -70,6 +72,7 @@ def test_hooks_overridden_anywhere_below_are_named(lab: Site) -> None:
 
 def test_syncing_again_updates_the_same_app(hello: Apps) -> None:
     before = hello.__app_id__
+    assert before is not None
     hello.command_template = "echo {{ greeting }} {{ name }} {{ more }}"
     hello.sync()
     assert hello.__app_id__ == before
@@ -169,8 +172,14 @@ def test_parameters_travel_as_json_where_they_can(add: Apps) -> None:
 
 
 @pytest.mark.parametrize("value", [(1, 2), {1: 2}, float("nan"), Path("x"), 2**80, "a\x00b", b"x", {1, 2}])
-def test_parameters_that_are_no_json_come_back_unchanged(add: Apps, value: object) -> None:
-    job = Job.objects.get(id=add.submit("w", x=value).id)
+def test_parameters_that_are_no_json_come_back_unchanged(lab: Site, value: object) -> None:
+    class Take(ApplicationDefinition):
+        site = "lab"
+
+        def run(self, x: object) -> None: ...
+
+    Take.sync()
+    job = Job.objects.get(id=Take.submit("w", x=value).id)
     assert job.parameters_json is None
     assert repr(job.get_parameters()["x"]) == repr(value)
 
@@ -195,7 +204,7 @@ def test_parameters_that_became_no_json_are_not_shadowed_by_the_old(add: Apps) -
 
 def test_too_large_parameters_name_the_job_and_the_limit(add: Apps) -> None:
     with pytest.raises(ValueError, match=rf"'big/one'.*{MAX_PAYLOAD_CHARS:,}"):
-        add.submit("big/one", x="a" * MAX_PAYLOAD_CHARS)
+        add.submit("big/one", x=["a" * MAX_PAYLOAD_CHARS])
     assert Job.objects.count() == 0
 
 
@@ -257,6 +266,43 @@ def test_values_within_quotes_are_warned_of_when_the_app_is_synced(lab: Site) ->
 
     with pytest.warns(TemplateWarning, match="app Quoting: the value of 'name' stands within double quotes"):
         Quoting.sync()
+
+
+def test_values_that_no_command_can_be_given_are_refused_when_they_are_submitted(hello: Apps) -> None:
+    with pytest.raises(ParameterError, match="'name' of Hello holds a NUL character"):
+        hello.submit("w", name="run7\0\0")
+
+
+@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}])
+def test_variables_that_no_program_can_have_are_refused(lab: Site, variables: dict[str, str]) -> None:
+    body = {"site": "lab", "command_template": "true", "environment_variables": variables}
+    with pytest.raises(ValueError, match="environment variable"):
+        type("Odd", (ApplicationDefinition,), body).sync()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workdir", ["~/x", "a\nb", "x" * 300, "ä" * 200, "../up"])
+def test_workdirs_that_cannot_be_are_refused(hello: Apps, workdir: str) -> None:
+    with pytest.raises(ClientError, match="workdir"):
+        hello.submit(workdir, name="x")
+
+
+def test_what_is_done_where_the_app_has_a_job_in_that_workdir(hello: Apps) -> None:
+    first = hello.submit("w/1", name="x", if_exists="error")
+    hello.submit("w/12", name="x", if_exists="error")
+    assert hello.submit("w/1", name="x", if_exists="skip").id == first.id
+    with pytest.raises(WorkdirTaken, match=f"job {first.id} .* has the workdir 'w/1' already"):
+        hello.submit("w/1", name="x", if_exists="error")
+    assert hello.submit("w/1", name="x").id != first.id
+    with pytest.raises(ValueError, match="if_exists is 'no'"):
+        hello.submit("w/1", name="x", if_exists="no")
+
+
+def test_saving_a_job_that_was_deleted_elsewhere_says_so(hello: Apps) -> None:
+    job = hello.submit("w", name="x")
+    Job.objects.get(id=job.id).delete()
+    job.priority = 5
+    with pytest.raises(Job.DoesNotExist, match=f"Job {job.id} does not exist"):
+        job.save()
 
 
 def test_a_template_without_a_command_is_refused(lab: Site) -> None:
@@ -388,3 +434,17 @@ def test_user_modules_travel_with_the_app(lab: Site, me: User, tmp_path: Path) -
 def _python(code: str, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_cleanup_files_that_nobody_removes_are_told_at_sync(
+    lab: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A switch that does nothing has to say so."""
+
+    class Untidy(ApplicationDefinition):
+        site = "lab"
+        command_template = "true"
+        cleanup_files = ["*.hdf"]
+
+    Untidy.sync()
+    assert "app Untidy names cleanup_files, and sites of this release remove none" in caplog.text

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from balsam.sdk.command_template import TemplateError, doubts, is_plain, names, render
+from balsam.sdk.command_template import TemplateError, doubts, is_plain, names, render, unfit
 
 VALUES: dict[str, Any] = {
     "x": "a b",
@@ -97,6 +97,27 @@ class TestNames:
             assert is_plain(quick)
         for long in ("{{ x * 9 }}", "{% for i in x %}{% endfor %}", "{{ x | center(9) }}", "{{ range(9) }}"):
             assert not is_plain(long)
+
+
+class TestUnfit:
+    """What no program can be given is told before anything is sent."""
+
+    @pytest.mark.parametrize(
+        ("value", "told"),
+        [
+            ("run7\0\0", "NUL"),
+            ("\ud800", "surrogate"),
+            ("a\udcff.dat", "no UTF-8"),
+            (["a", {"b": "\0"}], "NUL"),
+            ("ä" * 70_000, "140,000 bytes"),
+        ],
+    )
+    def test_told(self, value: object, told: str) -> None:
+        assert told in (unfit(value) or "")
+
+    @pytest.mark.parametrize("value", ["", "it's\n", 5, None, 1.5, ["a", "ä"], {"k": ("v",)}])
+    def test_anything_else_will_do(self, value: object) -> None:
+        assert unfit(value) is None
 
 
 class TestDoubts:

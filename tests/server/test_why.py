@@ -437,7 +437,7 @@ def test_an_app_was_deleted_with_its_jobs(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("told", "code", "words"),
     [
-        ({"state": "finished", "cause": "exit 0"}, "finished", "had nothing more to do"),
+        ({"state": "finished", "cause": "exit 0"}, "finished", "told no reason"),
         ({"state": "finished", "cause": "walltime"}, "finished", "walltime"),
         (
             {"state": "finished", "cause": "exit 2", "status_info": {"error": "balsam launcher:\nno site"}},

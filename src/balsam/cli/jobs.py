@@ -15,10 +15,12 @@ from balsam.cli.job_changes import modify, retry, rm
 from balsam.cli.job_control import kill, tail
 from balsam.cli.job_listing import ls
 from balsam.cli.listing import json_option, one_json
-from balsam.cli.options import can_ask, confirm, pairs, site_option
+from balsam.cli.options import can_ask, confirm, pairs, site_option, tags_of
 from balsam.cli.site_logs import job_logs as logs
 from balsam.cli.why import job_why
 from balsam.sdk import parameters as app_parameters
+from balsam.sdk.context import default_client
+from balsam.sdk.same_workdir import IfExists, WorkdirTaken, earlier
 
 
 @click.group()
@@ -38,8 +40,9 @@ def job(context: click.Context) -> None:
     "parameters",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the app. A command gets the text. A run() gets what JSON says (3, true, null, "
-    """[1, 2], {...}), else the text, as it does for a parameter annotated as str; '"3"' is the text 3.""",
+    help="A parameter of the app. A command gets the text. A run() gets what the declared type makes of it: "
+    "text stays text where text is declared; lists and dicts are JSON, and so is what "
+    "nothing is declared of, where it can be.",
 )
 @click.option("-n", "--num-nodes", type=int, default=1, show_default=True)
 @click.option("-rpn", "--ranks-per-node", type=int, default=1, show_default=True)
@@ -51,6 +54,13 @@ def job(context: click.Context) -> None:
 @click.option("-t", "--wall-time-min", type=int, default=0, show_default=True, help="0: unknown.")
 @click.option("-pid", "--parent-id", "parent_ids", type=int, multiple=True, help="Runs after these jobs.")
 @click.option("-s", "--stage-data", "transfer_args", multiple=True, metavar="SLOT=LOCATION:PATH")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "skip", "allow"]),
+    default="allow",
+    show_default=True,
+    help="What to do where the app has a job in this workdir.",
+)
 @click.option("-y", "--yes", "force_create", is_flag=True, help="Do not ask.")
 @json_option
 @site_option()
@@ -62,6 +72,7 @@ def create(
     launch_params: tuple[str, ...],
     parent_ids: tuple[int, ...],
     transfer_args: tuple[str, ...],
+    if_exists: IfExists,
     force_create: bool,
     as_json: bool,
     site_selector: str,
@@ -74,13 +85,21 @@ def create(
     new = Job(
         workdir=workdir,
         app_id=app.id,
-        tags=pairs(tags, "--tag"),
+        tags=tags_of(tags, "--tag"),
         parameters=given,
         launch_params=pairs(launch_params, "--launch-param"),
         parent_ids=set(parent_ids),
         transfers=pairs(transfer_args, "--stage-data"),
         **resources,
     )
+    try:
+        found = earlier(default_client(), new, app.id, if_exists)
+    except WorkdirTaken as exc:
+        raise click.ClickException(str(exc)) from exc
+    if found is not None:
+        told = f"Job id={found.id} ({found.state}) is there already."
+        click.echo(one_json(found.display_dict()) if as_json else told)
+        return
     if can_ask():
         confirm(f"Create a job of {app.name} in {workdir}?", force_create)
     new.save()

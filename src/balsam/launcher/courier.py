@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -23,8 +23,20 @@ from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
+from balsam.launcher.last_word import LauncherEnd
 from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.news import Acquired, AppsChanged, Cut, Lost, News, Opened, Rejected, SpoolTrouble
+from balsam.launcher.news import (
+    Acquired,
+    AppsChanged,
+    Cut,
+    Lost,
+    News,
+    Nothing,
+    Opened,
+    Rejected,
+    SpoolTrouble,
+    Unanswered,
+)
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
 from balsam.runtime.pulse import Pulse
 from balsam.runtime.spool import Batch, SpoolFolder
@@ -60,6 +72,7 @@ class _Shared:
     acknowledged: bool = True
     answers_seen: int = 0
     apps_changed: bool = False
+    node_trouble: str = ""
     in_doubt: bool = False
     given_back: set[int] = field(default_factory=set)
     report_at: float | None = None  # when the first of the new reports is to go; None: there are none
@@ -91,6 +104,7 @@ class Courier:
         self._mending: dict[int, Entry] = {}  # ends of runs that were refused, by job id; in doubt
         self._mended: set[int] = set()
         self._trouble: str | None = None
+        self._told_trouble = ""  # of the nodes, to this session
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
@@ -127,6 +141,10 @@ class Courier:
                 self._shared.report_at = due
                 self._bell.notify()
 
+    def note_ending(self, end: LauncherEnd) -> None:
+        """Why the launcher ends; told with its last word, whoever brings that to the server."""
+        self._outbox.note_ending(asdict(end))
+
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
 
@@ -142,6 +160,12 @@ class Courier:
         with self._bell:
             self._shared.given_back.update(job_ids)
             self._shared.in_doubt = True
+            self._bell.notify()
+
+    def tell_trouble(self, sentence: str) -> None:
+        """What keeps jobs from starting here; empty: nothing any more. It goes with a heartbeat, at once."""
+        with self._bell:
+            self._shared.node_trouble = sentence
             self._bell.notify()
 
     def hint(self) -> None:
@@ -284,7 +308,9 @@ class Courier:
             has_note=self._outbox.has_notes,
             just_acquired=self._last_step is Step.acquire,
             poll_in_sec=self._next_poll - now if may_ask else None,
-            beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
+            beat_in_sec=0.0
+            if shared.node_trouble != self._told_trouble
+            else self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
             finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
         )
 
@@ -303,6 +329,7 @@ class Courier:
         """No answer: sure of nothing until the lease is confirmed, then the same request again."""
         if self._failures == 0:
             log.warning("%s; jobs go on, reports wait", exc)
+            self._post(Unanswered())
         self._outbox.sync()
         self._failures += 1
         silent_sec = self._silent_sec(time.monotonic())
@@ -334,6 +361,7 @@ class Courier:
         self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
+        self._told_trouble = ""
         self._last_beat = time.monotonic()
         self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
@@ -354,9 +382,13 @@ class Courier:
         self._mend()
 
     def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
+        trouble = self._shared.node_trouble
+        if trouble != self._told_trouble:
+            body = {**body, "trouble": trouble}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
+        self._told_trouble = trouble
         self._last_beat = time.monotonic()
         offset_us = answer["server_time_us"] - (sent + now_us()) // 2
         self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
@@ -428,6 +460,7 @@ class Courier:
             self._fetch_apps()
         else:
             self._fresh_jobs = None  # nothing: the question stays open
+            self._post(Nothing())
 
     def _fetch_apps(self) -> None:
         if self._fresh_jobs is None:
@@ -461,6 +494,7 @@ class Courier:
 
     def _close(self) -> None:
         session_id = self._session_id
+        self._outbox.tell_ending(self._client)
         self._client.delete(f"/sessions/{session_id}")
         self._session_id = None
         self.pulse.forget()

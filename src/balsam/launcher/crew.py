@@ -142,9 +142,10 @@ class Crew:
         elif what.request is not None:
             message["request"] = orjson.Fragment(encode_request(what.request, link.known_apps))
             message["interpreter"] = [what.request.interpreter, what.request.fresh]
+        written = orjson.Fragment(orjson.dumps(message))  # raises for what can't be sent, this run's alone
         link.jobs.add(what.job_id)
         self._place[what.job_id] = link
-        link.messages.append(message)
+        link.messages.append(written)
 
     def signal(self, job_id: int, number: Signals) -> None:
         link = self._place.get(job_id)
@@ -324,11 +325,11 @@ class Crew:
         match message:
             case ["started", job_id, stamp_us] if job_id in link.jobs:
                 self._callbacks.on_start(job_id, stamp_us + link.offset_us)
-            case ["ended", job_id, code, stamp_us, error, payload, begins] if job_id in link.jobs:
+            case ["ended", job_id, code, us, error, payload, begins, outside] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
                 self._callbacks.on_end(
-                    job_id, Ending(code, stamp_us + link.offset_us, error, payload, begins)
+                    job_id, Ending(code, us + link.offset_us, error, payload, begins, outside)
                 )
             case ["refused", job_id, reason] if job_id in link.jobs:
                 link.jobs.discard(job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import selectors
@@ -23,10 +24,14 @@ from balsam.runtime import job_output
 from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.job_output import Attempt
+from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Reply, Request
 from balsam.runtime.worker_pool import Ticket, WorkerPool, WorkerSetting
 
+log = logging.getLogger(__name__)
+
 MAX_WORKERS = 4096
+MEMORY_CODES = (-Signals.SIGKILL, 128 + Signals.SIGKILL)
 LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
 
 
@@ -41,6 +46,12 @@ class NodeShort(Exception):
 def unstarted(exc: OSError, sentence: str, reason: str | None = None) -> NotStartable | NodeShort:
     """What it means that a run could not be started: the run's own fault, or its node's."""
     return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {reason or exc.strerror}")
+
+
+def unforeseen(exc: Exception, what: str) -> str:
+    """The sentence for a job on which this program itself stumbles, with a traceback in its log."""
+    log.error("a job could not be %s, for a reason that nobody foresaw", what, exc_info=exc)
+    return f"it can't be {what}: {type(exc).__name__}: {exc} (the launcher's log has more)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +149,7 @@ class _Process:
     pid: int
     pidfd: int
     refine: Callable[[Ending], Ending]
+    memory_kills: int  # of the kernel, when it started
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +206,7 @@ class LocalExecutor:
         self._processes: dict[int, _Process] = {}
         self._tickets: dict[int, Ticket] = {}
         self._spawner = Spawner()
+        self._memory_kills = MemoryKills()
         # Process groups that the guard is to hear of at the end of this turn.
         self._new: list[int] = []
         self._gone: list[int] = []
@@ -236,12 +249,15 @@ class LocalExecutor:
         try:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
+        except ValueError as exc:  # `check_startable` knows of none
+            raise NotStartable(f"can't start {words[0]!r}: {exc}") from exc
         except OSError as exc:
             program = shutil.which(words[0], path=environment.get("PATH")) or words[0]
             raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
         finally:
             os.close(output)
-        process = _Process(job_id, pid, self._pidfd(pid), refine)
+        kills = self._memory_kills.before()
+        process = _Process(job_id, pid, self._pidfd(pid), refine, kills)
         self._new.append(pid)
         self._outputs[job_id] = _Output(workdir, what.attempt, size, begun=True)
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
@@ -361,7 +377,10 @@ class LocalExecutor:
         else:
             self._gone.append(process.pid)
         del self._processes[process.job_id]
-        ending = Ending(returncode, ended_us, _signal_sentence(returncode))
+        error = _signal_sentence(returncode)
+        if returncode in MEMORY_CODES and self._memory_kills.now() > process.memory_kills:
+            error = "killed for want of memory, by the kernel"
+        ending = Ending(returncode, ended_us, error)
         self._tell_end(process.job_id, process.refine(ending))
 
     def _replied(self, job_id: int, reply: Reply) -> None:
@@ -376,7 +395,10 @@ class LocalExecutor:
             self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
-        self._tell_end(job_id, Ending(1, reply.ended_us or now_us(), reply.error, payload))
+        ended_us = reply.ended_us or now_us()
+        self._tell_end(
+            job_id, Ending(reply.return_code, ended_us, reply.error, payload, outside=reply.outside)
+        )
 
 
 def make_workdir(workdir: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.client.transport import Client
+from balsam.core.endings import EndCode
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher import alone, partitions
 from balsam.launcher.courier import Courier, Terms
@@ -128,10 +129,8 @@ class Launcher:
                     self._mailbox.post(news)
                     return self._run(news.lease_sec)
                 if isinstance(news, Rejected):
-                    log.error("the server refuses this launcher: %s", news.sentence)
-                    return 1
-        log.error("the server did not answer before the wall time was over")
-        return 1
+                    return _fail(f"the server refuses this launcher: {news.sentence}")
+        return _fail("the server did not answer before the wall time was over")
 
     def _run(self, lease_sec: float) -> int:
         pulse = self._courier.pulse
@@ -284,6 +283,13 @@ class Launcher:
             self._courier.hint()
 
 
+def _fail(sentence: str) -> int:
+    """The exit code. Without a session the allocation's own output is where the user is told."""
+    log.error("%s", sentence)
+    print(f"balsam launcher: {sentence}", file=sys.stderr)
+    return 1
+
+
 def on_signals(loop: Loop) -> None:
     """SIGTERM and SIGINT end the loop in good order."""
     ours, theirs = socket.socketpair()
@@ -295,7 +301,7 @@ def on_signals(loop: Loop) -> None:
 
     def received() -> None:
         number = signal.Signals(ours.recv(64)[0])
-        loop.stop(f"the launcher got {number.name}")
+        loop.stop(EndCode.signal, f"the launcher got {number.name}, as from whoever ends an allocation")
         theirs.fileno()  # keeps the socket of the wakeup alive as long as the loop holds this function
 
     loop.watch_signals(ours.fileno(), received)

@@ -20,6 +20,7 @@ from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.requests import Request, encode_request
+from balsam.runtime.starting import start_command
 
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
 NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
@@ -117,8 +118,8 @@ class MpiExecutor:
             files.ask(encode_request(request, set()))
         except OSError as exc:
             raise unstarted(exc, f"can't write {files.request}") from exc
-        words = [*line, request.interpreter, "-m", python_rank.__name__, str(self._site_path)]
-        words.append(str(files.request))
+        words = [*line, *start_command(request.interpreter, python_rank.__name__)]
+        words += [str(self._site_path), str(files.request)]
         ended = partial(_answered, files)
         self._local.start_words(what, words, "", environment, ended)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.command import Command
+from balsam.launcher.executor import unforeseen
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.runtime.worker_pool import Ticket, WorkerPool
 from balsam.sdk import command_template
@@ -105,7 +106,10 @@ class Preparation:
     def _described(self, code: AppCode, reply: Reply) -> None:
         plan: AppPlan | str
         if reply.ok:
-            plan = AppPlan.of_description(code, reply.result)
+            try:
+                plan = AppPlan.of_description(code, reply.result)
+            except (KeyError, TypeError, ValueError) as exc:
+                plan = f"the app {code.name} is described in a way that this release does not know: {exc!r}"
         else:
             told = "" if reply.error.startswith("the app ") else f"the app {code.name} does not load: "
             plan = f"{told}{reply.error}"
@@ -114,10 +118,16 @@ class Preparation:
         if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
             self._plans[key] = plan
         for job in self._waiting.pop(key):
-            if reply.node_short:
+            if reply.node_short or reply.outside:
                 self._refused(job, reply.error)
             else:
-                self._plan_job(job, plan)
+                self._try(job, lambda job=job: self._plan_job(job, plan))  # type: ignore[misc]
+
+    def _try(self, job: Job, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._hopeless(job, unforeseen(exc, "prepared"))
 
     def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
         if isinstance(plan, str):
@@ -129,7 +139,7 @@ class Preparation:
         else:
             workdir = str(self._data_path / job["workdir"])
             request = Request(Kind.command, plan.code, job, workdir, interpreter=plan.code.interpreter)
-            self._submit(request, lambda reply: self._commanded(job, plan, reply))
+            self._submit(request, lambda reply: self._try(job, lambda: self._commanded(job, plan, reply)))
 
     def _render(self, job: Job, plan: AppPlan, template: str) -> None:
         try:
@@ -145,7 +155,7 @@ class Preparation:
             made: Mapping[str, Any] = reply.result
             command = Command(made["command"], made["preamble"], made["environment"], plan.strict)
             self._ready(job, plan, command)
-        elif reply.node_short:
+        elif reply.node_short or reply.outside:
             self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")

@@ -24,6 +24,7 @@ class Ending:
     """How a run ended. `error`: what is known beside the output; `payload`: return value or exception.
 
     `output_begins`: where in job.out, in bytes: not at 0 where that is a link, which is not set aside.
+    `outside`: somebody else killed it, as far as can be told.
     """
 
     returncode: int
@@ -31,6 +32,7 @@ class Ending:
     error: str = ""
     payload: Mapping[str, str] | None = None
     output_begins: int = 0
+    outside: bool = False
 
 
 def started(job_id: int, stamp_us: int, need: Need, share: Share, app_version: int | None = None) -> Update:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from signal import Signals
@@ -15,6 +16,7 @@ from balsam.runtime.updates import Update
 
 log = logging.getLogger(__name__)
 
+MOST_OUTSIDERS = 2  # a run() may as well kill itself: the third time it is taken for its own doing
 TERM_GRACE_SEC = 5.0  # between SIGTERM and SIGKILL
 
 
@@ -26,6 +28,7 @@ class Run:
     share: Share
     workdir: str
     app_version: int | None = None
+    is_function: bool = False  # what starts it is a worker, which may not be able to begin
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
     may_be_whole: bool = False  # cut by somebody who could not know whether it had returned already
@@ -45,6 +48,7 @@ class Runs:
         self._signal = signal
         self._tail_lines = tail_lines
         self._runs: dict[int, Run] = {}
+        self._outsiders: Counter[int] = Counter()
         self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
 
     def __len__(self) -> int:
@@ -75,6 +79,9 @@ class Runs:
         is_whole = run.may_be_whole and ending.returncode == 0 and ending.payload is not None
         if run.cut is not None and not is_whole:
             return [reports.cut_short(job_id, ending.ended_us, run.cut)]
+        if ending.outside and self._outsiders[job_id] < MOST_OUTSIDERS:
+            self._outsiders[job_id] += 1
+            return [reports.cut_short(job_id, ending.ended_us, ending.error)]
         return [reports.ended(job_id, ending, run.workdir, self._tail_lines)]
 
     # ---- before their time ----

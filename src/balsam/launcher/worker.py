@@ -4,8 +4,8 @@ It starts and ends what its leader says, and tells what becomes of it, in lists 
 
 leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec},
         {"do": "end"}, {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins],
-        ["beat", us], ["refused", job_id, reason]
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins,
+         outside], ["beat", us], ["refused", job_id, reason]
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -31,7 +31,7 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start
+from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start, unforeseen
 from balsam.launcher.placement import Seat
 from balsam.launcher.rendezvous import NotOurs, Rendezvous, own_node
 from balsam.launcher.reports import Ending
@@ -196,20 +196,24 @@ class NodeWorker:
     # ---- runs ----
 
     def _start(self, message: dict[str, Any]) -> None:
+        job_id = message["job_id"]
+        try:
+            self._executor.start(self._what(message))
+        except NotStartable as exc:
+            self._ended(job_id, Ending(1, now_us(), str(exc)))
+        except NodeShort as exc:
+            self._refused(job_id, str(exc))
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._ended(job_id, Ending(1, now_us(), unforeseen(exc, "started")))
+
+    def _what(self, message: dict[str, Any]) -> Start:
         command = request = None
         if "command" in message:
             command = Command(**message["command"])
         else:
             request = decode_request(message["request"], self._codes, *message["interpreter"])
-        job_id, workdir = message["job_id"], message["workdir"]
-        job = {"id": job_id, "num_runs": message["num_runs"]}
-        what = Start(job, workdir, message["environment"], self._seats, command, request)
-        try:
-            self._executor.start(what)
-        except NotStartable as exc:
-            self._ended(job_id, Ending(1, now_us(), str(exc)))
-        except NodeShort as exc:
-            self._refused(job_id, str(exc))
+        job = {"id": message["job_id"], "num_runs": message["num_runs"]}
+        return Start(job, message["workdir"], message["environment"], self._seats, command, request)
 
     def _started(self, job_id: int, stamp_us: int) -> None:
         self._messages.append(["started", job_id, stamp_us])
@@ -221,7 +225,14 @@ class NodeWorker:
         payload = dict(ending.payload) if ending.payload else None
         if job_id in self._killed and not payload:
             return  # lost with this worker, as its leader will say
-        told = [ending.returncode, ending.ended_us, ending.error, payload, ending.output_begins]
+        told = [
+            ending.returncode,
+            ending.ended_us,
+            ending.error,
+            payload,
+            ending.output_begins,
+            ending.outside,
+        ]
         self._messages.append(["ended", job_id, *told])
 
 

@@ -107,6 +107,7 @@ class Places:
             ending=ending,
             launcher=None if launcher is None or self.is_silent(launcher) else who(launcher),
             at=in_state_since(row),
+            trouble=(launcher or {}).get("trouble") or None,
         )
 
     def _ending(self, row: Row) -> str | None:

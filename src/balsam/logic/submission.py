@@ -17,6 +17,8 @@ from balsam.schemas.sites import AllowedQueue
 
 ANY_NAME = "**"  # among an app's parameters: its run() takes whatever it is given
 
+MAX_NAME_BYTES = 255  # of a file or folder
+
 Row = Mapping[str, Any]
 
 
@@ -81,7 +83,7 @@ class Terms:
 
 def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     """Why a job can't do what it is for, as a sentence; `slots`: the transfers that it names."""
-    sentence = stages_nothing(terms, slots)
+    sentence = _workdir(job.get("workdir", "")) or stages_nothing(terms, slots)
     if sentence is not None:
         return sentence
     given = job["parameters_json"]
@@ -92,9 +94,28 @@ def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     if terms.needed_slots and not terms.needed_slots <= set(slots):
         missing = sorted(terms.needed_slots.difference(slots))
         return f"app {terms.app} needs transfers for: {', '.join(missing)}"
+    if job["num_nodes"] < 1:
+        return f"num_nodes is {job['num_nodes']}: a job takes one node at least, or a share of it"
     ranks = job["ranks_per_node"]
     gpus, mem_mb = ranks * job["gpus_per_rank"], ranks * job["mem_mb_per_rank"]
     return too_big(terms.limits, job["num_nodes"], job["wall_time_min"], gpus, mem_mb)
+
+
+def _workdir(path: str) -> str | None:
+    """What file systems refuse, and what only a shell would have understood."""
+    if path.isascii() and path.isprintable() and len(path) <= MAX_NAME_BYTES and not path.startswith("~"):
+        return None
+    if path.startswith("~"):
+        return f"the workdir {path!r} begins with '~', which only shells read as a home folder"
+    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+        return f"the workdir {path!r} holds a control character, such as the end of a line"
+    longest = max((len(part.encode("utf-8", "replace")) for part in path.split("/")), default=0)
+    if longest > MAX_NAME_BYTES:
+        return (
+            f"a name in the workdir {path[:60]!r}... takes {longest} bytes, and file systems take "
+            f"{MAX_NAME_BYTES} at most"
+        )
+    return None
 
 
 def stages_nothing(terms: Terms, slots: Collection[str]) -> str | None:

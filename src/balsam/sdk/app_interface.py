@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,6 +16,8 @@ from balsam.sdk import command_template
 from balsam.sdk.parameters import ANY_NAME
 from balsam.sdk.spelling import unknown
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
 
@@ -25,10 +28,30 @@ def check_definition(app: type[ApplicationDefinition]) -> None:
     if has_run == has_template:
         said = "both command_template and run()" if has_run else "neither command_template nor run()"
         raise AttributeError(f"the app {app.__name__} has {said}: exactly one is needed")
+    for name, value in app.environment_variables.items():
+        _check_variable(app.__name__, str(name), str(value))
+
+
+def _check_variable(app: str, name: str, value: str) -> None:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(
+            f"the app {app} sets an environment variable {name!r}: a name has a character, and no '='"
+        )
+    fault = command_template.unfit(name) or command_template.unfit(value)
+    if fault:
+        raise ValueError(f"the environment variable {name!r} of app {app} {fault}")
 
 
 def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
-    """Warns where a command template hardly means what it says; TemplateError for one without a command."""
+    """Warns where a command template hardly means what it says; TemplateError for one without a command.
+
+    Also logs what no site of this release acts on.
+    """
+    if app.cleanup_files:
+        log.warning(
+            "app %s names cleanup_files, and sites of this release remove none: remove them in postprocess()",
+            app.__name__,
+        )
     if app.command_template is not None:
         for sentence in command_template.doubts(app.command_template):
             warnings.warn(

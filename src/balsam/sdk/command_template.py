@@ -93,6 +93,35 @@ def doubts(template: str) -> list[str]:
     return shell_text.doubts(parts)
 
 
+MAX_VALUE_BYTES = (1 << 17) - 1  # of one argument of a program, in Linux
+
+
+def unfit(value: Any) -> str | None:
+    """Why a value can't stand in any command: the end of a sentence."""
+    if isinstance(value, str):
+        if len(value) < 10_000 and value.isprintable():  # most are, and that is told at once
+            return None
+        if "\0" in value:
+            return "holds a NUL character, which no program can be given"
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return (
+                "holds half of a character (a lone surrogate), as names of files that are no UTF-8 give: "
+                "rename the file, or put its name into a file"
+            )
+        if size > MAX_VALUE_BYTES:
+            return (
+                f"takes {size:,} bytes, and a program can be given {MAX_VALUE_BYTES:,} at most: put it into "
+                f"a file and give its path"
+            )
+    if isinstance(value, list | tuple | set):
+        return next((fault for inner in value if (fault := unfit(inner))), None)
+    if isinstance(value, dict):
+        return next((fault for pair in value.items() for inner in pair if (fault := unfit(inner))), None)
+    return None
+
+
 # ---- reading ----
 
 _QUICK = frozenset(

@@ -211,6 +211,7 @@ def session(row: Row, lease_sec: float) -> Row:
         "started": naive_text(row["started"]),
         "ended": naive_text(row["ended"]),
         "lease_sec": lease_sec,
+        "ending": row["ending"],
     }
 
 

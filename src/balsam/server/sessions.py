@@ -14,6 +14,7 @@ from balsam.schemas.sessions import (
     PaginatedSessionsOut,
     SessionAcquire,
     SessionCreate,
+    SessionEnding,
     SessionOut,
     SessionTick,
     SessionTickOut,
@@ -90,6 +91,14 @@ def _held(conn: Any, caller: Owner, session_id: int, ids: list[int]) -> list[dic
     rows = job_store.page(conn, caller, JobFilter(id=ids, session_id=[session_id]), Page()) if ids else []
     by_id = {row["id"]: row for row in rows}
     return [by_id[i] for i in ids if i in by_id]
+
+
+@router.put("/{session_id}/ending", status_code=204)
+def tell_ending(server: Srv, caller: Caller, session_id: SessionId, body: SessionEnding) -> Response:
+    """Why a launcher ends, or ended: its lease may be over by then."""
+    with server.db.write() as tx:
+        sessions.tell_ending(tx, caller, session_id, body)
+    return answers.no_content()
 
 
 @router.delete("/{session_id}", status_code=204)

@@ -285,8 +285,8 @@ jobs = Table(
         "site_id",
         "state",
         text("priority DESC"),
-        text("num_nodes DESC"),
-        "node_packing_count",
+        "num_nodes",
+        text("node_packing_count DESC"),
         text("wall_time_min DESC"),
         "id",
         where=f"session_id IS NULL AND {ACQUIRABLE}",
@@ -374,6 +374,9 @@ sessions = Table(
     Column("ended", BigInteger),
     Column("takes", Json),  # a launcher's: kinds of its nodes, and the tags of the jobs that it takes
     Column("busy", Json),  # an agent's: the hooks that run, as of its last heartbeat
+    Column("ending", Json),  # a launcher's: why it ended, and what waited then
+    Column("trouble", Text),  # a launcher's: which of its nodes start nothing for the moment, and why
+    Column("clock_ahead_us", BigInteger),  # of its host's clock, where that is worth telling
     Index("ix_sessions_owner_id", "owner_id"),
     Index("ix_sessions_site_id", "site_id", "batch_job_id", "heartbeat"),
     Index("ix_sessions_batch_job_id", "batch_job_id"),
