@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balsam.api import ApplicationDefinition, Job, JobState, Site
+from balsam.api import App, ApplicationDefinition, Job, JobState, Site
 from balsam.cli.main import run
 from balsam.client.transport import Client
 from balsam.sdk.fields import UPDATE
@@ -67,7 +67,7 @@ def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
         (["-a", "Hello", "-p", "name=x", "-w", "/absolute"], "workdir"),
         (["-a", "Hello", "-p", "name=x", "-s", "slot=laptop:/x"], "slot"),
         (["-a", "Hello", "-p", "name=x", "-pid", "999999"], "999999"),
-        (["-a", "Hello", "-p", "name=x", "-n", "9"], "the queues of its site take at most 1 nodes"),
+        (["-a", "Hello", "-p", "name=x", "-n", "9"], "the queues of its site take at most 1 node "),
         (["-a", "Hello", "-p", "name=x", "--site", "frontera"], "frontera"),
     ],
 )
@@ -353,6 +353,17 @@ def test_rm_removes_what_matches_and_no_more(site: Site, balsam: Balsam) -> None
     assert [job.id for job in Job.objects.all()] == [kept]
     assert balsam("job", "rm", "--all", "-y").status == 0
     assert Job.objects.count() == 0
+
+
+def test_app_versions_with_their_sources_and_differences(site: Site, balsam: Balsam) -> None:
+    app = App.objects.create(site.id, "Kept", "abc", "one\ntwo\n")
+    app.source_code = "one\nthree\n"
+    app.save()
+    rows = json.loads(balsam("app", "versions", "Kept", "--json").out)
+    assert [row["version"] for row in rows] == [1, 2]
+    assert balsam("app", "versions", app.id, "--source", 1).out == "one\ntwo\n"
+    assert "-two\n+three" in balsam("app", "versions", "Kept", "--diff", 2).out
+    assert "has no version 3: there are 1 to 2" in balsam("app", "versions", "Kept", "--source", 3).err
 
 
 def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:

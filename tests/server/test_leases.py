@@ -250,3 +250,12 @@ def test_a_session_whose_allocation_is_seen_running_outlives_the_short_lease(has
         return forgotten not in live and session in live
 
     wait_until(forgotten_is_gone)
+
+
+def test_a_launcher_whose_clock_is_far_off_is_told_of(lab: Lab) -> None:
+    batch_job = lab.batch_job()["id"]
+    lab.client.put(f"/batch-jobs/{batch_job}", {"state": "running"})
+    session = lab.session(batch_job_id=batch_job)
+    lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 600_000_000})
+    told = lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
+    assert "the clock of its host is 600 s ahead of the server's" in told
