@@ -267,9 +267,9 @@ def run_delays(query: AnyQuery, group_by: str | None = None, **window: Unpack[Wi
 def failures(query: AnyQuery, group_by: str = "signature", **window: Unpack[Window]) -> list[Failures]:
     """Runs that ended in RUN_ERROR in the window, the most frequent group first.
 
-    A signature is the return code and the last line of the output, with `#` for numbers and without folders.
-    Other groups (`host`, `app`, `batch_job`, `num_nodes`, `tag:KEY` ...) also tell which share of their runs
-    failed.
+    A signature is the return code and the line of the output that tells why, with `#` for numbers and
+    without folders. Other groups (`host`, `app`, `batch_job`, `num_nodes`, `tag:KEY` ...) also tell which
+    share of their runs failed.
     """
     return table(query, "failures", Failures, group_by=group_by, **window)
 
@@ -339,6 +339,10 @@ def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) 
 def summary(job_query: JobQuery) -> SummaryOut:
     """Jobs by state, median time in each state, and node-hours busy and available, over the same jobs."""
     must_be_whole(job_query)
+    if job_query.matches_nothing:
+        return SummaryOut(
+            jobs_by_state={}, state_times=[], node_hours_busy=0, node_hours_available=0, skewed_events=0
+        )
     return SummaryOut(**job_query.client().get("/analytics/summary", job_query.filters))
 
 
@@ -382,4 +386,5 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
         raise AttributeError(f"module 'balsam.analytics' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        """What users may rely on, and nothing that this module imports for itself."""
+        return sorted(__all__)

@@ -14,19 +14,23 @@ from balsam.api import Job, JobState
 from balsam.cli.app_choice import app_ids_of
 from balsam.cli.completion_values import app_names, job_states
 from balsam.cli.moment import Moment
-from balsam.cli.options import confirm, counted, ids_of, member, pairs, site_option, words_of
+from balsam.cli.options import Word, confirm, counted, ids_of, member, site_option, tags_of, words_of
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import DONE_STATES
 from balsam.sdk.jobs import JobQuery
+from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 F = TypeVar("F", bound=Callable[..., Any])
-WHICH = "Give ids, --tag, --state, --exclude-state, --workdir, --app, --batch-job, --parent or --all."
+WHICH = (
+    "Give ids, --tag, --state, --exclude-state, --workdir, --app, --batch-job, --parent, --failure, --site "
+    "or --all."
+)
 
 
 @dataclass(frozen=True)
 class JobChoice:
-    """The jobs that were chosen. `is_narrowed`: by anything but their site; `told`: how, in words."""
+    """The jobs that were chosen. `is_narrowed`: by anything; `told`: how, in words."""
 
     ids: list[int]
     filters: dict[str, Any]
@@ -61,7 +65,7 @@ class JobChoice:
 def job_filters(*, taken: Sequence[str] = (), changes: bool = False) -> Callable[[F], F]:
     """The filters as options and arguments; the command gets a `choice`.
 
-    `taken`: short flags that mean something else there; the long forms `--with-tag` and `--in-state` are
+    `taken`: flags that mean something else there; the long forms `--with-tag` and `--in-state` are
     the same everywhere. `changes`: with `--all` and `-y`; the command gets `yes`, too.
     """
 
@@ -81,7 +85,7 @@ def job_filters(*, taken: Sequence[str] = (), changes: bool = False) -> Callable
 
 _NAMES = (
     *("words", "ids", "tags", "states", "excluded", "workdir", "apps"),
-    *("batch_jobs", "parents", "after", "before", "sites"),
+    *("batch_jobs", "parents", "failure", "after", "before", "sites"),
 )
 
 
@@ -114,7 +118,11 @@ def _options(taken: set[str], changes: bool) -> list[Callable[[Any], Any]]:
             shell_complete=job_states,
             help="Only jobs in none of these states.",
         ),
-        click.option("-w", "--workdir", "chosen_workdir", help="Only jobs whose workdir contains this."),
+        click.option(
+            *("-w", "--workdir", "chosen_workdir"),
+            type=Word(),
+            help="Only jobs whose workdir contains this.",
+        ),
         click.option(
             *("-a", "--app", "chosen_apps"),
             metavar="APP[,APP...]",
@@ -133,6 +141,13 @@ def _options(taken: set[str], changes: bool) -> list[Callable[[Any], Any]]:
             multiple=True,
             metavar="ID[,ID...]",
             help="Only children of these jobs.",
+        ),
+        click.option(
+            "--failure",
+            "chosen_failure",
+            type=Word(),
+            metavar="SIGNATURE",
+            help="Only jobs with a run that failed so, as `balsam job why` and reports name it.",
         ),
         click.option(
             "--updated-after",
@@ -168,22 +183,22 @@ def _choice(
     apps: str | None,
     batch_jobs: Sequence[str],
     parents: Sequence[str],
+    failure: str | None,
     after: datetime | None,
     before: datetime | None,
     sites: str,
     everything: bool,
 ) -> JobChoice:
     """Several values of one filter: any of them; several filters, or tags: all of them."""
-    if workdir == "":
-        raise click.BadParameter("'' names nothing", param_hint="--workdir")
     named = list(dict.fromkeys([*ids_of(words, "ID"), *ids_of(ids)]))
     filters: dict[str, Any] = {
         "id": named,
-        "tags": pairs(tags, "--tag"),
+        "tags": tags_of(tags, "--tag"),
         "state": _states(states, excluded),
         "workdir__contains": workdir,
         "batch_job_id": ids_of(batch_jobs, "--batch-job"),
         "parent_id": ids_of(parents, "--parent"),
+        "failure": failure,
         "last_update_after": after,
         "last_update_before": before,
     }
@@ -194,16 +209,18 @@ def _choice(
         filters["app_id"] = [
             app_id for word in words_of([apps], "--app") for app_id in app_ids_of(word, sites)
         ]
-    is_narrowed = bool(filters)
+    # Naming sites is asking for their jobs; `--site all` is the default's long form.
+    is_narrowed = bool(filters) or sites not in ("", "all")
     told: dict[str, Sequence[Any]] = {
         "job": named,
-        **{f"tag {key}": [value] for key, value in pairs(tags, "--tag").items()},
+        **{f"tag {key}": [value] for key, value in tags_of(tags, "--tag").items()},
         "state": states,
         "state not": excluded,
         "workdir contains": [workdir],
         "app": [apps],
         "BatchJob": batch_jobs,
         "parent": parents,
+        "failed with": [failure],
         "changed since": [after],
         "not changed since": [before],
         "site": [sites],
@@ -236,6 +253,12 @@ def refuse_unknown(job_ids: Sequence[int], jobs: Sequence[Job]) -> None:
         raise no_jobs(missing)
 
 
+def unknown_ids(job_ids: Sequence[int]) -> list[int]:
+    """Those of these ids of which there is no job, in order."""
+    known = {one.id for ids in cut(list(job_ids), IDS_PER_REQUEST) for one in Job.objects.filter(id=ids)}
+    return sorted(set(job_ids) - known) if job_ids else []
+
+
 def no_jobs(ids: Sequence[int]) -> click.ClickException:
     return click.ClickException(f"no job {', '.join(map(str, ids))} (see `balsam job ls`)")
 
@@ -257,12 +280,14 @@ def waiting_children(jobs: list[Job]) -> list[Job]:
 
 def removal_question(jobs: list[Job], children: list[Job]) -> str:
     """What is asked before jobs are removed, naming those that would wait for ever."""
-    question = f"Remove {len(jobs)} jobs?" if len(jobs) > 1 else f"Remove job {jobs[0].id}?"
+    question = f"Remove {len(jobs)} jobs?" if len(jobs) != 1 else f"Remove job {jobs[0].id}?"
     if not children:
         return question
     named = ", ".join(printable(f"{one.id} ({one.workdir})") for one in children[:5])
     more = f" and {len(children) - 5} more" if len(children) > 5 else ""
-    return f"Jobs {named}{more} wait for jobs that are to be removed and could never run. {question}"
+    who = f"Jobs {named}{more} wait" if len(children) > 1 else f"Job {named} waits"
+    what = "jobs that are" if len(jobs) != 1 else "a job that is"
+    return f"{who} for {what} to be removed and could never run. {question}"
 
 
 def delete_jobs(jobs: list[Job]) -> None:

@@ -248,9 +248,12 @@ def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:
 
 def _headers(method: str, has_body: bool, key: str | None, prefer: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json"} if has_body else {}
-    if method == "POST":
-        # What can't work is to be refused, with the reason.
+    if method in ("POST", "PUT", "DELETE"):
+        # What can't work is to be refused, with the reason, and so is a change of all that was not asked for.
         prefer = f"handling=strict, {prefer}" if prefer else "handling=strict"
+    if method == "PATCH":
+        # What can be applied is to be, and what was refused is read from the answer.
+        prefer = f"handling=lenient, {prefer}" if prefer else "handling=lenient"
     if prefer:
         headers["Prefer"] = prefer
     if key is not None or method in ("POST", "PATCH"):

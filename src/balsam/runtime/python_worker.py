@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, Output, flush, high
@@ -273,7 +274,7 @@ def failure(exc: BaseException) -> Answer:
     """The answer that tells of an exception of user code."""
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
-        payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
+        payload = serialize_exception(RuntimeError(without_middle(describe_exception(exc), 10_000)))
     told: Answer = {
         "ok": False,
         "return_code": 1,

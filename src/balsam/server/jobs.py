@@ -13,6 +13,7 @@ from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.core.states import JobState
 from balsam.logic import advance, jobs
+from balsam.logic.ancestors import lost
 from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.logic.why_counts import why_counts
@@ -22,14 +23,15 @@ from balsam.schemas.jobs import (
     JobOut,
     JobsPatched,
     JobUpdate,
+    NeverStartingOut,
     PaginatedJobsOut,
     WhyCountOut,
     WhyOut,
 )
 from balsam.server import answers, columnar, items
 from balsam.server.bodies import BulkRoute
-from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
-from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection
+from balsam.server.context import Caller, Lenient, Minimal, OnceKey, Representation, Server, Srv, Strict
+from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection, JobsToChange, JobTarget
 from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
@@ -40,6 +42,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MAX_EXPLAINED = 1_000
+MAX_FOLLOWED = 10_000
 # May be a Rejected.
 JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 
@@ -96,14 +99,16 @@ def change_jobs(
     caller: Caller,
     key: OnceKey,
     full: Representation,
+    lenient: Lenient,
     body: list[JobItem],
     session_id: SessionId = None,
 ) -> Response:
-    """Changes item by item; answers how many were applied.
+    """Changes item by item; answers how many were applied, or 400 where none was.
 
-    The header `Balsam-Refused` names the others: a JSON list of [job id, reason], as many as a header takes.
-    Where the request names a session, a job may occur several times: its items are applied in their order.
-    With `Prefer: return=representation` the answer names all refused ones, by their places.
+    With `Prefer: handling=lenient` it never is 400 for that. The header `Balsam-Refused` names the others: a
+    JSON list of [job id, reason], as many as a header takes. Where the request names a session, a job may
+    occur several times: its items are applied in their order. With `Prefer: return=representation` the
+    answer names all refused ones, by their places.
     """
     _check_size(body, "update")
     if session_id is None and len({item.id for item in body}) < len(body):
@@ -118,6 +123,8 @@ def change_jobs(
 
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, act)
+    # Of what a session says the fence refuses much that its holder has to know item by item.
+    items.require_some(answer["applied"], answer["refused"], lenient=lenient or session_id is not None)
     return answers.json_answer(answer) if full else _applied(answer)
 
 
@@ -135,30 +142,38 @@ def _applied(answer: Answer) -> Response:
     return answers.json_answer(answer["applied"], headers=items.header(named))
 
 
-@router.put("/", response_model=int, openapi_extra=documented(JobSelection, but="session_id"))
+@router.put("/", response_model=int, openapi_extra=documented(JobTarget, but="session_id"))
 def change_matching_jobs(
     server: Srv,
     caller: Caller,
     key: OnceKey,
-    choice: JobChoice,
+    strict: Strict,
+    choice: JobsToChange,
     body: JobUpdate,
     session_id: SessionId = None,
 ) -> Response:
-    """The same change for every job that the filters choose: all jobs of the caller without a filter."""
+    """The same change for every job that the filters choose.
+
+    Without a filter these are all jobs of the caller, as published; with `Prefer: handling=strict` that has
+    to be said by `all=yes`.
+    """
+    chosen = choice.target(strict=strict)
     with server.db.write() as tx:
         answer, _ = once(
             tx,
             caller,
             key,
-            lambda: _answer(*jobs.change_matching(tx, caller, choice.filter(), body, session_id)),
+            lambda: _answer(*jobs.change_matching(tx, caller, chosen, body, session_id)),
         )
     return _applied(answer)
 
 
-@router.delete("/", status_code=204, openapi_extra=documented(JobSelection))
-def delete_matching_jobs(server: Srv, caller: Caller, choice: JobChoice) -> Response:
+@router.delete("/", status_code=204, openapi_extra=documented(JobTarget))
+def delete_matching_jobs(server: Srv, caller: Caller, strict: Strict, choice: JobsToChange) -> Response:
+    """All jobs of the caller without a filter: see `change_matching_jobs`."""
+    chosen = choice.target(strict=strict)
     with server.db.write() as tx:
-        jobs.remove_matching(tx, caller, choice.filter())
+        jobs.remove_matching(tx, caller, chosen)
     return answers.no_content()
 
 
@@ -175,6 +190,21 @@ def count_reasons(server: Srv, caller: Caller, choice: JobChoice) -> list[dict[s
     """How many of the chosen jobs do not progress for which reason, with an example of each; all of them."""
     with server.db.read() as conn:
         return why_counts(conn, caller, choice.filter())
+
+
+@router.get("/never-starting", response_model=list[NeverStartingOut], openapi_extra=documented(JobQuery))
+def never_starting(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
+    """Those of the chosen jobs that wait for a parent which FAILED or was deleted, at any depth.
+
+    Of the first 10,000 that wait for parents: `after` asks for those behind.
+    """
+    with server.db.read() as conn:
+        page = replace(query.page(query.ordering), limit=min(query.limit, MAX_FOLLOWED))
+        chosen = query.filter()
+        if chosen.state is not None and JobState.awaiting_parents not in chosen.state:
+            return []
+        chosen = replace(chosen, state=[JobState.awaiting_parents])
+        return lost(conn, caller, job_store.page(conn, caller, chosen, page))
 
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})
