@@ -121,7 +121,8 @@ class Worker:
         ):
             # What is kept for the current context, such as decimal's or numpy's settings, goes with it.
             context = contextvars.copy_context()
-            if step is run and (preamble := _preamble_of(app_class(job))):
+            has_preamble = app_class.shell_preamble is not ApplicationDefinition.shell_preamble
+            if has_preamble and step is run and (preamble := _preamble_of(app_class(job))):
                 whole = {**request, "app": {**request["app"], **app.record}}
                 return self._behind(preamble, bool(getattr(app_class, "strict", False)), whole)
             return context.run(lambda: step(request["kind"], app_class(job), self._ends))
