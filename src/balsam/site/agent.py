@@ -22,6 +22,7 @@ from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
+from balsam.core.clock import ClockOffset
 from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
@@ -65,16 +66,24 @@ class HookDesk:
 
     name = "guard"
 
-    def __init__(self, site: SiteFolder, client: Client, settings: ProcessingSettings, stop: Stop) -> None:
+    def __init__(
+        self,
+        site: SiteFolder,
+        client: Client,
+        settings: ProcessingSettings,
+        stop: Stop,
+        clock: ClockOffset,
+    ) -> None:
         self._guard = GuardLink()
         environment = {**os.environ, **self._guard.environment}
         setting = WorkerSetting(site_path=str(site.path), environment=environment)
         self._pool = SharedWorkerPool(settings.num_workers, setting, self._guard)
-        self.session = AgentSession(client, site.site_id, site.agent_session_path)
+        self.session = AgentSession(client, site.site_id, site.agent_session_path, clock)
         self.apps = AppCache(client, site.site_id)
         self.results = ResultService(
             client,
             self.session,
+            clock,
             on_sent=lambda job_ids: self.processing.settled(job_ids),
             on_session_over=lambda: self.processing.check_session(),
         )
@@ -144,7 +153,7 @@ class Agent:
             services.append(scheduler)
             on_message["batch-jobs"] = scheduler.bell.ring
         if settings.processing is not None:
-            desk = HookDesk(site, client, settings.processing, stop)
+            desk = HookDesk(site, client, settings.processing, stop, presence.lease.clock)
             on_message |= {"events": desk.processing.bell.ring, "apps": desk.apps_changed}
         asked = desk.messages if desk else None
         services.append(ListenerService(client, site.site_id, on_message, asked))

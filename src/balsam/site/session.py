@@ -12,6 +12,7 @@ from typing import Any
 
 from balsam.client.errors import NotFoundError
 from balsam.client.transport import Client
+from balsam.core.clock import ClockOffset
 from balsam.core.digest import of_ids
 from balsam.core.states import HOOK_OF_STATE
 
@@ -27,8 +28,9 @@ class AgentSession:
     instead of waiting for the lease to run out.
     """
 
-    def __init__(self, client: Client, site_id: int, note: Path) -> None:
+    def __init__(self, client: Client, site_id: int, note: Path, clock: ClockOffset) -> None:
         self._client = client
+        self._clock = clock
         self._site_id = site_id
         self._note = note
         self._lock = threading.Lock()
@@ -98,6 +100,7 @@ class AgentSession:
         `busy`: the jobs whose hooks run, and since when (microseconds of this clock).
         """
         told = [{"job_id": job_id, "since_us": us} for job_id, us in sorted(busy.items())[:MAX_BUSY]]
+        told = [{**one, "since_us": one["since_us"] + self._clock.us} for one in told]
         answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held), "busy": told})
         if answer is None or answer["in_step"]:
             return set()
