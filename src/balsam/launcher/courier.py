@@ -20,7 +20,7 @@ import orjson
 from balsam.client.errors import AuthError, ClientError, NotFoundError, ServerRefused
 from balsam.client.transport import Client
 from balsam.core import digest
-from balsam.core.clock import ClockOffset, now_us, to_us
+from balsam.core.clock import WORTH_TELLING_US, ClockOffset, now_us, to_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 4
 POLL_SEC = 10.0  # without word from the stream, as a safety net
 BLIND_POLL_SEC = 1.0  # while the stream is cut
-WORTH_TELLING_US = 5_000_000  # by which this host's clock is ahead of the server's, or behind
 _LAST_STATES = RUN_END_STATES | DONE_STATES  # with which the server releases a job
 
 

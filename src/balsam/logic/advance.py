@@ -146,6 +146,9 @@ def _change(
             stamp = writes.now
         elif stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
             return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
+        if row["session_id"] is not None:
+            # Of two hosts, or of one whose clock was set: a job's events are in the order of its moves.
+            stamp = max(stamp, row["state_since"])
         if holder is None:
             data["forced"] = True
         values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))

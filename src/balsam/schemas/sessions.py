@@ -54,7 +54,7 @@ class PaginatedSessionsOut(Wire):
 
 
 class BusyHook(Wire):
-    """A hook that runs, and since when: by the agent's clock."""
+    """A hook that runs, and since when: by the server's clock, as far as the agent knows it."""
 
     job_id: Id
     since_us: Id

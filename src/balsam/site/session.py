@@ -7,11 +7,13 @@ import logging
 import threading
 import uuid
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from balsam.client.errors import NotFoundError
 from balsam.client.transport import Client
+from balsam.core.clock import WORTH_TELLING_US, ClockOffset, now_us, to_us
 from balsam.core.digest import of_ids
 from balsam.core.states import HOOK_OF_STATE
 
@@ -34,6 +36,7 @@ class AgentSession:
         self._lock = threading.Lock()
         self._held: set[int] = set()
         self._asked: tuple[str, dict[str, Any]] | None = None
+        self.clock = ClockOffset()
         self.id: int | None = None
         self.opened = threading.Event()  # there has been a session
         self.acquired_as: int | None = None  # the session of the latest answer to `acquire`
@@ -48,7 +51,11 @@ class AgentSession:
         with contextlib.suppress(FileNotFoundError, ValueError):
             _end(self._client, int(self._note.read_text()))
         asked = {"site_id": self._site_id, "fenced": True, "num_nodes": 0}
-        self.id = int(self._client.post("/sessions/", asked)["id"])
+        sent = now_us()
+        session = self._client.post("/sessions/", asked)
+        # Before any hook's end is stamped.
+        self.clock.add(sent, to_us(datetime.fromisoformat(session["heartbeat"])), now_us())
+        self.id = int(session["id"])
         self._note.write_text(str(self.id))
         self._asked = None
         with self._lock:
@@ -92,13 +99,26 @@ class AgentSession:
             return True
         return False
 
+    def server_us(self) -> int:
+        """Now, by the server's clock, as far as that is known."""
+        return now_us() + self.clock.us
+
     def tick(self, busy: Mapping[int, int]) -> set[int]:
         """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended.
 
         `busy`: the jobs whose hooks run, and since when (microseconds of this clock).
         """
-        told = [{"job_id": job_id, "since_us": us} for job_id, us in sorted(busy.items())[:MAX_BUSY]]
-        answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held), "busy": told})
+        offset_us = self.clock.us
+        told = [
+            {"job_id": job_id, "since_us": us + offset_us} for job_id, us in sorted(busy.items())[:MAX_BUSY]
+        ]
+        body: dict[str, Any] = {"digest": of_ids(self.held), "busy": told}
+        if abs(offset_us) > WORTH_TELLING_US:
+            body["clock_ahead_us"] = -offset_us
+        sent = now_us()
+        answer = self._client.put(f"/sessions/{self.id}", body)
+        if answer is not None:
+            self.clock.add(sent, answer["server_time_us"], now_us())
         if answer is None or answer["in_step"]:
             return set()
         named = self.held
