@@ -259,3 +259,42 @@ def test_a_launcher_whose_clock_is_far_off_is_told_of(lab: Lab) -> None:
     lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 600_000_000})
     told = lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
     assert "the clock of its host is 600 s ahead of the server's" in told
+
+
+def test_launchers_that_die_of_a_job_count_as_its_runs(lab: Lab) -> None:
+    """Of those that the launcher held, only the one that it was preparing or starting counts."""
+    guilty, beside = lab.create(2, max_restarts=1)
+    for death in (1, 2):
+        session = lab.session()
+        lab.acquire(session)
+        for _ in range(2):  # told again under its key, it counts once
+            lab.client.post(f"/sessions/{session}/death", {"job_id": guilty}, key=f"death-{session}")
+        lab.client.delete(f"/sessions/{session}")
+        assert lab.state(guilty) == ("PREPROCESSED" if death == 1 else "FAILED")
+    assert lab.state(beside) == "PREPROCESSED"
+    told = lab.events(guilty)[-1]["data"]["message"]
+    assert told == "2 launchers died while preparing or starting this job: max_restarts is 1"
+    # Whoever retries it begins anew.
+    lab.client.put(f"/jobs/{guilty}", {"state": "RESTART_READY"})
+    lab.client.post(f"/sessions/{session}/death", {"job_id": guilty})
+    assert lab.state(guilty) == "RESTART_READY"
+
+
+def test_a_death_does_not_count_on_a_job_that_has_started(lab: Lab) -> None:
+    (job,) = lab.create(1, max_restarts=0)
+    session = lab.session()
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session)
+    lab.client.post(f"/sessions/{session}/death", {"job_id": job})
+    assert lab.state(job) == "RUNNING"
+
+
+def test_events_of_a_job_are_in_order_whatever_its_launchers_clock_says(lab: Lab) -> None:
+    (job,) = lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    for state, moment in (("RUNNING", "2036-01-01T00:00:00"), ("RUN_DONE", "2020-01-01T00:00:00")):
+        lab.move([job], state, session, state_timestamp=moment)
+    stamps = [event["timestamp"] for event in lab.events(job)]
+    assert stamps == sorted(stamps)
+    assert stamps[-1] < "2036" and stamps[0] > "2020-01-02"

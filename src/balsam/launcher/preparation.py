@@ -31,7 +31,7 @@ class Preparation:
 
     `ready(job, plan, command)`, `command` None for jobs whose app has a `run()`; `hopeless(job, sentence)`;
     `refused(job, sentence)`: this node can't prepare it for the moment. They come from `add`, `add_apps` or
-    the pool's `dispatch`.
+    the pool's `dispatch`. `about(job_id)` comes before anything is done with what a job holds.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Preparation:
         ready: Callable[[Job, AppPlan, Command | None], None],
         hopeless: Callable[[Job, str], None],
         refused: Callable[[Job, str], None],
+        about: Callable[[int], None],
     ) -> None:
         self._pool = pool
         self._data_path = data_path
         self._ready = ready
         self._hopeless = hopeless
         self._refused = refused
+        self._about = about
         self._codes: dict[int, AppCode] = {}
         self._plans: dict[AppKey, AppPlan | str] = {}
         self._waiting: dict[AppKey, list[Job]] = {}
@@ -124,6 +126,7 @@ class Preparation:
                 self._try(job, lambda job=job: self._plan_job(job, plan))  # type: ignore[misc]
 
     def _try(self, job: Job, step: Callable[[], None]) -> None:
+        self._about(job["id"])
         try:
             step()
         except Exception as exc:  # whatever one job holds, the others go on

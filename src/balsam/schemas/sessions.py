@@ -92,6 +92,12 @@ class SessionEnding(Wire):
     cut: int = Field(default=0, ge=0, le=INT32)
 
 
+class SessionDeath(Wire):
+    """A launcher is dead; `job_id`: which job it was preparing or starting then."""
+
+    job_id: Id
+
+
 def _acquirable(states: set[JobState]) -> set[JobState]:
     """A session holds what it moves on: not what is done, running, or the server's to move."""
     held = states - REPORTED_MOVES.keys() | states & {JobState.running}
