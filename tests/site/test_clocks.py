@@ -1,4 +1,4 @@
-"""A site whose host's clock is far from the server's: jobs run once, and their events tell the server's time."""
+"""A site whose clock is far from the server's: jobs run once, and events tell the server's time."""
 
 from __future__ import annotations
 
