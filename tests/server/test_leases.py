@@ -1,7 +1,7 @@
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +134,10 @@ def test_what_fits_is_found_behind_what_does_not(lab: Lab) -> None:
 def test_runs_end_when_their_allocation_ended(lab: Lab) -> None:
     [job] = lab.create()
     batch_job = lab.batch_job()["id"]
-    start = datetime.now(UTC) - timedelta(minutes=2)
-    session = lab.session(batch_job_id=batch_job, started=start.isoformat())
+    session = lab.session(batch_job_id=batch_job)
     lab.acquire(session)
-    lab.move([job], "RUNNING", session, state_timestamp=start.isoformat())
-    end = start + timedelta(minutes=1)
+    lab.move([job], "RUNNING", session)
+    end = datetime.now(UTC)
     ended = {"id": batch_job, "state": "finished", "end_time": end.isoformat()}
     lab.client.patch("/batch-jobs/", [ended])
     timeout = next(event for event in lab.events(job) if event["to_state"] == "RUN_TIMEOUT")

@@ -86,10 +86,18 @@ class Preparation:
         self._killed |= self._open.keys()
 
     def stop_overdue(self) -> None:
-        """Kills steps of user code that take too long; their jobs become hopeless."""
+        """Kills steps of user code that take too long; their jobs become hopeless.
+
+        What waits for a filesystem that stalls is no code that hangs: its time begins anew.
+        """
         now = time.monotonic()
-        for ticket, since in self._open.items():
-            if now - since > STEP_SEC:
+        for ticket, since in list(self._open.items()):
+            if now - since <= STEP_SEC:
+                continue
+            if self._pool.hangs_in_a_file(ticket):
+                log.warning("user code that prepares jobs waits for a filesystem that does not answer")
+                self._open[ticket] = now
+            else:
                 self._pool.kill(ticket)
 
     def _submit(self, request: Request, done: Callable[[Reply], None]) -> None:
