@@ -148,8 +148,7 @@ def _change(
         elif stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
             return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
         if row["session_id"] is not None:
-            # Of two hosts, or of one whose clock was set: a job's events are in the order of its moves.
-            stamp = max(stamp, row["state_since"])
+            stamp = _in_order(stamp, row)
         if holder is None:
             data["forced"] = True
         values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))
@@ -164,6 +163,17 @@ def _change(
     if values:
         writes.change(row, values)
     return None
+
+
+def _in_order(stamp: int, row: dict[str, Any]) -> int:
+    """A holder's stamp: not before its job's last move, which another host may have stamped.
+
+    No two clocks agree in full, and one may be set meanwhile. A start of many minutes before is a history that
+    somebody writes down afterwards.
+    """
+    late_us = row["state_since"] - stamp
+    is_history = late_us > MAX_FUTURE_STAMP_SEC * 1e6 and row["state"] != J.running
+    return stamp if is_history else max(stamp, row["state_since"])
 
 
 def _clock_note(ahead_us: int) -> dict[str, str]:
