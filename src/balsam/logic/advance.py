@@ -168,8 +168,8 @@ def _change(
 def _in_order(stamp: int, row: dict[str, Any]) -> int:
     """A holder's stamp: not before its job's last move, which another host may have stamped.
 
-    No two clocks agree in full, and one may be set meanwhile. A start of many minutes before is a history that
-    somebody writes down afterwards.
+    No two clocks agree in full, and one may be set meanwhile. A start of many minutes before is a history
+    that somebody writes down afterwards.
     """
     late_us = row["state_since"] - stamp
     is_history = late_us > MAX_FUTURE_STAMP_SEC * 1e6 and row["state"] != J.running
