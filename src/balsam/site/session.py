@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from balsam.client.errors import NotFoundError
+from balsam.client.errors import ClientError, NotFoundError
 from balsam.client.transport import Client
 from balsam.core.clock import WORTH_TELLING_US, ClockOffset, now_us, to_us
 from balsam.core.digest import of_ids
+from balsam.core.limits import LEASE_SEC
 from balsam.core.states import HOOK_OF_STATE
+from balsam.site.services import Stop
 
 log = logging.getLogger(__name__)
 
 MAX_BUSY = 1_000
+RENEWALS_PER_LEASE = 3  # where the heartbeats do not come
 
 
 class AgentSession:
@@ -37,6 +41,8 @@ class AgentSession:
         self._held: set[int] = set()
         self._asked: tuple[str, dict[str, Any]] | None = None
         self.clock = ClockOffset()
+        self._lease_sec = LEASE_SEC
+        self._confirmed = 0.0  # when the last renewal that was answered was asked for
         self.id: int | None = None
         self.opened = threading.Event()  # there has been a session
         self.acquired_as: int | None = None  # the session of the latest answer to `acquire`
@@ -51,10 +57,11 @@ class AgentSession:
         with contextlib.suppress(FileNotFoundError, ValueError):
             _end(self._client, int(self._note.read_text()))
         asked = {"site_id": self._site_id, "fenced": True, "num_nodes": 0}
-        sent = now_us()
+        sent, asked_at = now_us(), time.monotonic()
         session = self._client.post("/sessions/", asked)
         # Before any hook's end is stamped.
         self.clock.add(sent, to_us(datetime.fromisoformat(session["heartbeat"])), now_us())
+        self._lease_sec, self._confirmed = session["lease_sec"], asked_at
         self.id = int(session["id"])
         self._note.write_text(str(self.id))
         self._asked = None
@@ -115,8 +122,9 @@ class AgentSession:
         body: dict[str, Any] = {"digest": of_ids(self.held), "busy": told}
         if abs(offset_us) > WORTH_TELLING_US:
             body["clock_ahead_us"] = -offset_us
-        sent = now_us()
+        sent, asked_at = now_us(), time.monotonic()
         answer = self._client.put(f"/sessions/{self.id}", body)
+        self._confirmed = asked_at
         if answer is not None:
             self.clock.add(sent, answer["server_time_us"], now_us())
         if answer is None or answer["in_step"]:
@@ -126,6 +134,34 @@ class AgentSession:
         lost = named - set(answer["job_ids"])
         self.release(lost)
         return lost
+
+    @property
+    def renewal_sec(self) -> float:
+        """How long a lease may go without a heartbeat before it is renewed without one."""
+        return self._lease_sec / RENEWALS_PER_LEASE
+
+    def keep(self) -> None:
+        """Renews the lease if the heartbeats do not come; it touches no file, and says nothing to a log."""
+        session_id, asked_at = self.id, time.monotonic()
+        if session_id is None or asked_at - self._confirmed < self.renewal_sec:
+            return
+        with contextlib.suppress(ClientError):  # whoever beats hears of it
+            self._client.put(f"/sessions/{session_id}", {})
+            self._confirmed = asked_at
+
+
+class LeaseService:
+    """Keeps the lease while the service that beats is held up, as by a filesystem that stalls."""
+
+    name = "lease"
+
+    def __init__(self, session: AgentSession) -> None:
+        self._session = session
+
+    def run(self, stop: Stop) -> None:
+        while not stop.is_set():
+            self._session.keep()
+            stop.event.wait(self._session.renewal_sec / 4)
 
 
 def _end(client: Client, session_id: int) -> None:
