@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -166,10 +167,12 @@ def test_job_of_which_each_launcher_dies_before_it_starts(pilot: Pilot, tmp_path
     app = pilot.command("true")
     [job] = pilot.submit(app, workdir="deadly", max_restarts=1)
     beside = pilot.submit(app, 3)
+    seen: set[Path] = set()
     with files.stall():
         for _ in range(2):
             launcher = pilot.launch(environment=files.environment)
-            wait_until(lambda: any(int(path.read_text() or 0) == job for path in _notes(pilot)))
+            wait_until(lambda: bool(_notes_about(pilot, job) - seen), 30)
+            seen.update(_notes_about(pilot, job))
             launcher.kill()
             launcher.wait()
         pilot.launch()
@@ -178,5 +181,10 @@ def test_job_of_which_each_launcher_dies_before_it_starts(pilot: Pilot, tmp_path
     assert pilot.events(job)[-1]["data"]["message"].startswith("2 launchers died while preparing or starting")
 
 
-def _notes(pilot: Pilot) -> list[Path]:
-    return list(pilot.site.spool_path.glob("*.job"))
+def _notes_about(pilot: Pilot, job: int) -> set[Path]:
+    found = set()
+    for path in pilot.site.spool_path.glob("*.job"):
+        with contextlib.suppress(FileNotFoundError):  # it is told by now
+            if int(path.read_text() or 0) == job:
+                found.add(path)
+    return found
