@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from balsam.client.errors import NotLoggedIn
 from balsam.client.login import CLIENT_CLASS, Login, find_site_path, home, load_login, login_path, save_login
+from balsam.client.retry import OUTAGE_SEC
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
@@ -59,7 +60,7 @@ class ClientSettings:
 
     def build_client(self) -> Client:
         """A new connection with these settings."""
-        return self._login().client(login_path() if self.refresh_token else None)
+        return self._login().client(login_path() if self.refresh_token else None, outage_sec=OUTAGE_SEC)
 
     def _login(self) -> Login:
         return Login(**vars(self))
@@ -89,7 +90,7 @@ class SiteConfig:
     def client(self) -> Client:
         """A connection with the site's own token."""
         if self._client is None:
-            self._client = self.folder.client()
+            self._client = self.folder.client(outage_sec=OUTAGE_SEC)
         return self._client
 
     @staticmethod

@@ -19,6 +19,7 @@ from pathlib import Path
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.client.transport import Client
+from balsam.core.start import command as start_command
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher import partitions
 from balsam.launcher.courier import Courier, Terms
@@ -202,7 +203,7 @@ class Launcher:
             line = WorkerLine(
                 mpi=launcher,
                 folder=self._site.job_path,
-                command=[sys.executable, "-m", "balsam.launcher.worker"],
+                command=start_command("balsam.launcher.worker"),
                 output=self._log_path.with_suffix(".workers"),
                 site_path=setting.site_path,
                 environment=setting.environment,

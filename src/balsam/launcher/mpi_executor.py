@@ -12,6 +12,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from balsam.core.start import command as start_command
 from balsam.launcher.command import Command, CommandError, argument_list
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
@@ -117,7 +118,7 @@ class MpiExecutor:
             files.ask(encode_request(request, set()))
         except OSError as exc:
             raise unstarted(exc, f"can't write {files.request}") from exc
-        words = [*line, request.interpreter, "-m", python_rank.__name__, str(self._site_path)]
+        words = [*line, *start_command(python_rank.__name__, request.interpreter), str(self._site_path)]
         words.append(str(files.request))
         ended = partial(_answered, files)
         self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)

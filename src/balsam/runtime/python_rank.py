@@ -69,11 +69,13 @@ def rank_of(environ: Mapping[str, str]) -> int:
 
 
 def main() -> int:
+    from balsam.core.start import scripts_path
     from balsam.runtime.python_worker import Worker, encode, run_app
 
     site_path, files = Path(sys.argv[1]), Files(Path(sys.argv[2]))
     rank = rank_of(os.environ)
     sys.argv = ["balsam"]
+    sys.path[:] = scripts_path(sys.path)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     request = orjson.loads(files.request.read_bytes())
     answer = Worker(site_path).answer(request, {"run": lambda kind, app: run_app(app)})

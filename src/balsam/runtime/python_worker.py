@@ -1,4 +1,4 @@
-"""A warm child that runs users' app classes: `python -m balsam.runtime.python_worker FD SITE`.
+"""A warm child that runs users' app classes: `balsam.runtime.python_worker FD SITE`.
 
 It serves requests of a `WorkerPool` over the inherited socket FD, one at a time, until the stream ends.
 """
@@ -20,7 +20,8 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
-from balsam.runtime.capture import NotWritable, output_to
+from balsam.core.start import scripts_path
+from balsam.runtime.capture import NotWritable, flush, output_to
 from balsam.runtime.frames import frame, receive
 from balsam.runtime.job_output import JOB_OUTPUT
 from balsam.runtime.leftovers import Leftovers
@@ -56,6 +57,7 @@ class Worker:
 
         After a run that leaves what would harm the next one it says so, and answers nothing more.
         """
+        owner = os.getpid()
         link.sendall(frame(b"{}"))
         leftovers = Leftovers()
         left = ""
@@ -64,6 +66,10 @@ class Worker:
                 continue
             request = orjson.loads(body)
             answer = self.answer(request)
+            if os.getpid() != owner:
+                # A child that user code has forked came back from run(): only its parent answers.
+                flush()
+                os._exit(0 if answer["ok"] else 1)
             if request["kind"] == RUN and (left := leftovers.find()):
                 log.info("a run of %s left %s: its process ends", request["app"]["name"], left)
             link.sendall(frame(encode({**answer, "worn": bool(left)})))
@@ -266,10 +272,12 @@ def main() -> None:
     os.close(int(sys.argv[1]))
     site_path = Path(sys.argv[2])
     sys.argv = ["balsam"]
+    sys.path[:] = scripts_path(sys.path)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.chdir(site_path)
     with socket.socket(fileno=fd) as link, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        os.register_at_fork(after_in_child=link.close)  # what user code forks is no worker
         Worker(site_path).serve(link)
     sys.stdout.flush()
     os._exit(0)  # threads that user code left behind would keep the process

@@ -124,7 +124,9 @@ class SiteFolder:
         scheduler = self.settings.scheduler
         return self.path / (scheduler.job_template_path if scheduler else TEMPLATE_FILE)
 
-    def client(self, *, retry_sec: float = 30.0, timeout_sec: float | None = None) -> Client:
+    def client(
+        self, *, retry_sec: float = 30.0, outage_sec: float | None = None, timeout_sec: float | None = None
+    ) -> Client:
         """A new connection to the site's server with the site's token.
 
         `timeout_sec`: for connecting and for each answer, in place of the login file's.
@@ -137,6 +139,7 @@ class SiteFolder:
             connect_timeout=timeout_sec or login.connect_timeout,
             read_timeout=timeout_sec or login.read_timeout,
             retry_sec=retry_sec,
+            outage_sec=outage_sec,
         )
 
 
@@ -171,7 +174,7 @@ def create_site_folder(
         site_id = _enter(path, name, client, draft / SETTINGS_FILE)
         try:
             token = client.post("/auth/site-tokens", {"site_id": site_id})["token"]
-            _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file))
+            _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file or client.ca_file))
             _move_in(draft, path)
         except BaseException:  # an interrupt, too, must not leave half a site
             client.delete(f"/sites/{site_id}")
@@ -185,7 +188,7 @@ def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = Non
     """Gives the site another token, and the address of the client's server. What runs keeps the old one."""
     token = client.post("/auth/site-tokens", {"site_id": folder.site_id})["token"]
     draft = folder.path / f"{SITE_TOKEN_FILE}.{os.getpid()}"
-    _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file))
+    _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file or client.ca_file))
     draft.replace(folder.path / SITE_TOKEN_FILE)
 
 
