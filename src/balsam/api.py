@@ -62,4 +62,6 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
             from balsam.config import current_site_config
 
             return current_site_config()
+        if name == "_APIApp":  # as published
+            return App
         raise AttributeError(f"module 'balsam.api' has no attribute {name!r}")

@@ -331,6 +331,7 @@ def _run(writer: _Writer, given: dict[str, Any], job: Job, move: Move, attempt: 
         "runs",
         **given,
         attempt=attempt,
+        app_version=None,
         num_nodes=job.weight,
         start=us(move.at),
         start_event_id=move.id,

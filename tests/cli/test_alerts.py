@@ -50,7 +50,13 @@ def test_a_rule_from_its_making_to_its_end(balsam: Balsam, client: Client, hook:
     assert hook.posted[0].body["text"].startswith(f"This is a test of alert rule {rule['id']}")
     assert "balsam-signature" in hook.posted[0].headers
     assert "sent 20" in balsam("alert", "ls").out
-    assert balsam("alert", "rm", rule["id"]).status == 0
+    asked = balsam("alert", "rm", rule["id"])
+    assert (
+        asked.status == 2
+        and f"alert rule {rule['id']}" in asked.err
+        and len(client.get("/alerts/rules")) == 1
+    )
+    assert balsam("alert", "rm", "-y", rule["id"]).status == 0
     assert client.get("/alerts/rules") == []
 
 
@@ -84,6 +90,6 @@ def test_what_can_not_be_meant_so_is_said(
 
 
 def test_rules_that_are_not_there(balsam: Balsam, client: Client) -> None:
-    for command in ("rm", "test"):
-        said = balsam("alert", command, 10**6)
+    for words in (["rm", "-y"], ["test"]):
+        said = balsam("alert", *words, 10**6)
         assert said.status == 1 and "balsam alert ls" in said.err

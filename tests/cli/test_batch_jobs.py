@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
-from balsam.cli.batch_jobs import partition
+from balsam.cli.batch_jobs import partition, readings
 from balsam.client.transport import Client
+from balsam.core.states import BatchJobState
 from tests.cli.conftest import Balsam
 
 ALLOCATION = ["-n", "1", "-t", "10", "-q", "local", "-A", "local", "-j", "serial"]
@@ -41,6 +44,9 @@ def test_submit_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
     assert (made.num_nodes, made.wall_time_min, made.job_mode) == (1, 10, JobMode.serial)
     assert (made.queue, made.project, made.filter_tags) == ("local", "local", {"lane": "a"})
     assert made.partitions is None
+    assert f"Added BatchJob id={made.id} at laptop" in said.out
+    told = json.loads(balsam("queue", "submit", *ALLOCATION, "--json").out)
+    assert told["id"] > made.id and told["state"] == "pending_submission"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +150,62 @@ def test_term_of_an_ambiguous_id_names_both(site: Site, balsam: Balsam) -> None:
     for one in BatchJob.objects.all():
         one.state, one.scheduler_id = "running", 1  # type: ignore[assignment]
         one.save()
-    said = balsam("queue", "term", 1)
-    assert said.status == 1
-    assert "--id" in said.err
+    said = balsam("queue", "term", "--scheduler-id", 1)
+    assert said.status == 2
+    assert "--id" in said.err and "site laptop" in said.err and "site other" in said.err
+    assert {one.state for one in BatchJob.objects.all()} == {BatchJobState.running}
+
+
+def row(number: int, scheduler_id: int | None = None, state: str = "running") -> BatchJob:
+    shape: dict[str, Any] = {"num_nodes": 1, "wall_time_min": 1, "job_mode": "serial", "site_id": 1}
+    shape |= {
+        "project": "local",
+        "queue": "local",
+        "optional_params": {},
+        "filter_tags": {},
+        "status_info": {},
+    }
+    shape |= {
+        "id": number,
+        "scheduler_id": scheduler_id,
+        "state": state,
+        "start_time": None,
+        "end_time": None,
+    }
+    return BatchJob.from_row(shape, Client("http://127.0.0.1:1", None))
+
+
+@pytest.mark.parametrize(
+    ("known", "number", "meant"),
+    [
+        ([row(5, 1)], 5, [5]),
+        ([row(5, 1)], 1, [5]),
+        ([row(5, 5)], 5, [5]),
+        ([row(5, 1), row(9, 5)], 5, [5, 9]),
+        ([row(5, 1, "finished"), row(9, 5)], 5, [5, 9]),
+        ([row(5), row(9, 5, "finished")], 5, [5, 9]),
+        ([row(7, 5, "finished"), row(9, 5)], 5, [9]),
+        ([row(7, 5), row(9, 5)], 5, [7, 9]),
+        ([row(7, 5, "finished"), row(9, 5, "finished")], 5, [9]),
+        ([row(7, 5)], 8, []),
+    ],
+)
+def test_a_number_means_a_batch_jobs_id_or_the_schedulers(
+    known: list[BatchJob], number: int, meant: list[int]
+) -> None:
+    assert [one.id for one in readings(known, number, number)] == meant
+
+
+def test_term_of_two_readings_ends_nothing_without_an_answer(site: Site, balsam: Balsam) -> None:
+    for _ in range(2):
+        balsam("queue", "submit", *ALLOCATION)
+    first, second = sorted(BatchJob.objects.all(), key=lambda one: one.id)
+    second.state, second.scheduler_id = "running", first.id  # type: ignore[assignment]
+    second.save()
+    said = balsam("queue", "term", first.id)
+    assert said.status == 2 and f"BatchJob {first.id}" in said.err and f"BatchJob {second.id}" in said.err
+    assert balsam("queue", "term", "--id", first.id).status == 0
+    assert [one.state for one in BatchJob.objects.all()].count(BatchJobState.pending_deletion) == 1
 
 
 def test_why_and_its_column_tell_what_keeps_an_allocation(site: Site, balsam: Balsam) -> None:

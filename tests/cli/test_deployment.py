@@ -57,3 +57,27 @@ def test_a_taken_port_is_named(balsam: Balsam, home: Path) -> None:
         assert again.status == 0 and "runs already" in again.out
     finally:
         assert "has stopped" in balsam("server", "down", "-p", home / "one").out
+
+
+def test_a_deployment_that_failed_is_repeated_with_other_choices(balsam: Balsam, home: Path) -> None:
+    folder = home / "server"
+    port = daemon.free_port()
+    failed = balsam("server", "deploy", "-p", folder, "--workers", "2", "--port", port)
+    assert failed.status == 1 and "set workers to 1" in failed.err
+    unreachable = balsam("server", "deploy", "-p", folder, "--workers", "1", "--host", "192.0.2.1")
+    assert unreachable.status == 1
+    try:
+        again = balsam("server", "deploy", "-p", folder, "--workers", "1", "--host", "127.0.0.1")
+        assert again.status == 0, again.err
+        assert f"127.0.0.1:{port}" in again.out, "what is not chosen again stays"
+        status = balsam("server", "status", "-p", folder)
+        assert status.status == 0 and "running" in status.out and str(port) in status.out
+        same = balsam("server", "deploy", "-p", folder, "--port", port)
+        assert same.status == 0 and "runs already" in same.out
+        other = balsam("server", "deploy", "-p", folder, "--port", daemon.free_port())
+        assert other.status == 1 and "change port there" in other.err
+        assert "a server runs on" in balsam("server", "restored", "-p", folder).err
+    finally:
+        balsam("server", "down", "-p", folder)
+    assert balsam("server", "status", "-p", folder).status == 1
+    assert balsam("server", "restored", "-p", folder).status == 0

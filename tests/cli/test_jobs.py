@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,9 +36,9 @@ def site(client: Client, balsam: Balsam, home: Path) -> Site:
 
 def create(balsam: Balsam, *words: object) -> int:
     """The id of a new Hello job."""
-    said = balsam("job", "create", "-w", "hello/1", "-a", "Hello", "-p", "name=you", *words)
+    said = balsam("job", "create", "-w", "hello/1", "-a", "Hello", "-p", "name=you", "--json", *words)
     assert said.status == 0, said.err
-    return int(said.out.split()[2])
+    return int(json.loads(said.out)["id"])
 
 
 def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
@@ -94,7 +96,7 @@ def test_create_gives_a_function_what_json_says(
 ) -> None:
     said = balsam("job", "create", "-w", "x", "-a", "Add", "-p", f"a={typed}")
     assert said.status == 0, said.err
-    assert Job.objects.get(id=int(said.out.split()[2])).get_parameters() == {"a": value}
+    assert Job.objects.get(id=int(said.out.split()[2].removeprefix("id="))).get_parameters() == {"a": value}
 
 
 def test_create_gives_texts_to_commands_and_to_parameters_that_are_texts(site: Site, balsam: Balsam) -> None:
@@ -109,7 +111,7 @@ def test_create_gives_texts_to_commands_and_to_parameters_that_are_texts(site: S
         ("Hello", ["-p", "name=3"], {"name": "3"}),
     ):
         said = balsam("job", "create", "-w", "x", "-a", app, *given)
-        assert Job.objects.get(id=int(said.out.split()[2])).get_parameters() == got
+        assert Job.objects.get(id=int(said.out.split()[2].removeprefix("id="))).get_parameters() == got
 
 
 def test_ids_are_repeated_or_joined_by_commas(site: Site, balsam: Balsam) -> None:
@@ -155,6 +157,21 @@ def test_ls_by_state_counts(site: Site, balsam: Balsam) -> None:
     said = balsam("job", "ls", "--by-state").out.split()
     assert said[-2:] == ["total", "2"]
     assert "AWAITING_PARENTS" in said
+
+
+def test_ls_by_state_shows_empty_states_when_asked(site: Site, balsam: Balsam) -> None:
+    create(balsam)
+    rows = dict(line.split() for line in balsam("job", "ls", "--by-state", "-v").out.splitlines()[1:])
+    assert set(JobState) <= set(rows) and rows["RUNNING"] == "0" and rows["total"] == "1"
+
+
+def test_create_tells_the_id_as_a_script_reads_it(site: Site, balsam: Balsam) -> None:
+    words = ["job", "create", "-w", "a", "-a", "Hello", "-p", "name=world"]
+    said = balsam(*words)
+    assert said.status == 0, said.err
+    made = json.loads(balsam(*words, "--json").out)
+    found = re.search(r"Added Job id=(\d+)", said.out)
+    assert found is not None and int(found[1]) < made["id"] and made["workdir"] == "a"
 
 
 def test_ls_refuses_a_state_that_there_is_not(site: Site, balsam: Balsam) -> None:
@@ -266,15 +283,6 @@ def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:
     assert "Hello" not in balsam("app", "ls").out
     assert balsam("app", "rm", "-n", "Hello", "-y").status == 1
     assert balsam("app", "rm", "-y").status == 2
-
-
-def test_sync_sends_the_apps_again(
-    site: Site, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(home / "runs")
-    said = balsam("site", "sync")
-    assert said.status == 0
-    assert "2 apps" in said.out
 
 
 def test_inside_a_site_folder_lists_are_about_that_site(

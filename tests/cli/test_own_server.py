@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +151,62 @@ def test_data_may_be_anywhere(balsam: Balsam, home: Path) -> None:
         assert balsam("server", "status").status == 1
     finally:
         assert balsam("server", "stop", "--data", folder).status == 0
+
+
+def test_status_names_a_server_that_hangs(balsam: Balsam, data: Path) -> None:
+    balsam("server", "start")
+    pid = daemon.status(data).pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        reason = daemon.why_not_ready(daemon.HOST, int(str(daemon.status(data).url).split(":")[-1]), 0.5)
+        assert reason is not None and "did not answer within 0.5 s" in reason
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert balsam("server", "status").status == 0
+
+
+def test_a_second_server_on_one_database_is_refused_however_it_is_spelled(
+    balsam: Balsam, data: Path, home: Path
+) -> None:
+    """Two of anything: here two server processes, the second started by hand through a link."""
+    balsam("server", "start")
+    (home / "link").symlink_to(data)
+    command = [sys.executable, "-m", "balsam.server.main", "--data", str(home / "link")]
+    second = subprocess.run(
+        [*command, "--port", str(daemon.free_port())], capture_output=True, text=True, timeout=60, check=False
+    )
+    pid = daemon.status(data).pid
+    assert second.returncode == 1 and f"already (process {pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+    again = balsam("server", "start", "--data", home / "link")
+    assert "already" in again.out + again.err, "it is told as the one that runs, or refused"
+    assert daemon.status(data).pid == pid and balsam("server", "status").status == 0
+
+
+def test_a_restored_database_must_not_be_served(
+    balsam: Balsam, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("server", "start")
+    monkeypatch.setenv("BALSAM_DATABASE_URL", f"sqlite:///{data / 'balsam.db'}")
+    live = balsam("server", "restored")
+    assert (
+        live.status == 1 and f"process {daemon.status(data).pid}" in live.err and "stop it first" in live.err
+    )
+    balsam("server", "stop")
+    assert balsam("server", "restored").status == 0
+    assert balsam("server", "start").status == 0
+
+
+def test_open_shows_the_server_of_the_login_that_others_share(balsam: Balsam, home: Path) -> None:
+    save_login(Login(api_root="https://balsam.example.org/balsam", token="t"))
+    said = balsam("server", "open", "--no-browser")
+    assert said.status == 0 and "https://balsam.example.org/balsam/ui/" in said.out
+
+
+def test_starts_at_once_make_one_server(data: Path, home: Path) -> None:
+    command = [sys.executable, "-m", "balsam.cli.main", "server", "start"]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [start.communicate(timeout=120)[0] for start in starts]
+    assert sum("is running at" in text for text in said) == 1, said
+    assert sum("runs already at" in text for text in said) == 2, said

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from balsam.api import ApplicationDefinition
 from balsam.cli.site_selector import SiteView, choose
-from balsam.cli.sites import since
+from balsam.cli.sites import agent_text, since
 from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import SITE_TOKEN_FILE, load_login
 from balsam.client.transport import Client
 from balsam.runtime.settings import Settings
 from balsam.runtime.site_folder import SiteFolder
+from balsam.schemas.agents import AgentOut, RefusedAgent
+from balsam.sdk.context import session
 from balsam.server import daemon
 from tests.cli.conftest import Balsam
+
+
+class Echo(ApplicationDefinition):
+    """An app whose source must stay as it is."""
+
+    site = 0
+    command_template = "echo {{ word }}"
+
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 SITES = [
@@ -189,40 +202,174 @@ def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) ->
     balsam("site", "init", "runs", "--name", "laptop")
     assert {"laptop", str(home / "runs")} <= set(balsam("site", "ls").out.split())
     assert "allowed_queues" in balsam("site", "ls", "-v").out
+    header, row = balsam("site", "ls").out.splitlines()
+    assert header.split() == ["ID", "Name", "Path", "Active", "Agent"] and row.endswith("No      never ran")
 
 
-def test_rm_asks_first_and_without_a_terminal_names_the_flag(
-    client: Client, balsam: Balsam, home: Path
+def told(state: str, seen: timedelta = timedelta(minutes=3), **values: Any) -> AgentOut:
+    at = (datetime.now(UTC) - seen).replace(tzinfo=None).isoformat()
+    place: dict[str, Any] = {"host": "login1", "path": "/a/site", "pid": 7, "since": at, "seen": at}
+    return AgentOut(**{**place, "refused": None, **values}, state=state)
+
+
+@pytest.mark.parametrize(
+    ("agent", "heard", "text"),
+    [
+        (None, None, "never ran"),
+        (None, "5 s ago", "last told of it 5 s ago"),  # of release 0.7
+        (told("works"), "5 s ago", "works on login1"),
+        (told("works", path="/a/copy"), "5 s ago", "works on login1 in /a/copy"),
+        (told("stopped"), "5 s ago", "stopped 3 min ago"),
+        (told("silent"), "5 s ago", "last heard of 3 min ago, on login1"),
+        (
+            told("works", refused=RefusedAgent(host="login2", path="/b", at="")),
+            None,
+            "works on login1; one on login2 in /b was not let in",
+        ),
+    ],
+)
+def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:
+    assert agent_text(agent, "/a/site", heard) == text
+
+
+def test_sites_are_active_whose_agents_work() -> None:
+    views = [
+        SiteView(1, "a", "/a", NOW - timedelta(seconds=5), works=False),
+        SiteView(2, "b", "/b", NOW - timedelta(hours=1), works=True),
+        SiteView(3, "c", "/c", NOW - timedelta(seconds=5)),
+    ]
+    assert choose("active", views, None, NOW) == [2, 3]
+
+
+def test_start_and_sync_refuse_what_nothing_serves_and_tell_what_is_in_vain(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balsam("site", "init", "runs")
+    site = SiteFolder(home / "runs")
+    monkeypatch.chdir(site.path)
+    site.settings_path.write_text("elastic_queue: {use_backfill: true}\n")
+    for verb in ("start", "sync"):
+        said = balsam("site", verb)
+        assert said.status == 1 and f"{site.settings_path}, line 1: elastic_queue is turned on" in said.err
+    site.settings_path.write_text("transfers: {transfer_locations: {laptop: 'file:///home'}}\n")
+    said = balsam("site", "sync")
+    assert said.status == 0 and "this release moves no files" in said.err
+    assert "Site runs names transfer locations" in balsam("site", "ls").err
+
+
+def test_rm_says_what_goes_asks_and_without_a_terminal_names_the_flags(
+    client: Client, balsam: Balsam, home: Path
+) -> None:
+    balsam("site", "init", "runs", "-n", "laptop")
+    (home / "runs" / "data" / "a").mkdir()
+    (home / "runs" / "data" / "a" / "result.dat").write_bytes(bytes(2_000_000))
     said = balsam("site", "rm", "runs")
-    assert said.status == 2
-    assert "-f" in said.err
-    assert (home / "runs").exists()
+    assert said.status == 2 and "-y" in said.err
+    assert "site laptop" in said.err and "0 apps and 0 jobs" in said.err
+    assert "5 files (2.0 MB)" in said.err and str(home / "runs") in said.err
+    assert (home / "runs" / "data" / "a" / "result.dat").exists()
+    assert len(client.get("/sites/")["results"]) == 1
 
 
 def test_rm_removes_record_and_files_and_spares_others(client: Client, balsam: Balsam, home: Path) -> None:
     balsam("site", "init", "runs")
     balsam("site", "init", "other")
     (home / "other" / "my-notes.txt").write_text("keep")
-    assert balsam("site", "rm", "-f", "runs").status == 0
-    assert balsam("site", "rm", "-f", "other").status == 0
+    elsewhere = home / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("keep")
+    (home / "other" / "data").rmdir()
+    (home / "other" / "data").symlink_to(elsewhere)
+    assert balsam("site", "rm", "-y", "runs").status == 0
+    assert balsam("site", "rm", "-y", "other").status == 0
     assert not (home / "runs").exists()
     assert [path.name for path in (home / "other").iterdir()] == ["my-notes.txt"]
+    assert (elsewhere / "kept").exists(), "what a link points to is not the site's"
     assert client.get("/sites/")["results"] == []
 
 
-def test_rm_of_a_lost_folder_removes_the_record(client: Client, balsam: Balsam, home: Path) -> None:
+@pytest.mark.parametrize("meant", ["runs", "laptop", "me/run"])
+def test_rm_by_force_removes_the_record_alone(meant: str, client: Client, balsam: Balsam, home: Path) -> None:
+    """As release 0.7 does: of a folder, of a name, of a part of a path."""
+    balsam("site", "init", "runs", "-n", "laptop")
+    (home / "runs" / "data" / "result.dat").write_text("weeks of work")
+    said = balsam("site", "rm", "-f", meant)
+    assert said.status == 0 and f"Its files stay in {home / 'runs'}" in said.out
+    assert (home / "runs" / "data" / "result.dat").read_text() == "weeks of work"
+    assert (home / "runs" / "settings.yml").exists()
+    assert client.get("/sites/")["results"] == []
+    assert balsam("site", "rm", "-f", home / "runs").status == 1, "it has no record any more"
+    assert balsam("site", "rm", "-y", home / "runs").status == 0
+    assert not (home / "runs").exists()
+
+
+def test_rm_of_a_fragment_of_several_paths_removes_none(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs-a")
+    balsam("site", "init", "runs-b")
+    said = balsam("site", "rm", "-f", "runs-")
+    assert said.status == 1 and "runs-a" in said.err and "runs-b" in said.err
+    assert balsam("site", "rm", "-f", "").status == 1
+    assert len(client.get("/sites/")["results"]) == 2
+
+
+@pytest.mark.parametrize("flag", ["-f", "-y"])
+def test_rm_of_a_lost_folder_removes_the_record(
+    flag: str, client: Client, balsam: Balsam, home: Path
+) -> None:
     balsam("site", "init", "runs")
     (home / "runs").rename(home / "moved")
-    assert balsam("site", "rm", "-f", "runs").status == 0
+    assert balsam("site", "rm", "runs").status == 2
+    assert balsam("site", "rm", flag, "runs").status == 0
     assert client.get("/sites/")["results"] == []
+    assert (home / "moved" / "settings.yml").exists()
+
+
+def test_rm_of_a_copy_spares_the_original(client: Client, balsam: Balsam, home: Path) -> None:
+    balsam("site", "init", "runs")
+    shutil.copytree(home / "runs", home / "copy", symlinks=True)
+    for flag in ("-f", "-y"):
+        said = balsam("site", "rm", flag, "copy")
+        assert said.status == 1 and "is a copy of the site in" in said.err
+    assert len(client.get("/sites/")["results"]) == 1
 
 
 def test_rm_of_no_site_says_so(client: Client, balsam: Balsam) -> None:
     said = balsam("site", "rm", "-f", "nothing")
     assert said.status == 1
     assert "no Balsam site" in said.err
+
+
+def test_sync_publishes_the_settings_and_touches_no_app(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("site", "init", "runs")
+    site = SiteFolder(home / "runs")
+    with session(client):
+        Echo.site = site.site_id
+        Echo.sync()
+    [before] = client.get("/apps/")["results"]
+    text = site.settings_path.read_text()
+    site.settings_path.write_text(text.replace("    - local\n", "    - local\n    - newproj\n"))
+    monkeypatch.chdir(site.path)
+    said = balsam("site", "sync")
+    assert said.status == 0, said.err
+    assert "projects local, newproj" in said.out and "No agent works at" in said.out
+    [record] = client.get("/sites/")["results"]
+    assert record["allowed_projects"] == ["local", "newproj"]
+    assert client.get("/apps/")["results"] == [before]
+    asked = balsam("queue", "submit", "-n1", "-t10", "-qlocal", "-Anewproj", "-jserial")
+    assert asked.status == 0, asked.err
+
+
+def test_sync_of_wrong_settings_changes_nothing(
+    client: Client, balsam: Balsam, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balsam("site", "init", "runs")
+    (home / "runs" / "settings.yml").write_text("scheduler: {allowed_projects: [a], allowed_queue: {}}")
+    monkeypatch.chdir(home / "runs")
+    said = balsam("site", "sync")
+    assert said.status == 1 and "did you mean scheduler.allowed_queues?" in said.err
+    assert client.get("/sites/")["results"][0]["allowed_projects"] == ["local"]
 
 
 def test_start_outside_of_a_site_says_where_it_works(client: Client, balsam: Balsam) -> None:

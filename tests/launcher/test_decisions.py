@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from balsam.core.states import JobMode
 from balsam.launcher import appetite, partitions
-from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.last_word import Idleness
 from balsam.launcher.lease_steps import LONGEST_PAUSE_SEC, Situation, Step, gather_sec, next_step, pause_after
 from balsam.launcher.main import stop_at
 from balsam.launcher.orders import Orders, UsageError, parse_orders
@@ -168,85 +167,6 @@ class TestSteps:
         assert 0 < pause_after(failures) <= LONGEST_PAUSE_SEC
 
 
-class TestCommands:
-    @pytest.mark.parametrize(
-        ("text", "words"),
-        [
-            ("true", ["true"]),
-            ("echo 'a b'  \"c d\" e", ["echo", "a b", "c d", "e"]),
-            ("/opt/x --n=3 a,b:c", ["/opt/x", "--n=3", "a,b:c"]),
-        ],
-    )
-    def test_plain_command_needs_no_shell(self, text: str, words: list[str]) -> None:
-        assert argument_list(Command(text), PATH) == words
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "echo $HOME",
-            "a > b",
-            "a; b",
-            "a && b",
-            "ls *.txt",
-            "echo `date`",
-            "X=1 env",
-            "cd /tmp",
-            "source x",
-            "echo 'open",
-            "echo a\\ b",
-            "echo ~",
-            "echo {a,b}",
-            "true # comment",
-        ],
-    )
-    def test_what_only_a_shell_understands_goes_to_one(self, text: str) -> None:
-        words = argument_list(Command(text), PATH)
-        assert words[1:] == ["-c", text]
-
-    def test_preamble_that_fails_keeps_the_command_from_running(self) -> None:
-        for preamble in (
-            ["true;", "false"],
-            ["false", "true"],
-            ["false\ntrue"],
-            ["f() { return 1; }", "f\ntrue"],
-        ):
-            words = argument_list(Command("echo ran", preamble), PATH)
-            ended = subprocess.run(words, capture_output=True, text=True)
-            assert (ended.returncode, ended.stdout) == (1, "")
-            failed = "return 1" if "f()" in preamble[0] else "false"
-            assert ended.stderr == f"balsam: the shell preamble failed with exit code 1: {failed}\n"
-
-    @pytest.mark.parametrize(
-        "preamble",
-        [
-            ["export X=ran"],
-            ["# a remark", "export X=ran", "if false; then\nexit 9\nfi;"],
-            ["f() { false; true; }\nf\nexport X=ran"],
-            ["source ./sourced"],
-            ["cat > /dev/null <<END\nin\nEND", "X=ran"],
-        ],
-    )
-    def test_command_runs_after_a_preamble_in_the_same_shell(
-        self, preamble: list[str], tmp_path: Path
-    ) -> None:
-        (tmp_path / "sourced").write_text("false\nX=ran\n")
-        words = argument_list(Command("echo $X; false; declare -F", preamble), PATH)
-        ended = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
-        assert (ended.stdout.splitlines()[0], ended.stderr) == ("ran", "")
-        assert "balsam" not in ended.stdout
-
-    def test_exported_shell_function_is_found(self) -> None:
-        words = argument_list(Command("srunx a"), {**PATH, "BASH_FUNC_srunx%%": "() { :; }"})
-        assert words[1:] == ["-c", "srunx a"]
-
-    @pytest.mark.parametrize(
-        ("text", "sentence"), [("", "empty"), ("  ", "empty"), ("nonesuch 1", "nonesuch")]
-    )
-    def test_command_that_cannot_be_started_says_why(self, text: str, sentence: str) -> None:
-        with pytest.raises(CommandError, match=sentence):
-            argument_list(Command(text), PATH)
-
-
 class TestOrders:
     def test_published_command_line(self) -> None:
         orders = parse_orders(["-j", "serial", "-t", "10", "--tag", "a=1", "-tag", "b=x=y"])
@@ -302,3 +222,22 @@ class TestReports:
     def test_long_text_keeps_its_end(self) -> None:
         assert clean("a" * 10_000 + "end").endswith("aend")
         assert len(clean("a" * 10_000)) == 8_000
+
+
+def test_idleness_is_counted_while_the_server_says_that_there_is_nothing() -> None:
+    idle = Idleness(60.0)
+    idle.nothing(0.0)
+    idle.nothing(10.0)
+    assert not idle.is_over and idle.ask_at == 60.0
+    assert not idle.is_to_ask(59.0) and idle.is_to_ask(60.0) and not idle.is_to_ask(60.5)
+    idle.nothing(60.6)
+    assert idle.is_over
+
+
+def test_an_outage_is_no_idleness() -> None:
+    idle = Idleness(60.0)
+    idle.nothing(0.0)
+    idle.reset()  # no answer
+    assert idle.is_to_ask(75.0) and not idle.is_over
+    idle.nothing(76.0)
+    assert not idle.is_over and idle.ask_at == 136.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from balsam.schemas import serialize
 from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot, long_sleep
 
@@ -77,12 +79,41 @@ def test_program_that_may_not_be_executed(running: Pilot) -> None:
     assert fails_alone(running, job) == "can't start './program': Permission denied"
 
 
+class _Odd(ApplicationDefinition):
+    def get_arg_str(self) -> Any:
+        return {"none": None, "number": 5, "nul": "echo \0", "half": "echo \ud800"}.get(
+            self.job.tags["what"], "echo fine"
+        )
+
+    def shell_preamble(self) -> Any:
+        return {"lines": [None], "preamble": "echo \0"}.get(self.job.tags["what"])
+
+    def get_environ_vars(self) -> Any:
+        return {"name": {"A=B": "x"}, "empty": {"": "x"}, "value": {"A": "\0"}}.get(self.job.tags["what"], {})
+
+    command_template = "true"
+
+
+def test_whatever_an_app_makes_of_its_command_ends_that_job_alone(running: Pilot) -> None:
+    app = running.app_id(_Odd)
+    kinds = ["none", "number", "nul", "half", "lines", "preamble", "name", "empty", "value", "fine"]
+    ids = [running.submit(app, tags={"what": kind})[0] for kind in kinds]
+    rows = running.wait_done(ids)
+    assert [row["state"] for row in rows] == ["FAILED"] * 9 + ["JOB_FINISHED"]
+
+
+def test_parameters_of_older_clients_that_no_command_can_be_given(running: Pilot) -> None:
+    app = running.command("echo {{ name }}")
+    [job] = running.submit(app, serialized_parameters=serialize({"name": "run7\0"}))
+    assert "NUL character" in fails_alone(running, job)
+
+
 def test_preamble_that_fails(running: Pilot) -> None:
     class Prepared(ApplicationDefinition):
         command_template = "echo ran > ran"
 
-        def shell_preamble(self) -> str:
-            return "true\n(exit 3)\nexport X=1"
+        def shell_preamble(self) -> list[str]:
+            return ["export X=1", "(exit 3)"]
 
     [job] = running.submit(running.app_id(Prepared))
     reason = fails_alone(running, job)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from balsam.api import BatchJob, Job, JobState
-from balsam.client.errors import ServerRefused
+from balsam.client.errors import ClientError, ServerRefused
 from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
 from tests.waiting import wait_until
@@ -165,6 +165,41 @@ class TestTail:
         with pytest.raises(ServerRefused, match="out of the site's data folder"):
             job_of(running, job).tail()
         job_of(running, job).kill()
+
+
+class TestAttempts:
+    """job.out is the last run's; what earlier ones wrote stays beside it, and can be shown."""
+
+    def test_each_attempts_output_is_kept_and_shown(self, running: Pilot) -> None:
+        [job] = running.submit(running.command("echo attempt; ls job*.out; exit 1"))
+        running.wait_done([job])
+        again = job_of(running, job)
+        again.state = JobState.restart_ready
+        again.save()
+        wait_until(lambda: running.row(job)["num_runs"] == 2)
+        running.wait_done([job])
+        one = job_of(running, job)
+        assert one.tail(attempt=1) == "attempt\njob.out\n"
+        assert one.tail(attempt=2) == one.tail() == "attempt\njob.1.out\njob.out\n"
+        with pytest.raises(ClientError, match="has no attempt 3: it has run 2 times"):
+            one.tail(attempt=3)
+        errors = [e["data"]["error"] for e in running.events(job) if e["to_state"] == "RUN_ERROR"]
+        assert [text.count("attempt") for text in errors] == [1, 1]
+        assert list(one.tail(follow=True, attempt=1)) == ["attempt\njob.out\n"]
+
+    def test_jobs_in_one_workdir_have_outputs_of_their_own(self, running: Pilot) -> None:
+        class Speak(ApplicationDefinition):
+            def run(self) -> None:
+                print("function", self.job.id)
+
+        app, function = running.command("echo command $BALSAM_JOB_ID"), running.app_id(Speak)
+        first, second, third = (
+            running.client.post("/jobs/", [{"app_id": one, "workdir": "shared"}])[0]["id"]
+            for one in (app, app, function)
+        )
+        running.wait_done([first, second, third])
+        said = [job_of(running, job).tail() for job in (first, second, third)]
+        assert said == [f"command {first}\n", f"command {second}\n", f"function {third}\n"]
 
 
 def test_a_drained_launcher_gives_back_what_waits_and_ends_after_its_runs(pilot: Pilot) -> None:

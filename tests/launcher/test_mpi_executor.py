@@ -49,8 +49,8 @@ def test_redirection_and_preamble_stand_around_the_launcher() -> None:
     assert under_mpi(line, Command("/bin/echo 'a b'")).text == "mpiexec -n 2 /bin/echo 'a b'"
     into = under_mpi(line, Command("hello > out.txt", ["module load mpi"]))
     text = argument_list(into, {"PATH": "/usr/bin:/bin"})[-1]
-    assert text.endswith("\nmpiexec -n 2 hello > out.txt")
-    assert "\nmodule load mpi\n" in text and text.count("mpiexec") == 1
+    assert text.endswith("eval $'mpiexec -n 2 hello > out.txt'")
+    assert "source <(printf %s $'module load mpi')" in text and text.count("mpiexec") == 1
 
 
 class TestAnswers:

@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 
 def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running: Pilot) -> None:
-    app = running.command('echo "{{ greeting }} from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
+    app = running.command('echo {{ greeting }}" from $BALSAM_JOB_ID in $(pwd)"; env | grep BALSAM_ | sort')
     [job] = running.submit(app, parameters_json={"greeting": "hello"})
     [row] = running.wait_done([job])
     assert row["state"] == "JOB_FINISHED"
@@ -33,6 +33,19 @@ def test_command_runs_in_its_workdir_with_its_parameters_and_environment(running
     ):
         assert line in output.splitlines()
     assert running.walk(job) == ["STAGED_IN", "PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
+
+
+def test_pwd_is_the_workdir_however_a_run_is_started(running: Pilot) -> None:
+    class Where(ApplicationDefinition):
+        def run(self) -> str:
+            print("PWD=" + os.environ["PWD"])
+            return os.environ["PWD"]
+
+    apps = (running.command("env"), running.command("env; true"), running.app_id(Where))
+    ids = [running.submit(app)[0] for app in apps]
+    for row in running.wait_done(ids):
+        lines = running.output(row["id"]).splitlines()
+        assert f"PWD={running.site.data_path}/{row['workdir']}" in lines
 
 
 def test_run_app_returns_its_value_and_keeps_its_output(running: Pilot) -> None:
@@ -228,3 +241,46 @@ def test_small_runs_start_beside_one_that_waits_for_its_whole_node(brief: Pilot)
     small = brief.submit(brief.command("true"), 3, node_packing_count=4)
     brief.wait_done(small, timeout=OVERTAKE_SEC / 2)
     assert brief.states(whole) == ["PREPROCESSED"]
+
+
+def test_a_run_takes_the_code_that_is_registered_when_it_starts_and_records_its_version(
+    running: Pilot,
+) -> None:
+    """Kind: the code that runs is older than what was registered before the job was submitted."""
+    name = "Versioned"
+    app = running.command("echo first; sleep 0.2", name)
+    [first] = running.submit(app)
+    running.wait_done([first])
+    for number in range(2, 8):  # whether word of a new version comes before its jobs, or after them
+        assert running.command(f"echo {number}", name) == app
+        [job] = running.submit(app)
+        running.wait_done([job])
+        assert running.output(job) == f"{number}\n"
+        started = next(event for event in running.events(job) if event["to_state"] == "RUNNING")
+        assert started["data"]["app_version"] == number
+    runs = running.client.get("/analytics/events/trace", {"job_id": [first, job]})["results"]
+    assert [run["app_version"] for run in runs] == [1, 7]
+
+
+def test_jobs_that_wait_for_their_start_take_newer_code(running: Pilot) -> None:
+    app = running.command("echo old; until test -e ../../go; do sleep 0.05; done", "Waiting")
+    ids = running.submit(app, 4, node_packing_count=1)
+    # One runs; the launcher has taken others, too, and has made them ready.
+    wait_until(
+        lambda: (
+            "RUNNING" in running.states(ids)
+            and sum(row["session_id"] is not None for row in running.rows(ids)) > 1
+        ),
+        30,
+        lambda: running.told(ids),
+    )
+    running.command("echo new", "Waiting")
+    logs = running.site.log_path
+    wait_until(
+        lambda: any("another version" in file.read_text() for file in logs.glob("*.log")),
+        30,
+        lambda: running.told(ids),
+    )
+    (running.site.data_path / "go").touch()
+    running.wait_done(ids)
+    assert sorted(running.output(job) for job in ids) == ["new\n", "new\n", "new\n", "old\n"]

@@ -27,11 +27,16 @@ NAMES = ["nid0001", "nid0002", "nid0003"]
 def several(tmp_path: Path, new_user: Callable[[], User]) -> Iterator[tuple[Pilot, dict[str, str]]]:
     """A site whose allocations have three nodes, and their environment."""
     pilot = Pilot(tmp_path / "site", new_user().client)
+    yield pilot, with_several_nodes(pilot, tmp_path)
+    pilot.end()
+
+
+def with_several_nodes(pilot: Pilot, folder: Path) -> dict[str, str]:
+    """The environment of an allocation of three nodes of this site."""
     pilot.set("launcher", compute_node="pbs")
     queue = {"max_nodes": 3, "max_walltime": 60, "max_queued_jobs": 1}
     pilot.client.put(f"/sites/{pilot.site.site_id}", {"allowed_queues": {"local": queue}})
-    yield pilot, VirtualNodes(tmp_path / "nodes", NAMES).environment
-    pilot.end()
+    return VirtualNodes(folder / "nodes", NAMES).environment
 
 
 def nodes_of(pilot: Pilot, job_id: int) -> list[str]:
@@ -244,8 +249,8 @@ def test_single_node_of_a_serial_part_is_used_wherever_it_is(several: tuple[Pilo
     assert {pilot.output(job_id) for job_id in ids} == {"on nid0003\n"}
 
 
-def test_frozen_leader_goes_on_with_other_workers(several: tuple[Pilot, dict[str, str]]) -> None:
-    pilot, environment = several
+def test_frozen_leader_goes_on_with_other_workers(brief: Pilot, tmp_path: Path) -> None:
+    pilot, environment = brief, with_several_nodes(brief, tmp_path)
     command = long_sleep()
     ids = pilot.submit(pilot.command(command), 3)
     launcher = pilot.launch(environment=environment)

@@ -141,18 +141,19 @@ def test_a_launcher_started_again_in_its_allocation_settles_what_the_first_one_l
     assert list(own_pilot.site.spool_path.glob("*.refused")) == []
 
 
-def test_of_two_launchers_with_one_batch_job_neither_touches_the_others_spool(pilot: Pilot) -> None:
+def test_a_second_launcher_of_one_batch_job_ends_with_a_sentence(pilot: Pilot) -> None:
+    """Both would count the allocation's nodes as theirs."""
     number = str(batch_job(pilot))
     first = pilot.launch("--batch-job", number)
     wait_until(lambda: len(spools(pilot)) == 1)
-    second = pilot.launch("--batch-job", number)
-    wait_until(lambda: len(spools(pilot)) == 2)
-    assert "may be alive: it is left alone" in logs(pilot)
-    ids = pilot.submit(pilot.command("true"), 6)
+    assert pilot.launch("--batch-job", number).wait(60) == 2
+    said = (pilot.site.log_path / "launcher.out").read_text()
+    assert f"a launcher of BatchJob {number} works already" in said and f"process {first.pid}" in said
+    assert "Traceback" not in said and len(spools(pilot)) == 1
+    ids = pilot.submit(pilot.command("true"), 2)
     assert {row["state"] for row in pilot.wait_done(ids)} == {"JOB_FINISHED"}
-    for launcher in (first, second):
-        launcher.terminate()
-        assert launcher.wait(60) == 0
+    first.terminate()
+    assert first.wait(60) == 0
     assert spools(pilot) == []
 
 

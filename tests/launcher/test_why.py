@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import yaml
 
 from tests.launcher.pilot import Pilot, long_sleep
+from tests.services import EmbeddedServer
 from tests.waiting import wait_until
 
 
@@ -53,3 +56,57 @@ def test_what_a_launcher_can_not_start_says_what_is_missing(pilot: Pilot) -> Non
     code, sentence = why(pilot, busy)
     assert code == "running" and f"the launcher of BatchJob {number}" in sentence
     assert why(pilot, behind)[0] in ("held", "next", "running")
+
+
+def ended(pilot: Pilot, number: int) -> tuple[str, str]:
+    """What is told of a BatchJob that has ended well, as its agent says."""
+    pilot.client.put(f"/batch-jobs/{number}", {"state": "finished", "cause": "exit 0"})
+    answer = pilot.client.get(f"/batch-jobs/{number}/why")
+    return answer["code"], answer["sentence"]
+
+
+def test_a_launcher_whose_wall_time_is_over_tells_so_and_what_is_left(pilot: Pilot) -> None:
+    number = allocation(pilot)
+    pilot.submit(pilot.command(long_sleep()), 3)
+    assert pilot.launch("--batch-job", str(number), minutes=0.08).wait(60) == 0
+    code, sentence = ended(pilot, number)
+    assert code == "finished" and "3 jobs that it takes waited then" in sentence
+    assert "the wall time is over; 1 run was ended before its time" in sentence
+
+
+def test_a_launcher_without_work_tells_so(pilot: Pilot) -> None:
+    number = allocation(pilot)
+    pilot.set("launcher", idle_ttl_sec=1)
+    assert pilot.launch("--batch-job", str(number)).wait(60) == 0
+    assert "it had nothing to do for 1 s (exit 0)" in ended(pilot, number)[1]
+
+
+def test_the_reason_of_an_end_in_an_outage_is_told_by_whoever_comes_next(
+    own_pilot: Pilot, own_server: EmbeddedServer
+) -> None:
+    number = allocation(own_pilot)
+    own_pilot.submit(own_pilot.command(long_sleep()))
+    launcher = own_pilot.launch("--batch-job", str(number))
+    wait_until(lambda: own_pilot.client.get("/jobs/", {"state": "RUNNING"})["results"])
+    own_server.kill()
+    launcher.terminate()
+    assert launcher.wait(60) == 1
+    own_server.start()
+    own_pilot.launch("--batch-job", str(number))
+    wait_until(lambda: len(own_pilot.client.get("/sessions/")["results"]) == 1, 20)
+    wait_until(lambda: "SIGTERM" in ended(own_pilot, number)[1], 20)
+
+
+def test_a_launcher_that_has_run_out_of_work_outlives_an_outage(
+    own_pilot: Pilot, own_server: EmbeddedServer
+) -> None:
+    own_pilot.set("launcher", idle_ttl_sec=3)
+    launcher = own_pilot.launch()
+    wait_until(lambda: own_pilot.client.get("/sessions/")["results"])
+    own_server.kill()
+    time.sleep(5.0)
+    assert launcher.poll() is None
+    own_server.start()
+    [job] = own_pilot.submit(own_pilot.command("true"))
+    own_pilot.wait_done([job])
+    assert launcher.wait(60) == 0

@@ -71,6 +71,19 @@ def test_nothing_that_a_user_typed_becomes_a_shell_command(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("pwned"))
 
 
+def test_what_there_is_not_is_nothing() -> None:
+    template = (
+        "{% if filter_tags.kind %}x{% endif %}{{ optional_params.nope }}{{ unknown.more }}|{{ pg_bin }}"
+    )
+    assert render(template, FACTS) == "|None"
+
+
+@pytest.mark.parametrize("broken", ["{{ 1 / 0 }}", "{{ wall_time_min + queue }}", "{{ num_nodes() }}"])
+def test_whatever_a_template_raises_is_told_with_its_line(broken: str) -> None:
+    with pytest.raises(TemplateError, match=r"^here.sh, line 2: "):
+        render(f"#!/bin/bash\n{broken}\n", FACTS, "here.sh")
+
+
 def test_partitions_become_flags_and_none_become_nothing() -> None:
     partitions = [Partition("mpi", 2, {"a": "1", "b": "2"}), Partition("serial", 1, {})]
     template = "{{ partitions }}"
@@ -83,14 +96,14 @@ def test_templates_of_older_sites_still_render() -> None:
         "{{balsam_bin}} {{pg_bin}} {{launcher_cmd}} -j {{job_mode}} -t {{wall_time_min - 2}} {{partitions}}"
     )
     assert render(older, FACTS).startswith(
-        f"/opt/bin /opt/bin /opt/bin/python {start.__file__} balsam.launcher.main"
+        f"/opt/bin None /opt/bin/python {start.__file__} balsam.launcher.main"
     )
 
 
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
-        ("\n{{ nodes }}", r"site/t.sh: 'nodes' is undefined; a job template may use batch_job_id, project"),
+        ("\n{{ nodes() }}", r"site/t.sh, line 2: 'nodes' is undefined; a job template may use batch_job_id"),
         ("\n\n{% if %}", r"site/t.sh, line 3: "),
     ],
 )

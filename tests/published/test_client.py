@@ -87,3 +87,13 @@ def test_the_published_command_line_shows_and_changes(
     assert "cli/1" in account.balsam(published, "job", "ls", *tag)
     assert "Hello" in account.balsam(published, "app", "ls", "--site", "lab")
     assert "lab" in account.balsam(published, "site", "ls")
+
+
+def test_the_published_client_reads_apps_of_ours_that_it_could_not_express(
+    published: Release, ours: Release, new_account: Callable[[], Account]
+) -> None:
+    account = new_account()
+    account.script(ours, "define_optional.py")
+    told = account.script(published, "read_optional.py")
+    assert told["apps"] == {"Keywords": ["x", "y", "z"], "Empty": ["x", "y"]}
+    assert (told["loaded"], told["jobs"]) == (["Empty", "Keywords"], 1)

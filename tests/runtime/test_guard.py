@@ -37,8 +37,10 @@ while True:
         link.end()
         break
     elif word == "renew":
-        link.renew()
-        print("renewed", flush=True)
+        fate = link.renew()
+        print(fate.acted, *fate.killed, flush=True)
+    elif word == "guard":
+        print(link.pid, flush=True)
     else:
         print(link.beat(), flush=True)
 """

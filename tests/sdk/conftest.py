@@ -32,7 +32,7 @@ def hello(lab: Site) -> type[ApplicationDefinition]:
         """Says hello."""
 
         site = "lab"
-        command_template = "echo {{ greeting }} {{ name | q }}"
+        command_template = "echo {{ greeting }} {{ name }}"
         parameters = {"greeting": {"required": False, "default": "hi", "help": "first word"}}
 
     Hello.sync()

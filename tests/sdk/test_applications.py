@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from balsam.api import App, ApplicationDefinition, AppParameter, Job, JobState, Site, TransferSlot
+from balsam.client.errors import ClientError
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
-from balsam.sdk.command_template import TemplateError
+from balsam.sdk.command_template import TemplateError, TemplateWarning
 from balsam.sdk.parameters import ParameterError
 from tests.services import User
 
@@ -208,13 +209,15 @@ def test_jobs_by_app_name_and_id(hello: Apps) -> None:
         Job.objects.create("w", "Helo", site_name="lab")
 
 
-def test_an_app_that_was_never_synced_says_what_to_do(lab: Site) -> None:
+def test_an_app_that_was_never_synced_is_registered_by_its_first_job(lab: Site) -> None:
     class Late(ApplicationDefinition):
         site = "lab"
         command_template = "true"
 
     with pytest.raises(App.DoesNotExist, match=r"Late\.sync\(\)"):
-        Late.submit("w")
+        Job.objects.filter(app_id=Late).count()
+    job = Late.submit("w")
+    assert App.objects.get(name="Late").id == job.app_id == Late.__app_id__
 
 
 def test_a_parent_that_was_never_saved_says_what_to_do(hello: Apps) -> None:
@@ -226,22 +229,73 @@ def test_a_parent_that_was_never_saved_says_what_to_do(hello: Apps) -> None:
 def test_commands_are_filled_in_with_values_and_defaults(hello: Apps) -> None:
     job = hello.submit("w", name="a b; c")
     assert hello(job).get_arg_str() == "echo hi 'a b; c'"
-    job = hello.submit("w", name="x", greeting="> out.txt 'hey'")
-    assert hello(job).get_arg_str() == "echo > out.txt 'hey' x"
+    job = hello.submit("w", name="it's", greeting="> out.txt")
+    assert hello(job).get_arg_str() == """echo '> out.txt' 'it'"'"'s'"""
     assert hello(job).get_environ_vars() == {"BALSAM_JOB_ID": str(job.id), "OMP_NUM_THREADS": "1"}
 
 
-def test_a_command_of_several_lines_is_one_command(lab: Site) -> None:
+def test_a_command_of_several_lines_is_a_script_as_written(lab: Site) -> None:
     class Long(ApplicationDefinition):
         site = "lab"
         command_template = """
+            # a remark
             solve --in {{ name }} \\
                 --text "a  b"
-                --fast
+            cat <<END
+              two
+            END
         """
 
     Long.sync()
-    assert Long(Long.submit("w", name="x")).get_arg_str() == 'solve --in x --text "a  b" --fast'
+    text = '# a remark\nsolve --in x \\\n    --text "a  b"\ncat <<END\n  two\nEND'
+    assert Long(Long.submit("w", name="x")).get_arg_str() == text
+
+
+def test_values_within_quotes_are_warned_of_when_the_app_is_synced(lab: Site) -> None:
+    class Quoting(ApplicationDefinition):
+        site = "lab"
+        command_template = 'echo "{{ name }}"'
+
+    with pytest.warns(TemplateWarning, match="app Quoting: the value of 'name' stands within double quotes"):
+        Quoting.sync()
+
+
+def test_values_that_no_command_can_be_given_are_refused_when_they_are_submitted(hello: Apps) -> None:
+    with pytest.raises(ParameterError, match="'name' of Hello holds a NUL character"):
+        hello.submit("w", name="run7\0\0")
+
+
+@pytest.mark.parametrize("variables", [{"": "x"}, {"A=B": "x"}, {"A": "x\0"}])
+def test_variables_that_no_program_can_have_are_refused(lab: Site, variables: dict[str, str]) -> None:
+    body = {"site": "lab", "command_template": "true", "environment_variables": variables}
+    with pytest.raises(ValueError, match="environment variable"):
+        type("Odd", (ApplicationDefinition,), body).sync()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("workdir", ["~/x", "a\nb", "x" * 300, "ä" * 200, "../up"])
+def test_workdirs_that_cannot_be_are_refused(hello: Apps, workdir: str) -> None:
+    with pytest.raises(ClientError, match="workdir"):
+        hello.submit(workdir, name="x")
+
+
+def test_a_template_without_a_command_is_refused(lab: Site) -> None:
+    class Idle(ApplicationDefinition):
+        site = "lab"
+        command_template = """
+            # nothing yet
+        """
+
+    with pytest.raises(TemplateError, match="holds no command"):
+        Idle.sync()
+
+
+def test_a_parameter_named_like_a_function_of_jinja(lab: Site) -> None:
+    class Scan(ApplicationDefinition):
+        site = "lab"
+        command_template = "scan {{ range }}"
+
+    Scan.sync()
+    assert Scan(Scan.submit("w", range="0-5")).get_arg_str() == "scan 0-5"
 
 
 def test_a_template_that_is_no_template_says_so(lab: Site) -> None:

@@ -68,7 +68,7 @@ PAGE_TRIES = [
     PageTry("POST", "/ui/batch-jobs/{batch_job_id}/drain"),
     *_gets("/ui/sites"),
     *_gets("/ui/apps"),
-    *_gets("/ui/apps/{app_id}"),
+    *_gets("/ui/apps/{app_id}", *(f"part={part}" for part in ("facts", "versions"))),
     *_gets("/ui/transfers", "site_id={site}", "job_id={job}"),
     *_gets("/ui/tokens"),
     PageTry("POST", "/ui/tokens/logins/{login_id}/end"),

@@ -213,8 +213,14 @@ def test_deploying_again_keeps_the_settings(tmp_path: Path) -> None:
     text = file.read_text()
     deployment.create(tmp_path / "new", {}, {})
     assert file.read_text() == text
+    deployment.create(tmp_path / "new", {}, {"port": 9001})
+    assert "port: 9001" in file.read_text() and "workers: 1" in file.read_text(), "it has not run yet"
+    daemon.note_process(tmp_path / "new", 9001, 1)
+    deployment.create(tmp_path / "new", {}, {"port": 9001})
     with pytest.raises(BalsamError, match="change port there"):
-        deployment.create(tmp_path / "new", {}, {"port": 9001})
+        deployment.create(tmp_path / "new", {}, {"port": 9002})
+    with pytest.raises(BalsamError, match="change database_url there"):
+        deployment.create(tmp_path / "new", {"BALSAM_DATABASE_URL": "postgresql://elsewhere/x"}, {})
 
 
 def test_accepted_connections_send_without_waiting_for_company() -> None:

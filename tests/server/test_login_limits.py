@@ -85,6 +85,16 @@ def test_registrations_are_limited_by_address(url: str, user: User, password_ser
     assert "registrations from your address" in refused.json()["detail"]
 
 
+def test_how_many_may_register_from_one_address_is_a_setting(new_database: Callable[[], str]) -> None:
+    with (
+        PasswordServer(new_database(), registration_burst=2, registration_every_sec=600.0) as server,
+        elsewhere(new_address()) as http,
+    ):
+        url = f"{server.url}/auth/password/register"
+        answers = [http.post(url, json={"username": f"u{n}", "password": "x"}) for n in range(3)]
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+
+
 def test_logins_that_wait_for_their_turn_hold_up_nobody_else(
     url: str, password_server: PasswordServer
 ) -> None:

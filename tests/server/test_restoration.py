@@ -11,6 +11,7 @@ import pytest
 from balsam.client.transport import Client
 from balsam.core.errors import WrongSchema
 from balsam.server import deployment
+from balsam.server.daemon import DaemonError
 from balsam.store import ids, migrate, restoration, tables
 from balsam.store.database import Database
 from tests.server.lab import Lab
@@ -89,6 +90,8 @@ def test_postgresql_is_dumped_and_restored_on_another_server(
         assert [first_message(client, cursor) for cursor in (before, after)] == ["reset", "reset"]
         lab.client = client
         assert hears_new_events(client, lab)
+        with pytest.raises(DaemonError, match=r"server process(es)? of Balsam use the database .* stop the"):
+            deployment.restored(moved.deployed.settings)
 
 
 def test_ids_of_tables_that_were_empty_are_skipped_too(new_database: Callable[[], str]) -> None:

@@ -58,6 +58,36 @@ def test_the_published_client_is_told_of_it_by_why(
     assert told in why["doubt"] and why["sentence"].endswith(f"But: {why['doubt']}.")
 
 
+@pytest.mark.parametrize("slot", [SLOT, {**SLOT, "required": False}])
+def test_transfers_to_a_site_that_moves_no_files_are_refused_and_told(
+    lab: Lab, user: User, password_server: PasswordServer, slot: dict[str, Any]
+) -> None:
+    """A switch that does nothing is refused at submission, and `why` names it."""
+    app = lab.add_app("Staged", [], transfers={"source": slot})
+    lab.client.put(f"/sites/{lab.site['id']}", {"moves_files": False})
+    with pytest.raises(ServerRefused, match=r"moves no files .* for source of app Staged for ever"):
+        lab.create(app_id=app["id"], transfers=GOOD["transfers"])
+    unknown = {"source": {"location_alias": "nowhere", "path": "/x"}}
+    with pytest.raises(ServerRefused, match="moves no files"):
+        lab.create(app_id=app["id"], transfers=unknown)
+    body = [{"workdir": "w", "app_id": app["id"], "transfers": GOOD["transfers"]}]
+    answer = asking.post(f"{password_server.url}/jobs/", json=body, headers=_login(user))
+    assert answer.status_code == 201
+    why = lab.client.get(f"/jobs/{answer.json()[0]['id']}/why")
+    assert why["code"] == "no_transfers" and "moves no files" in why["doubt"]
+    assert "waits for 1 transfer of its files, e.g. in.dat" in why["sentence"]
+    assert f"balsam job modify --id {why['job_id']} -s STAGED_IN" in why["sentence"]
+    if not slot["required"]:
+        assert lab.create(app_id=app["id"]), "a job that names no transfer goes its way"
+
+
+def test_a_site_whose_agent_moves_files_or_has_not_told_takes_transfers(lab: Lab) -> None:
+    """Such as one of release 0.7."""
+    assert lab.create(**GOOD)
+    lab.client.put(f"/sites/{lab.site['id']}", {"moves_files": True})
+    assert lab.create(**GOOD)
+
+
 def test_a_good_job_raises_no_doubt(lab: Lab) -> None:
     [job] = lab.create(**GOOD)
     assert lab.client.get(f"/jobs/{job}/why")["doubt"] is None

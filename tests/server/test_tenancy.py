@@ -81,9 +81,13 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/sites/{site_id}"): Guard.CALLER,
     ("PUT", "/sites/{site_id}"): Guard.CALLER,
     ("DELETE", "/sites/{site_id}"): Guard.USER,
+    ("PUT", "/sites/{site_id}/agent"): Guard.CALLER,
+    ("DELETE", "/sites/{site_id}/agent/{instance}"): Guard.CALLER,
     ("GET", "/apps/"): Guard.CALLER,
     ("POST", "/apps/"): Guard.CALLER,
+    ("GET", "/apps/newest"): Guard.CALLER,
     ("GET", "/apps/{app_id}"): Guard.CALLER,
+    ("GET", "/apps/{app_id}/versions"): Guard.CALLER,
     ("PUT", "/apps/{app_id}"): Guard.CALLER,
     ("DELETE", "/apps/{app_id}"): Guard.CALLER,
     ("GET", "/jobs/"): Guard.CALLER,
@@ -103,6 +107,7 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("POST", "/jobs/{job_id}/kill"): Guard.CALLER,
     ("GET", "/jobs/{job_id}/tail"): Guard.CALLER,
     ("POST", "/batch-jobs/{batch_job_id}/drain"): Guard.CALLER,
+    ("POST", "/batch-jobs/{batch_job_id}/submission"): Guard.CALLER,
     ("GET", "/batch-jobs/why"): Guard.CALLER,
     ("GET", "/batch-jobs/{batch_job_id}/why"): Guard.CALLER,
     ("GET", "/sessions/{session_id}/messages"): Guard.CALLER,
@@ -242,6 +247,7 @@ FIGURE_TRIES = [
     # Three subjects are the same to all figures: each figure meets one, and one figure meets all.
     if figure == "utilization" or (number % len(SUBJECTS) == place and query == queries[0])
 ]
+AGENT = {"instance": "of a stranger", "host": "h", "pid": 1, "folder": "1:2", "path": "/stolen"}
 FOREIGN_PARENT = Try("POST", "/jobs/", body=lambda theirs, own: _job(own["app"], parent_ids=[theirs["job"]]))
 LOG_OUT = Try("DELETE", "/auth/logins/current")
 TRIES: list[Try] = [
@@ -258,9 +264,13 @@ TRIES: list[Try] = [
     Try("GET", "/sites/{site_id}"),
     Try("PUT", "/sites/{site_id}", body=lambda theirs, own: {"path": "/stolen"}),
     Try("DELETE", "/sites/{site_id}"),
+    Try("PUT", "/sites/{site_id}/agent", body=lambda theirs, own: AGENT),
+    Try("DELETE", "/sites/{site_id}/agent/{instance}"),
     *_filters("/apps/", ["id@app", "site_id"], "name=Secret", "site_path=/victim", "site_name=victim"),
     Try("POST", "/apps/", body=lambda theirs, own: _app(theirs["site"])),
+    *_filters("/apps/newest", ["id@app"]),
     Try("GET", "/apps/{app_id}"),
+    Try("GET", "/apps/{app_id}/versions"),
     Try("PUT", "/apps/{app_id}", body=lambda theirs, own: {"description": "stolen"}),
     Try("PUT", "/apps/{own_app_id}", body=lambda theirs, own: {"site_id": theirs["site"]}),
     Try("DELETE", "/apps/{app_id}"),
@@ -302,6 +312,11 @@ TRIES: list[Try] = [
     Try("GET", "/jobs/{job_id}/tail"),
     Try("GET", "/jobs/{job_id}/tail", "after=0&follow=true"),
     Try("POST", "/batch-jobs/{batch_job_id}/drain"),
+    Try(
+        "POST",
+        "/batch-jobs/{batch_job_id}/submission",
+        body=lambda theirs, own: {"instance": "of a stranger"},
+    ),
     Try("GET", "/sessions/{session_id}/messages"),
     Try("PUT", "/sessions/{session_id}/messages/{message_id}", body=lambda t, o: {"answer": {"text": "x"}}),
     Try(

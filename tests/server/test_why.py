@@ -437,7 +437,7 @@ def test_an_app_was_deleted_with_its_jobs(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("told", "code", "words"),
     [
-        ({"state": "finished", "cause": "exit 0"}, "finished", "had nothing more to do"),
+        ({"state": "finished", "cause": "exit 0"}, "finished", "told no reason"),
         ({"state": "finished", "cause": "walltime"}, "finished", "walltime"),
         (
             {"state": "finished", "cause": "exit 2", "status_info": {"error": "balsam launcher:\nno site"}},
@@ -502,6 +502,9 @@ def test_an_agent_without_hooks_is_alive_while_it_tells_of_its_site(scene: Scene
     assert code() == "no_agent"
 
 
+AGENT = {"host": "login1", "pid": 1, "folder": "1:2", "path": "/a/site"}
+
+
 def test_only_the_word_of_a_site_token_counts_as_its_agents(
     scene: Scene, password_server: PasswordServer
 ) -> None:
@@ -518,6 +521,8 @@ def test_only_the_word_of_a_site_token_counts_as_its_agents(
     token = scene.client.post("/auth/site-tokens", {"site_id": site_id})["token"]
     with Client(password_server.url, token) as agent:
         agent.put(f"/sites/{site_id}", {"nodes": None})
+        assert seen() is None, "settings can be published while no agent works"
+        agent.put(f"/sites/{site_id}/agent", {"instance": "instance-1", **AGENT})
     assert seen() is not None
 
 

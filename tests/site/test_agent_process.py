@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import psutil
 import pytest
 
 from balsam.client.errors import ServerRefused
+from balsam.runtime.site_folder import SiteFolder, identity_of
+from balsam.site.lease import place_of
 from balsam.site.processes import agent_command, agent_status, start_agent, stop_agent
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
@@ -31,7 +34,7 @@ def start_in_child(bench: Bench) -> list[str]:
 def test_start_says_where_the_agent_works_and_stop_leaves_no_pid_file(bench: Bench) -> None:
     report = bench.start()
     assert report.pid == bench.agent_pid
-    assert bench.site.pid_path.read_text() == f"{socket.gethostname()}\n{report.pid}\n"
+    assert bench.site.pid_path.read_text().startswith(f"{socket.gethostname()}\n{report.pid}\n")
     assert str(report.log_path) in report.sentence
     began = time.monotonic()
     assert stop_agent(bench.site).stopped
@@ -83,13 +86,108 @@ def test_a_pid_that_belongs_to_somebody_else_now_is_stale(bench: Bench) -> None:
     bench.start()
 
 
-def test_an_agent_on_another_host_counts_while_it_renews_its_file(bench: Bench) -> None:
+def test_a_file_of_another_host_or_start_of_this_one_stops_nobody(bench: Bench) -> None:
+    """What a file can't tell, the lease on the server does."""
     bench.site.pid_path.write_text("elsewhere\n1\n")
-    refused = start_agent(bench.site)
-    assert "host elsewhere, process 1" in refused.sentence and "remove" in refused.sentence
     assert "run `balsam site stop` there" in stop_agent(bench.site).sentence
-    os.utime(bench.site.pid_path, (0, 0))
     bench.start()
+    stop_agent(bench.site)
+    folder = identity_of(bench.site.path)
+    bench.site.pid_path.write_text(f"{socket.gethostname()}\n1\nanother-start:{1}\n{folder}\n")
+    assert not agent_status(bench.site).running
+    bench.start()
+
+
+def test_a_file_that_was_copied_with_its_folder_stops_nobody(bench: Bench, tmp_path: Path) -> None:
+    bench.start()
+    shutil.copytree(bench.site.path, tmp_path / "copy", symlinks=True)
+    assert not agent_status(SiteFolder(tmp_path / "copy")).running
+    assert agent_status(bench.site).running
+
+
+@pytest.mark.parametrize("spelling", ["link", "site/", "site/../site", "site/data/.."])
+def test_however_a_folder_is_spelled_one_agent_works_there(
+    spelling: str, bench: Bench, tmp_path: Path
+) -> None:
+    """Identity is the folder, not its spelling: links, relative paths, slashes."""
+    (tmp_path / "link").symlink_to(bench.site.path)
+    other = SiteFolder(f"{tmp_path}/{spelling}")
+    first = start_agent(other)
+    assert first.started, first.sentence
+    assert not start_agent(bench.site).started and not start_agent(other).started
+    assert stop_agent(bench.site).stopped and not agent_status(other).running
+
+
+def test_an_agent_whose_folder_was_moved_ends_and_the_next_works(bench: Bench, tmp_path: Path) -> None:
+    bench.start()
+    moved = bench.site.path.rename(tmp_path / "moved")
+    site = SiteFolder(moved)
+    try:
+        assert "works at this site already" in start_agent(site).sentence
+        wait_until(lambda: not agent_status(site).running, 20.0)
+        [log] = site.log_path.glob("service*")
+        assert f"the site's folder is no longer at {bench.site.path}" in log.read_text()
+        report = start_agent(site)
+        assert report.started, report.sentence
+    finally:
+        stop_agent(site)
+        moved.rename(bench.site.path)
+
+
+def test_of_two_copies_of_a_site_one_works_and_the_other_says_where(bench: Bench, tmp_path: Path) -> None:
+    """Two agents of one site: the server lets one work."""
+    shutil.copytree(bench.site.path, tmp_path / "copy", symlinks=True)
+    copy = SiteFolder(tmp_path / "copy")
+    pid = bench.start().pid
+    began = time.monotonic()
+    refused = start_agent(copy)
+    assert not refused.started and time.monotonic() - began < 10.0
+    assert (
+        f"process {pid}, in {bench.site.path}" in refused.sentence and "if it is a copy" in refused.sentence
+    )
+    record = bench.client.get(f"/sites/{bench.site.site_id}")
+    assert record["agent"]["path"] == record["path"] == str(bench.site.path)
+    assert record["agent"]["state"] == "works" and record["agent"]["refused"]["path"] == str(copy.path)
+    bench.await_state(bench.ask(num_nodes=99), "submit_failed")
+    stop_agent(bench.site)
+    assert bench.client.get(f"/sites/{bench.site.site_id}")["agent"]["state"] == "stopped"
+    try:
+        assert start_agent(copy).started, "nobody else works there now"
+        assert bench.client.get(f"/sites/{bench.site.site_id}")["agent"]["path"] == str(copy.path)
+        assert "in " + str(copy.path) in start_agent(bench.site).sentence
+    finally:
+        stop_agent(copy)
+
+
+def test_the_lease_of_a_dead_agent_of_this_machine_is_taken_over_at_once(bench: Bench) -> None:
+    bench.start()
+    bench.kill_agent()
+    began = time.monotonic()
+    bench.start()
+    assert time.monotonic() - began < 15.0
+
+
+def test_an_agent_that_was_replaced_meanwhile_ends_with_a_sentence(bench: Bench) -> None:
+    pid = bench.start().pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    record = bench.client.get(f"/sites/{bench.site.site_id}")["agent"]
+    thief = place_of(bench.site.path).model_dump() | {"host": "elsewhere", "boot_id": "b", "process": "b:1"}
+    instance = agent_instance(bench)
+    lease = bench.client.put(f"/sites/{bench.site.site_id}/agent", {**thief, "replaces": instance})
+    assert record["pid"] == pid and lease["granted"]
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not lives(pid), 25.0, bench.log)
+    assert "another agent has taken this site over" in bench.log()
+    bench.client.delete(f"/sites/{bench.site.site_id}/agent/{thief['instance']}")
+
+
+def agent_instance(bench: Bench) -> str:
+    """Of the agent that holds the site, as another one is told."""
+    asked = place_of(bench.site.path).model_dump()
+    told = bench.client.put(f"/sites/{bench.site.site_id}/agent", asked)
+    assert not told["granted"]
+    return str(told["holder"]["instance"])
 
 
 def test_wrong_settings_are_said_by_start(bench: Bench) -> None:
@@ -184,7 +282,11 @@ def test_stop_is_quick_while_the_server_hangs(own_bench: Bench, embedded: Embedd
     assert not own_bench.site.pid_path.exists()
 
 
-def test_sections_that_nobody_serves_are_said(bench: Bench) -> None:
-    bench.site.settings_path.write_text("elastic_queue: {min_num_nodes: 1}")
+def test_sections_that_nobody_serves_are_refused_and_what_is_in_vain_is_said(bench: Bench) -> None:
+    bench.site.settings_path.write_text("logging: {}\nelastic_queue: {min_num_nodes: 1}")
+    refused = start_agent(bench.site)
+    assert not refused.started and "settings.yml, line 2: elastic_queue is turned on" in refused.sentence
+    assert not bench.site.pid_path.exists()
+    bench.site.settings_path.write_text("transfers: {transfer_locations: {far: 'globus://x'}}")
     bench.start()
-    assert "has a section elastic_queue, and this version does nothing with it yet" in bench.log()
+    assert "transfers.transfer_locations names far, and this release moves no files" in bench.log()

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 
 from balsam.platform.schedulers.allocation import Submission
 from balsam.platform.schedulers.local import LocalScheduler
+from balsam.site.lease import place_of
 from balsam.site.processes import stop_agent
 from balsam.site.submission import label_of
+from balsam.site.this_machine import boot_id
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
 from tests.waiting import wait_until
@@ -178,3 +181,37 @@ def test_a_site_without_scheduler_submits_nothing(bench: Bench, tmp_path: Path) 
     batch_job_id = bench.ask()
     bench.await_states(bench.jobs(bench.app()), "PREPROCESSED")
     assert bench.batch_job(batch_job_id)["state"] == "pending_submission"
+
+
+def test_what_an_agent_had_claimed_before_it_died_is_submitted_once(bench: Bench) -> None:
+    """A crash between the claim of a BatchJob and its submission loses nothing and repeats nothing."""
+    bench.template("echo once")
+    never, before = bench.ask(), bench.ask()
+    dead = place_of(bench.site.path).model_copy(update={"process": f"{boot_id()}:1", "pid": 1})
+    assert bench.client.put(f"/sites/{bench.site.site_id}/agent", dead.model_dump())["granted"]
+    for batch_job in (never, before):
+        bench.client.post(f"/batch-jobs/{batch_job}/submission", {"instance": dead.instance})
+    script = bench.site.job_path / "before.sh"
+    script.write_text("#!/bin/bash\necho once\n")
+    script.chmod(0o700)
+    output = bench.site.job_path / f"qlaunch{before:05d}.output"
+    LocalScheduler(bench.site.job_path / "local").submit(
+        Submission(label_of(before), script, output, bench.site.path, 5)
+    )
+    bench.start()
+    for batch_job in (never, before):
+        bench.await_state(batch_job, "finished")
+        assert bench.output(batch_job) == "once\n"
+
+
+def test_two_schedulers_in_one_folder_submit_a_label_once(bench: Bench) -> None:
+    script = bench.site.job_path / "one.sh"
+    script.write_text("#!/bin/bash\necho once\n")
+    script.chmod(0o700)
+    submission = Submission("balsam-1", script, bench.site.job_path / "one.output", bench.site.path, 5)
+    schedulers = [LocalScheduler(bench.site.job_path / "local") for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        ids = set(pool.map(lambda one: one.submit(submission), schedulers))
+    assert len(ids) == 1
+    wait_until(lambda: not schedulers[0].active())
+    assert submission.output.read_text() == "once\n"

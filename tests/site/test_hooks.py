@@ -236,7 +236,7 @@ def test_a_frozen_agents_hooks_are_run_again_when_it_wakes(running: Bench) -> No
     (pid,) = pids_in(running.workdir(job_id))
     agent = psutil.Process(running.agent_pid)
     agent.suspend()
-    wait_until(lambda: not lives(pid), 15.0)  # the guard's doing
+    wait_until(lambda: not lives(pid), 60.0)  # the guard's doing, before the lease ends
     (running.workdir(job_id).parent / "go").touch()
     agent.resume()
     running.await_states([job_id], "PREPROCESSED")

@@ -11,6 +11,7 @@ from balsam.core.states import BatchJobState, JobMode
 from balsam.platform.schedulers.allocation import Allocation, AllocationState
 from balsam.runtime.settings import QueueSettings, SchedulerSettings
 from balsam.schemas.batch_jobs import BatchJobOut, BatchJobPartition
+from balsam.schemas.sites import SchedulerJobStatus
 from balsam.site.scheduler import (
     DELETE_AGAIN_SEC,
     VOUCH_SEC,
@@ -21,6 +22,7 @@ from balsam.site.scheduler import (
     Submit,
     decide,
     orphans,
+    queue_of,
 )
 from balsam.site.submission import batch_job_id_of, label_of, refusal
 
@@ -182,3 +184,30 @@ def test_an_allocation_without_an_active_batch_job_is_ended() -> None:
 )
 def test_labels_name_batch_jobs(label: str, number: int | None) -> None:
     assert batch_job_id_of(label) == number
+
+
+def test_the_sites_queue_is_what_waits_and_runs_there() -> None:
+    """As release 0.7 tells it in Site.queued_jobs."""
+    minute = 60_000_000
+    stamp = {"submit_time": "1970-01-01 00:01:00"}
+    known = {7: seen(status_info=stamp), 8: seen(status_info=stamp), 9: batch_job(9)}
+    allocations = {
+        7: Allocation("3", label_of(7), AllocationState.running, start_us=3 * minute),
+        8: Allocation("4", label_of(8), AllocationState.queued),
+        9: Allocation("5", label_of(9), AllocationState.finished),
+        10: Allocation("6", label_of(10), AllocationState.running, start_us=1),
+    }
+    queue = queue_of(known, allocations, 8 * minute)
+    assert list(queue) == ["3", "4"]
+    assert SchedulerJobStatus.model_validate(queue["3"]) == SchedulerJobStatus(
+        scheduler_id=3,
+        state=S.running,
+        queue="q",
+        num_nodes=1,
+        wall_time_min=10,
+        project="p",
+        time_remaining_min=5,
+        queued_time_min=2,
+    )
+    assert (queue["4"]["state"], queue["4"]["queued_time_min"]) == (S.queued, 7)
+    assert queue["4"]["time_remaining_min"] == 10

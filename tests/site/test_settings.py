@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,16 @@ import pytest
 import yaml
 
 from balsam.runtime.logs import DiscreetFormatter, last_lines, new_log_path
-from balsam.runtime.settings import InvalidSettings, Settings, known_keys, sample_settings_text
+from balsam.runtime.settings import (
+    UNSERVED,
+    WITHOUT_EFFECT,
+    InvalidSettings,
+    Settings,
+    known_keys,
+    notes_on,
+    refuse_unserved,
+    sample_settings_text,
+)
 
 OLDER = """
 logging: {level: INFO, format: "%(message)s", datefmt: "%H", buffer_num_records: 1024, flush_period: 30}
@@ -88,6 +98,14 @@ def test_null_turns_a_service_off_and_an_absent_section_is_the_default() -> None
             "scheduler: {scheduler_class: balsam.platform.scheduler.cobalt_sched.CobaltScheduler}",
             "there is no scheduler 'balsam.platform.scheduler.cobalt_sched.CobaltScheduler' here",
         ),
+        (
+            "launcher: {}\nlogging: {}\nlauncher: {}",
+            "line 3: launcher stands there a second time, after line 1",
+        ),
+        (
+            "launcher:\n  delay_sec: 1\n  delay_sec: 2",
+            "line 3: launcher.delay_sec stands there a second time, after line 2",
+        ),
         ("a: [", "settings.yml is not YAML: "),
         ("- x", "settings.yml holds no keys"),
     ],
@@ -129,3 +147,63 @@ def test_last_lines_of_a_long_file_and_of_none(tmp_path: Path) -> None:
     assert last_lines(file) == ""
     file.write_text("\n".join(map(str, range(100_000))))
     assert last_lines(file, 2) == "99998\n99999"
+
+
+# Keys that are read under another name, by a property of their section.
+READ_AS = {"launcher.compute_node": "node", "scheduler.scheduler_class": "name"}
+
+
+def test_every_setting_is_used_refused_or_told_to_have_no_effect() -> None:
+    """A switch that does nothing has to say so."""
+    sources = [path.read_text() for path in Path("src/balsam").rglob("*.py") if path.name != "settings.py"]
+    silent = []
+    for key in known_keys():
+        section, _, name = key.partition(".")
+        if section in UNSERVED or key in WITHOUT_EFFECT:
+            continue
+        used = READ_AS.get(key, name or section)
+        if not any(re.search(rf"\.{used}\b", text) for text in sources):
+            silent.append(key)
+    assert silent == []
+    assert set(WITHOUT_EFFECT) <= set(known_keys()) and set(UNSERVED) <= set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("section", "text"),
+    [
+        *((section, "{}") for section in UNSERVED),
+        ("elastic_queue", "\n  service_period: 30"),
+        ("queue_maintainer", "{job_mode: mpi}"),
+    ],
+)
+def test_a_section_that_nothing_serves_is_refused_with_its_line(
+    section: str, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(f"# one\nlogging: {{}}\n{section}: {text}\n")
+    with pytest.raises(InvalidSettings) as caught:
+        refuse_unserved(file, Settings.load(file))
+    assert f"{file}, line 3: {section} is turned on" in str(caught.value)
+    assert f"`{section}: null`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "elastic_queue: null", "transfers: {}", "transfers: null", "transfers:"]
+)
+def test_sections_that_are_off_or_empty_start_without_a_word(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yml"
+    file.write_text(text)
+    refuse_unserved(file, Settings.load(file))
+    assert notes_on(Settings.load(file)) == []
+
+
+def test_what_is_asked_for_in_vain_is_told() -> None:
+    """The transfer locations of a new site of release 0.7 do not keep it from starting."""
+    settings = Settings.parse(OLDER)
+    assert notes_on(settings) == [
+        "transfers.transfer_locations names theta_dtn, and this release moves no files: jobs with transfers "
+        "are refused",
+        "launcher.serial_mode_startup_params has no effect: the workers of serial mode are started without "
+        "parameters",
+    ]
+    assert notes_on(Settings()) == []

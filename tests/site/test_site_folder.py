@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from balsam.client.transport import Client
 from balsam.platform.machine import UnknownMachine
 from balsam.runtime.settings import Settings
 from balsam.runtime.site_folder import FolderInUse, NoSiteHere, SiteFolder, create_site_folder
+from tests.services import EmbeddedServer
 from tests.site.bench import Bench
 
 
@@ -66,6 +68,34 @@ def test_a_site_is_not_made_twice_nor_inside_another(bench: Bench, owner: Client
         create_site_folder(bench.site.path, "again", owner)
     with pytest.raises(FolderInUse, match="lies inside the Balsam site"):
         create_site_folder(bench.site.data_path / "inner", "inner", owner)
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_two_sites_made_at_once_in_a_folder_one_is_whole(
+    exists: bool, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Two of anything: the other is refused with a sentence, and leaves no record."""
+    path = tmp_path / "runs"
+    if exists:
+        path.mkdir()
+
+    def make(number: int) -> SiteFolder | str:
+        with server.client() as client:
+            try:
+                return create_site_folder(path, f"{tmp_path.name}-{number}", client)
+            except FolderInUse as exc:
+                return str(exc)
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(make, range(4)))
+    [site] = [one for one in made if isinstance(one, SiteFolder)]
+    assert sum("is a Balsam site already" in str(one) for one in made) == 3, made
+    with server.client() as client:
+        known = {one["id"]: one["name"] for one in client.get("/sites/", {"path": str(path)})["results"]}
+    assert list(known) == [site.site_id]
+    with site.client() as client:
+        assert client.get(f"/sites/{site.site_id}")["id"] == site.site_id
+    assert names(tmp_path) == {"runs"}
 
 
 def test_a_folder_that_holds_files_of_these_names_is_left_alone(owner: Client, tmp_path: Path) -> None:

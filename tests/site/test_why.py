@@ -128,7 +128,7 @@ def test_a_scheduler_that_is_missing_is_told_until_it_is_there(bench: Bench) -> 
     bench.client.post("/sessions/", {"site_id": site.site_id, "fenced": True, "num_nodes": 0})
     number = bench.ask()
     client = site.client()
-    service = SchedulerService(site, client, limits, scheduler, stop.bell(), lambda _: True)
+    service = SchedulerService(site, client, limits, scheduler, stop.bell(), lambda _: True, lambda _: None)
     thread = threading.Thread(target=service.run, args=[stop])
     thread.start()
     try:

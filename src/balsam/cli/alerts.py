@@ -9,7 +9,7 @@ import click
 
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import member, pairs, site_option
+from balsam.cli.options import confirm, member, pairs, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import minute
@@ -111,8 +111,11 @@ def ls(view: View) -> None:
 
 @alert.command()
 @click.argument("ids", nargs=-1, type=int, required=True, metavar="ID...")
-def rm(ids: tuple[int, ...]) -> None:
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def rm(ids: tuple[int, ...], yes: bool) -> None:
     """Remove rules, with their messages that are still on their way."""
+    named = ", ".join(map(str, ids))
+    confirm(f"Remove the alert rule{'s' * (len(ids) > 1)} {named}, and messages not sent yet?", yes)
     for rule_id in ids:
         try:
             default_client().delete(f"/alerts/rules/{rule_id}")

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import unified_diff
+
 import click
 
 from balsam.api import Job, Site
+from balsam.cli.app_choice import one_app
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, View, listing_options
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.options import confirm, counted, site_option
+from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import render_record
-from balsam.sdk.apps import App
+from balsam.sdk.apps import App, AppVersion
 
 APPS = Listing(
-    columns=("id", "name", "site", "site_id", "description", "parameters", "transfers", "hooks", "isolate"),
-    shown=("id", "name", "site"),
+    columns=(
+        "id",
+        "name",
+        "site",
+        "version",
+        "site_id",
+        "description",
+        "parameters",
+        "transfers",
+        "hooks",
+        "isolate",
+    ),
+    shown=("id", "name", "site", "version"),
     titles={"id": "ID"},
+)
+
+
+VERSIONS = Listing(
+    columns=("version", "synced", "by", "changed", "restores", "digest"),
+    shown=("version", "synced", "by", "changed", "restores"),
 )
 
 
@@ -40,6 +62,51 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
     else:
         sites = {site.id: site.name for site in Site.objects.all()}
         view.show(view.cut({**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps))
+
+
+@app.command()
+@click.argument("app_name", metavar="APP")
+@click.option("--source", type=int, metavar="NUMBER", help="Print the source of this version.")
+@click.option(
+    "--diff", type=int, metavar="NUMBER", help="What its source has that of the one before had not."
+)
+@listing_options(VERSIONS)
+@site_option("-s")
+def versions(view: View, app_name: str, source: int | None, diff: int | None, site_selector: str) -> None:
+    """List the versions of an app, given by name or id: one for each sync that changed it."""
+    if source is not None and diff is not None:
+        raise click.UsageError("Choose one of --source and --diff.")
+    chosen = one_app(app_name, site_selector)
+    found = {one.number: one for one in reversed(chosen.versions())}
+    if source is not None:
+        click.echo(printable(_version(chosen, found, source).source_code.rstrip()))
+    elif diff is not None:
+        new, old = _version(chosen, found, diff), _version(chosen, found, diff - 1)
+        texts = (old.source_code.splitlines(), new.source_code.splitlines())
+        names = (f"version {old.number}", f"version {new.number}")
+        lines = list(unified_diff(*texts, *names, lineterm=""))
+        click.echo(printable("\n".join(lines)) if lines else "Their sources are the same.")
+    else:
+        view.show(view.cut(_version_row(one) for one in found.values()))
+
+
+def _version(chosen: App, found: Mapping[int, AppVersion], number: int) -> AppVersion:
+    if number not in found:
+        kept = f"{min(found)} to {max(found)}"
+        raise click.ClickException(f"the app {chosen.name} has no version {number}: there are {kept}")
+    return found[number]
+
+
+def _version_row(one: AppVersion) -> Row:
+    changed = None if one.changed is None else ", ".join(one.changed) or "its text alone"
+    return {
+        "version": one.number,
+        "synced": "" if one.created is None else one.created.strftime("%Y-%m-%d %H:%M:%S"),
+        "by": one.synced_by or "",
+        "changed": changed or "",
+        "restores": "" if one.restores is None else one.restores,
+        "digest": one.digest,
+    }
 
 
 @app.command()
@@ -69,6 +136,7 @@ def _select(site_selector: str) -> list[App]:
 
 def _describe(one: App) -> str:
     fields: list[tuple[str, object]] = [("ID", one.id), ("Name", one.name), ("Site", one.site_id)]
+    fields.append(("Version", one.version))
     fields += [("Parameter", f"{name}: {value}") for name, value in one.parameters.items()]
     fields += [("Transfer", f"{name}: {value}") for name, value in one.transfers.items()]
     return f"{render_record(fields)}\n\n{one.source_code.rstrip()}"

@@ -10,8 +10,8 @@ import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import counted, pairs, site_option
+from balsam.cli.listing import Form, Listing, Row, View, json_option, listing_options, one_json
+from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
@@ -68,6 +68,7 @@ def queue(context: click.Context) -> None:
     help="One launcher each.",
 )
 @click.option("-x", "--extra-param", "optional_params", multiple=True, metavar="KEY=VALUE")
+@json_option
 @site_option()
 def submit(
     num_nodes: int,
@@ -78,6 +79,7 @@ def submit(
     filter_tags: tuple[str, ...],
     partitions: tuple[str, ...],
     optional_params: tuple[str, ...],
+    as_json: bool,
     site_selector: str,
 ) -> None:
     """Ask for an allocation of nodes."""
@@ -96,7 +98,8 @@ def submit(
     _validate(new, site)
     new.save()
     size = f"{counted(num_nodes, 'node')} for {counted(wall_time_min, 'minute')}"
-    click.echo(f"BatchJob {new.id} at {site.name}: {size}.")
+    told = f"Added BatchJob id={new.id} at {site.name}: {size}."
+    click.echo(one_json(new.display_dict()) if as_json else told)
 
 
 @queue.command()
@@ -122,7 +125,10 @@ def ls(
 
 
 def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> Shown:
-    found = _select(scheduler_id, history, site_selector)
+    filters: dict[str, Any] = {} if history else {"state": sorted(ACTIVE_BATCH_JOB_STATES)}
+    if scheduler_id is not None:
+        filters["scheduler_id"] = scheduler_id
+    found = _select(site_selector, **filters)
     note = "" if found or history else "None is active; those that have ended: --history."
     if view.limit is not None and len(found) > view.limit:
         which = "newest" if view.sort is None else "first"
@@ -142,28 +148,57 @@ def _with_why(view: View) -> View:
 
 
 @queue.command()
-@click.argument("scheduler_id", type=int, required=False)
-@click.option("--id", "batch_job_id", type=int, help="The BatchJob's own id, where the queue gave none yet.")
+@click.argument("number", type=int, required=False, metavar="ID")
+@click.option("--id", "batch_job_id", type=int, help="ID is the BatchJob's own.")
+@click.option("--scheduler-id", "--scheduler_id", type=int, help="ID is the scheduler's.")
 @site_option()
-def term(scheduler_id: int | None, batch_job_id: int | None, site_selector: str) -> None:
-    """End an allocation; of one that has ended already, say so."""
-    if (scheduler_id is None) == (batch_job_id is None):
-        raise click.UsageError("Give the scheduler's id, or --id with the BatchJob's.")
-    named = [
-        one
-        for one in _select(scheduler_id, True, site_selector)
-        if batch_job_id is None or one.id == batch_job_id
-    ]
-    if not named:
-        raise click.ClickException("no such allocation (see `balsam queue ls --history`)")
-    found = [one for one in named if one.state in ACTIVE_BATCH_JOB_STATES]
+def term(number: int | None, batch_job_id: int | None, scheduler_id: int | None, site_selector: str) -> None:
+    """End an allocation; of one that has ended already, say so.
+
+    ID is the BatchJob's own, as everywhere, or the scheduler's. Where one BatchJob has the number as its own
+    id and another has it as the scheduler's, you are asked which is meant; --id and --scheduler-id tell.
+    """
+    if [number, batch_job_id, scheduler_id].count(None) != 2:
+        raise click.UsageError("Give one of: the BatchJob's ID, --id ID, --scheduler-id ID.")
+    own = number if batch_job_id is None else batch_job_id
+    schedulers = number if scheduler_id is None else scheduler_id
+    known = [] if own is None else _select(site_selector, id=own)
+    if schedulers is not None:
+        known += _select(site_selector, scheduler_id=schedulers)
+    found = readings(known, own, schedulers)
     if not found:
-        click.echo(_ended(named[-1]))
-        return
-    if len(found) > 1:
-        listed = ", ".join(f"{one.id} at site {one.site_id}" for one in found)
-        raise click.ClickException(f"scheduler id {scheduler_id} is that of BatchJobs {listed}: give --id")
-    click.echo(_end(found[0]))
+        raise click.ClickException("no such allocation (see `balsam queue ls --history`)")
+    one = found[0] if len(found) == 1 else _asked_for(found)
+    click.echo(_ended(one) if one.state not in ACTIVE_BATCH_JOB_STATES else _end(one))
+
+
+def readings(known: Sequence[BatchJob], own: int | None, schedulers: int | None) -> list[BatchJob]:
+    """The BatchJobs that a number may mean, as their own id or the scheduler's: more than one in doubt.
+
+    Of those that had the same scheduler's id one after the other, only the one that goes on can be meant.
+    """
+    by_own = [one for one in known if own is not None and one.id == own]
+    by_scheduler = [one for one in known if schedulers is not None and one.scheduler_id == schedulers]
+    active = [one for one in by_scheduler if one.state in ACTIVE_BATCH_JOB_STATES]
+    others = [one for one in active or by_scheduler[-1:] if one.id not in {own.id for own in by_own}]
+    return by_own[:1] + others
+
+
+def _asked_for(found: Sequence[BatchJob]) -> BatchJob:
+    """The one of several that the user chooses."""
+    sites = {site.id: site.name for site in Site.objects.all()}
+    lines = [
+        f"BatchJob {one.id} (scheduler id {one.scheduler_id or 'none yet'}, {one.state.value}, "
+        f"{counted(one.num_nodes, 'node')}, site {sites.get(one.site_id, '?')})"
+        for one in found
+    ]
+    question = f"This may mean {' or '.join(lines)}."
+    if not can_ask():
+        raise NoTerminal(f"{question} There is no terminal to ask on: say which with --id ID.")
+    click.echo(question)
+    ids = [str(one.id) for one in found]
+    chosen = click.prompt("Which BatchJob is to end?", type=click.Choice(ids))
+    return found[ids.index(chosen)]
 
 
 @queue.command()
@@ -221,12 +256,7 @@ def _validate(batch_job: BatchJob, site: Site) -> None:
         raise click.ClickException(f"{site.name} does not take this: {exc}") from exc
 
 
-def _select(scheduler_id: int | None, history: bool, site_selector: str) -> list[BatchJob]:
-    filters: dict[str, Any] = {}
-    if not history:
-        filters["state"] = sorted(ACTIVE_BATCH_JOB_STATES)
-    if scheduler_id is not None:
-        filters["scheduler_id"] = scheduler_id
+def _select(site_selector: str, **filters: Any) -> list[BatchJob]:
     sites = selected_sites(site_selector)
     if sites is not None:
         filters["site_id"] = sites

@@ -18,6 +18,14 @@ PAGE = """<!doctype html>
 """
 
 
+def open_address(address: str) -> bool:
+    """Opens an address that needs no secret; False where there is no browser."""
+    try:
+        return webbrowser.open(address)
+    except webbrowser.Error:
+        return False
+
+
 def open_with(folder: Path, address: str, code: str) -> bool:
     """Lets a browser of this machine send the code to the address; False where there is no browser."""
     page = folder / "open.html"

@@ -64,8 +64,9 @@ def outcome_lines(killed: KillsOut) -> list[str]:
 @click.argument("job_id", type=int)
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Of which run, 1 for the first; else the last.")
 @click.option("--raw", is_flag=True, help="Control characters as they are, also on a terminal.")
-def tail(job_id: int, lines: int, follow: bool, raw: bool) -> None:
+def tail(job_id: int, lines: int, follow: bool, attempt: int | None, raw: bool) -> None:
     """Show the end of a job's output, wherever it runs or ran.
 
     On a terminal, control characters other than ends of lines and tabs show as \\x1b, unless --raw is given;
@@ -75,7 +76,9 @@ def tail(job_id: int, lines: int, follow: bool, raw: bool) -> None:
         job = Job.objects.get(id=job_id)
     except Job.DoesNotExist as exc:
         raise no_jobs([job_id]) from exc
-    pieces: Any = job.tail(lines, follow=True) if follow else [job.tail(lines)]
+    pieces: Any = (
+        job.tail(lines, follow=True, attempt=attempt) if follow else [job.tail(lines, attempt=attempt)]
+    )
     for piece in pieces:
         safe = piece if raw or not sys.stdout.isatty() else printable(piece, keep_returns=True)
         click.echo(safe, nl=False, color=True)  # else click takes escapes out on its own

@@ -63,7 +63,7 @@ def ls(
     if history is not None:
         _show_history(history, view)
     elif by is not None:
-        watch(view.watch, lambda: Shown(_counts(choice, by, view)))
+        watch(view.watch, lambda: Shown(_counts(choice, by, view, verbose)))
     else:
         watch(view.watch, lambda: _look(choice, view, verbose))
 
@@ -134,12 +134,17 @@ def _show_history(job_id: int, view: View) -> None:
     View(EVENTS, view.form).show(event_rows(events))
 
 
-def _counts(choice: JobChoice, by: str, view: View) -> str:
-    """A table with a row for each group; of `--by-state` one for each state, and in text their total."""
+def _counts(choice: JobChoice, by: str, view: View, verbose: bool) -> str:
+    """A table with a row for each group; of `--by-state` one for each state, and in text their total.
+
+    `verbose`: with states that no job is in.
+    """
     counts = choice.query().counts(None if by == "state" else by)
     if by == "state":
         total = {state: sum(of.get(state, 0) for of in counts.values()) for state in JobState}
-        rows: list[Row] = [{"state": str(state), "jobs": count} for state, count in total.items() if count]
+        rows: list[Row] = [
+            {"state": str(state), "jobs": count} for state, count in total.items() if count or verbose
+        ]
         if view.form is Form.TEXT:
             rows.append({"state": "total", "jobs": sum(total.values())})
         names = ["state", "jobs"]

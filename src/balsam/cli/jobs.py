@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -15,7 +14,8 @@ from balsam.cli.connection import connect
 from balsam.cli.job_changes import modify, retry, rm
 from balsam.cli.job_control import kill, tail
 from balsam.cli.job_listing import ls
-from balsam.cli.options import confirm, pairs, site_option
+from balsam.cli.listing import json_option, one_json
+from balsam.cli.options import can_ask, confirm, pairs, site_option
 from balsam.cli.site_logs import job_logs as logs
 from balsam.cli.why import job_why
 from balsam.sdk import parameters as app_parameters
@@ -52,6 +52,7 @@ def job(context: click.Context) -> None:
 @click.option("-pid", "--parent-id", "parent_ids", type=int, multiple=True, help="Runs after these jobs.")
 @click.option("-s", "--stage-data", "transfer_args", multiple=True, metavar="SLOT=LOCATION:PATH")
 @click.option("-y", "--yes", "force_create", is_flag=True, help="Do not ask.")
+@json_option
 @site_option()
 def create(
     workdir: str,
@@ -62,6 +63,7 @@ def create(
     parent_ids: tuple[int, ...],
     transfer_args: tuple[str, ...],
     force_create: bool,
+    as_json: bool,
     site_selector: str,
     **resources: Any,
 ) -> None:
@@ -79,10 +81,10 @@ def create(
         transfers=pairs(transfer_args, "--stage-data"),
         **resources,
     )
-    if sys.stdin.isatty():
+    if can_ask():
         confirm(f"Create a job of {app.name} in {workdir}?", force_create)
     new.save()
-    click.echo(f"Created job {new.id} ({new.state}).")
+    click.echo(one_json(new.display_dict()) if as_json else f"Added Job id={new.id} ({new.state}).")
 
 
 job.add_command(ls)

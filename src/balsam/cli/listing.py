@@ -106,6 +106,14 @@ class View:
         )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="What was made, as one JSON object.")
+
+
+def one_json(record: Row) -> str:
+    """One record as a JSON object, in ASCII, which no terminal obeys."""
+    return json.dumps(record, default=str)
+
+
 def listing_options(listing: Listing, limit: int | None = None, watch: bool = False) -> Callable[[F], F]:
     """The options of a listing; the command gets a `view`. `limit`: what holds where none is given."""
 

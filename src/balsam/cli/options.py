@@ -80,9 +80,14 @@ def confirm(question: str, assume_yes: bool, flag: str = "-y") -> None:
     """Returns if the answer is yes; without a terminal, refuses and names the flag that answers."""
     if assume_yes:
         return
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise NoTerminal(f"{question} There is no terminal to ask on: repeat with {flag}.")
     click.confirm(question, abort=True)
+
+
+def can_ask() -> bool:
+    """Whether there is a terminal on which somebody can answer; a closed standard input is none."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
 def counted(number: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,8 +70,15 @@ def stop(data: Path | None) -> None:
 @data_option
 @click.option("--no-browser", is_flag=True, help="Only say the address and the code.")
 def open_pages(data: Path | None, no_browser: bool) -> None:
-    """Open the dashboard of your own server in a browser, logged in."""
+    """Open the dashboard in a browser: your own server's, logged in; else that of your login's server.
+
+    A server that others share asks for your login in the browser.
+    """
     found = daemon.status(data or default_data())
+    current = load_login() if data is None else None
+    if current is not None and current.api_root != found.url:
+        _open_shared(current.api_root, no_browser)
+        return
     login = load_login(found.login)
     if not found.running or login is None or found.url is None:
         raise click.ClickException("your own server does not run: start it with `balsam server start`")
@@ -84,18 +92,45 @@ def open_pages(data: Path | None, no_browser: bool) -> None:
     )
 
 
+def _open_shared(api_root: str, no_browser: bool) -> None:
+    """Pages of a server for many users, which asks for a login of its own."""
+    address = f"{api_root.rstrip('/')}/ui/"
+    if not no_browser and entrance.open_address(address):
+        click.echo(f"Opening {address}: log in there.")
+    else:
+        click.echo(f"Open {address} in a browser, and log in there.")
+
+
 @server.command()
 @data_option
-def status(data: Path | None) -> None:
-    """Say what runs; exit status 1 if nothing does."""
-    found = daemon.status(data or default_data())
-    fields: list[tuple[str, object]] = [("state", "running" if found.running else "not running")]
+@click.option("-p", "--path", type=click.Path(file_okay=False, path_type=Path), help="A deployed server.")
+def status(data: Path | None, path: Path | None) -> None:
+    """Say what runs and whether it answers; exit status 1 if it does not."""
+    if data is not None and path is not None:
+        raise click.UsageError("--data is for a server of your own, --path for a deployed one: give one.")
+    found = daemon.status(path or data or default_data())
+    reason = None
+    if found.running and found.url is not None:
+        reason = daemon.why_not_ready(*_where(path, found))
+    state = "not running" if not found.running else "running" if reason is None else f"running, but {reason}"
+    fields: list[tuple[str, object]] = [("state", state)]
     if found.pid is not None and found.uptime_sec is not None:
         fields += [("url", found.url), ("pid", found.pid), ("uptime", uptime_text(found.uptime_sec))]
     fields += [("data", found.data), ("database", f"{found.database_bytes / 1e6:.1f} MB"), ("log", found.log)]
     click.echo(render_record(fields))
-    if not found.running:
+    if not found.running or reason is not None:
         click.get_current_context().exit(1)
+
+
+def _where(path: Path | None, found: daemon.ServerStatus) -> tuple[str, int]:
+    """The address on which a server of this machine is asked."""
+    port = int(str(found.url).rpartition(":")[2])
+    if path is None:
+        return daemon.HOST, port
+    from balsam.server import deployment  # what a server of one's own does not need
+    from balsam.server.settings import load_deployment
+
+    return deployment.local_address(load_deployment(path, None, os.environ).settings)
 
 
 def default_data() -> Path:

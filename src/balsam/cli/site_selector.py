@@ -23,6 +23,16 @@ class SiteView:
     name: str
     path: str
     last_refresh: datetime
+    works: bool | None = None  # whether its agent does; None for one that tells only of its site
+
+    @classmethod
+    def of(cls, site: Site) -> SiteView:
+        works = None if site.agent is None else site.agent.state == "works"
+        return cls(site.id, site.name, str(site.path), site.last_refresh, works)
+
+    def is_active(self, now: datetime) -> bool:
+        """Whether an agent works there, or, of one of release 0.7, told of the site of late."""
+        return now - self.last_refresh < ACTIVE_WITHIN if self.works is None else self.works
 
 
 def checked_name(name: str) -> str:
@@ -57,7 +67,7 @@ def _matches(word: str, sites: list[SiteView], this_id: int | None, now: datetim
     if word == "all":
         return [site.id for site in sites]
     if word == "active":
-        return [site.id for site in sites if now - site.last_refresh < ACTIVE_WITHIN]
+        return [site.id for site in sites if site.is_active(now)]
     if word == "this":
         if this_id is None:
             raise click.BadParameter("'this' works inside a site folder only", param_hint="--site")
@@ -74,7 +84,7 @@ def selected_sites(selector: str) -> list[int] | None:
         return [folder.site_id] if folder else None
     if selector == "all":
         return None
-    views = [SiteView(site.id, site.name, str(site.path), site.last_refresh) for site in Site.objects.all()]
+    views = [SiteView.of(site) for site in Site.objects.all()]
     return choose(selector, views, folder.site_id if folder else None, datetime.now(UTC))
 
 

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from balsam.api import ApplicationDefinition, Job, Site
+from balsam.api import Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import confirm, counted, site_option
+from balsam.cli.listing import Form, Listing, Row, View, listing_options
+from balsam.cli.options import confirm, site_option
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.site_logs import site_logs
 from balsam.cli.site_places import mv, rename
-from balsam.cli.site_selector import checked_name, selected_sites
+from balsam.cli.site_removal import rm
+from balsam.cli.site_selector import SiteView, checked_name, selected_sites
 from balsam.cli.table import minute, render_record
-from balsam.client.errors import NotFoundError, ServerRefused
-from balsam.client.login import SITE_FILE, load_login
+from balsam.client.errors import ServerRefused
+from balsam.client.login import load_login
+from balsam.core.clock import UtcDatetime
 from balsam.platform.machine import usable_machine
-from balsam.runtime.settings import sample_settings_text
+from balsam.runtime.settings import notes_on, sample_settings_text
 from balsam.runtime.site_folder import (
-    PARTS,
-    PID_FILE,
     SiteFolder,
     create_site_folder,
+    publish_settings,
     refuse_used_folder,
     renew_token,
 )
+from balsam.schemas.agents import AgentOut
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status, start_agent, stop_agent
 
@@ -36,11 +37,12 @@ SITES = Listing(
     columns=(
         *("id", "name", "path", "last_seen", "last_refresh", "creation_date", "allowed_projects"),
         *("allowed_queues", "optional_batch_job_params", "transfer_locations", "globus_endpoint_id"),
-        *("nodes", "queued_jobs", "backfill_windows"),
+        *("nodes", "queued_jobs", "backfill_windows", "active", "agent", "moves_files"),
     ),
-    shown=("id", "name", "path", "last_seen"),
+    shown=("id", "name", "path", "active", "agent"),
     titles={"id": "ID"},
 )
+HEARD = timedelta(seconds=2)  # a record that was not touched since it was made: no agent ever told of it
 TOKENS = Listing(
     columns=("id", "site", "site_id", "created", "revoked"),
     shown=("id", "site", "created", "revoked"),
@@ -89,6 +91,7 @@ def start() -> None:
     if not report.started and not agent_status(folder).running:
         raise click.ClickException(report.sentence)
     click.echo(report.sentence)
+    _tell_notes(folder)
 
 
 @site.command()
@@ -108,46 +111,38 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List sites: all of them, unless --site chooses some."""
     chosen = selected_sites(site_selector or "all")
     sites = list(Site.objects.all() if chosen is None else Site.objects.filter(id=chosen))
+    rows = [_row(one) for one in sites]
     if verbose and view.form is Form.TEXT:
-        click.echo("\n\n".join(render_record(list(one.display_dict().items())) for one in sites))
+        click.echo("\n\n".join(render_record(list(row.items())) for row in rows))
         return
-    view.show(view.cut({**one.display_dict(), "last_seen": since(one.last_refresh)} for one in sites))
-
-
-@site.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-def rm(path: Path, force: bool) -> None:
-    """Remove a site: its jobs, its record on the server and its files."""
-    path = path.expanduser().absolute()
-    if not (path / SITE_FILE).exists() and (record := _record_at(path)) is not None:
-        confirm(
-            f"{path} is gone. Remove the server's record of site {record.name} and its jobs?", force, "-f"
-        )
-        record.delete()
-        click.echo(f"Removed the record of {record.name}.")
-        return
-    folder = SiteFolder(path)
-    if (agent := agent_status(folder)).running:
-        raise click.ClickException(f"{agent.sentence}: stop it first (balsam site stop)")
-    jobs = Job.objects.filter(site_id=folder.site_id)
-    running = jobs.filter(state="RUNNING").count()
-    question = (
-        f"Remove the site {folder.path} with {counted(jobs.count(), 'job')} and all files in its data folder?"
-    )
-    confirm(f"Jobs running there: {running}. {question}" if running else question, force, "-f")
-    remove_site(folder)
-    click.echo(f"Removed {folder.path}")
+    view.show(view.cut(rows))
+    if view.form is Form.TEXT:
+        for one in sites:
+            if one.transfer_locations and one.moves_files is False:
+                click.echo(
+                    f"Site {one.name} names transfer locations, and this release moves no files.", err=True
+                )
 
 
 @site.command()
 def sync() -> None:
-    """Send the applications that are known here to the server once more."""
+    """Publish this site's settings on the server, and restart its agent with them."""
     folder = this_site()
-    apps = ApplicationDefinition.load_by_site(folder.site_id)
-    for one in apps.values():
-        one.sync()
-    click.echo(f"Synchronised {counted(len(apps), 'app')} of site {folder.site_id}.")
+    facts = publish_settings(folder)
+    queues = ", ".join(facts.get("allowed_queues", {})) or "none"
+    projects = ", ".join(facts.get("allowed_projects", [])) or "none"
+    click.echo(f"Published the settings of site {folder.site_id}: queues {queues}; projects {projects}.")
+    _tell_notes(folder)
+    if not agent_status(folder).running:
+        click.echo(f"No agent works at {folder.path}: `balsam site start` starts one.")
+        return
+    stopped = stop_agent(folder)
+    if not stopped.stopped:
+        raise click.ClickException(f"{stopped.sentence}, then `balsam site start`: it has the old settings")
+    report = start_agent(folder)
+    if not report.started:
+        raise click.ClickException(report.sentence)
+    click.echo(f"Restarted: {report.sentence}")
 
 
 @site.group()
@@ -194,7 +189,37 @@ def sample_settings() -> None:
 
 site.add_command(mv)
 site.add_command(rename)
+site.add_command(rm)
 site.add_command(site_logs)
+
+
+def _row(one: Site) -> Row:
+    heard = one.last_refresh - one.creation_date > HEARD
+    return {
+        **one.display_dict(),
+        "active": "Yes" if SiteView.of(one).is_active(datetime.now(UTC)) and heard else "No",
+        "agent": agent_text(one.agent, str(one.path), since(one.last_refresh) if heard else None),
+        "last_seen": since(one.last_refresh) if heard else "never",
+    }
+
+
+def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
+    """Whether a site's agent works, and where; `heard`: when anybody told of the site."""
+    if agent is None:
+        return "never ran" if heard is None else f"last told of it {heard}"
+    where = f"on {agent.host}" + ("" if agent.path == path else f" in {agent.path}")
+    seen = since(UtcDatetime.parse(agent.seen))
+    told = {"works": f"works {where}", "stopped": f"stopped {seen}"}.get(
+        agent.state, f"last heard of {seen}, {where}"
+    )
+    if agent.refused is None:
+        return told
+    return f"{told}; one on {agent.refused.host} in {agent.refused.path} was not let in"
+
+
+def _tell_notes(folder: SiteFolder) -> None:
+    for note in notes_on(folder.settings):
+        click.echo(f"Note on {folder.settings_path}: {note}.", err=True)
 
 
 def this_site() -> SiteFolder:
@@ -205,32 +230,12 @@ def this_site() -> SiteFolder:
     return folder
 
 
-def remove_site(folder: SiteFolder) -> None:
-    """Removes the record, then the site's own files; the folder too if nothing else is in it."""
-    try:
-        default_client().delete(f"/sites/{folder.site_id}")
-    except NotFoundError:
-        click.echo(f"The server knows no site {folder.site_id}: its files are removed.", err=True)
-    for part in (*PARTS, PID_FILE):
-        path = folder.path / part
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    if not any(folder.path.iterdir()):
-        folder.path.rmdir()
-
-
 def _name_is_taken(name: str) -> click.ClickException | None:
     for taken in Site.objects.filter(name=name):
         return click.ClickException(
             f"you have a site named {name!r} already, at {taken.path}: give this one another name (-n OTHER)"
         )
     return None
-
-
-def _record_at(path: Path) -> Site | None:
-    return next((one for one in Site.objects.all() if one.path == path), None)
 
 
 def since(moment: datetime) -> str:

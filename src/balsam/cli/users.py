@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import NoTerminal
+from balsam.cli.options import NoTerminal, can_ask
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute
 from balsam.client import login_flows, tls
@@ -249,7 +249,7 @@ def _warn_of_readers(url: str) -> None:
 
 
 def _ask(what: str, flag: str, hide: bool = False, twice: bool = False) -> str:
-    if not sys.stdin.isatty():
+    if not can_ask():
         raise NoTerminal(f"{what}? There is no terminal to ask on: give {flag}.")
     return str(click.prompt(what, hide_input=hide, confirmation_prompt=twice))
 

@@ -8,6 +8,8 @@ MAX_JOBS_PER_SESSION_ACQUIRE = 2_048
 MAX_PAYLOAD_CHARS = 512_000  # serialized parameters, return value, exception
 MAX_CLASS_CHARS = 262_144
 MAX_SOURCE_CHARS = 2_000_000
+MAX_CODE_PARTS = 2_000  # of an app: functions, classes and values that are told apart
+KEPT_VERSIONS = 500  # of an app
 MAX_NAME_CHARS = 100
 MAX_PATH_CHARS = 1_024
 MAX_REPORT_CHARS = 4_096  # of what an agent tells of an allocation; the end of it is kept
@@ -35,3 +37,7 @@ DRAIN_SEC = 7 * 24 * 3600.0  # ... and to drain; longer than an allocation lasts
 
 DEFAULT_MAX_RESTARTS = 50
 ERROR_TAIL_CHARS = 8_000
+
+# From one address: so many at once, then one every so many seconds.
+REGISTRATIONS_AT_ONCE = 100
+REGISTRATION_SEC = 30.0

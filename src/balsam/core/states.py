@@ -22,6 +22,11 @@ class JobState(StrEnum):
     job_finished = "JOB_FINISHED"
     failed = "FAILED"
 
+    @classmethod
+    def is_valid(cls, state: object) -> bool:
+        """Whether there is a state of this name."""
+        return state in cls._value2member_map_
+
 
 class BatchJobState(StrEnum):
     """Where an allocation stands."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam.runtime.requests import AppCode
+from balsam.sdk import command_template
 
 # Where an app overrides one of these, only its own code knows the command.
 _MAKE_COMMANDS = {"get_arg_str", "shell_preamble", "get_environ_vars"}
@@ -23,6 +24,7 @@ class AppPlan:
     interpreter: str
     isolate: bool
     makes_own_command: bool
+    strict: bool = False
 
     @classmethod
     def of_description(cls, code: AppCode, said: Mapping[str, Any]) -> AppPlan:
@@ -35,10 +37,14 @@ class AppPlan:
             interpreter=said["python_exe"],
             isolate=said["isolate"],
             makes_own_command=bool(_MAKE_COMMANDS & set(said["overrides"])),
+            strict=said.get("strict", False),  # an interpreter of the user's may have an older balsam
         )
 
     def renders_here(self, job: Mapping[str, Any]) -> bool:
-        """Whether the launcher can make the job's command without the app's code or its pickles."""
-        return not self.makes_own_command and (
-            job["parameters_json"] is not None or not job["serialized_parameters"]
+        """Whether the launcher can make the job's command at once, without the app's code or its pickles."""
+        return (
+            not self.makes_own_command
+            and (job["parameters_json"] is not None or not job["serialized_parameters"])
+            and self.template is not None
+            and command_template.is_plain(self.template)
         )

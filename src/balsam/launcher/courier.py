@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -23,9 +23,22 @@ from balsam.core.clock import now_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
+from balsam.launcher.last_word import LauncherEnd
 from balsam.launcher.lease_steps import START_GATHER_SEC, Situation, Step, gather_sec, next_step, pause_after
-from balsam.launcher.news import Acquired, Cut, Lost, News, Opened, Rejected, SpoolTrouble
+from balsam.launcher.news import (
+    Acquired,
+    AppsChanged,
+    Cut,
+    Lost,
+    News,
+    Nothing,
+    Opened,
+    Rejected,
+    SpoolTrouble,
+    Unanswered,
+)
 from balsam.launcher.outbox import WRITE_AGAIN_SEC, Outbox
+from balsam.runtime.pulse import Pulse
 from balsam.runtime.spool import Batch, SpoolFolder
 from balsam.runtime.updates import Entry, Update
 
@@ -46,6 +59,7 @@ class Terms:
     acquire: dict[str, Any]
     minutes_left: Callable[[], float]
     may_poll: bool = True
+    gone_at: float = float("inf")  # of `time.monotonic()`: a launcher that is there yet hangs
 
 
 @dataclass
@@ -58,6 +72,7 @@ class _Shared:
     acknowledged: bool = True
     answers_seen: int = 0
     apps_changed: bool = False
+    node_trouble: str = ""
     in_doubt: bool = False
     given_back: set[int] = field(default_factory=set)
     report_at: float | None = None  # when the first of the new reports is to go; None: there are none
@@ -89,11 +104,13 @@ class Courier:
         self._mending: dict[int, Entry] = {}  # ends of runs that were refused, by job id; in doubt
         self._mended: set[int] = set()
         self._trouble: str | None = None
+        self._told_trouble = ""  # of the nodes, to this session
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
         self._fresh_jobs: list[dict[str, Any]] | None = None
-        self._known_apps: set[int] = set()
+        self._known_apps: dict[int, int] = {}  # which version the loop has of each
+        self._apps_changed = False
         self._answers = 0
         self._next_poll = 0.0
         self._dry = False
@@ -104,6 +121,7 @@ class Courier:
         self._failures = 0
         self._cut_told = False
         self._offset_us = 0
+        self.pulse = Pulse(lambda: self._client, until=terms.gone_at)
 
     # ---- called by the loop ----
 
@@ -123,6 +141,10 @@ class Courier:
                 self._shared.report_at = due
                 self._bell.notify()
 
+    def note_ending(self, end: LauncherEnd) -> None:
+        """Why the launcher ends; told with its last word, whoever brings that to the server."""
+        self._outbox.note_ending(asdict(end))
+
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         """Asks for jobs; replaces an earlier question that has not gone out.
 
@@ -140,6 +162,12 @@ class Courier:
             self._shared.in_doubt = True
             self._bell.notify()
 
+    def tell_trouble(self, sentence: str) -> None:
+        """What keeps jobs from starting here; empty: nothing any more. It goes with a heartbeat, at once."""
+        with self._bell:
+            self._shared.node_trouble = sentence
+            self._bell.notify()
+
     def hint(self) -> None:
         """There may be jobs to be had."""
         with self._bell:
@@ -152,12 +180,15 @@ class Courier:
             self._shared.sighted = sighted
 
     def forget_apps(self) -> None:
-        """Apps may have changed: they come anew with the next jobs."""
+        """Apps may have changed: those that have are fetched, for jobs that have not started."""
         with self._bell:
             self._shared.apps_changed = True
+            self._bell.notify()
 
     def acknowledge(self) -> None:
         """What was `Lost` is dead."""
+        if self._session_id is None:
+            self.pulse.forget()
         with self._bell:
             self._shared.acknowledged = True
             self._bell.notify()
@@ -238,7 +269,7 @@ class Courier:
         shared.given_back.clear()
         if shared.apps_changed:
             shared.apps_changed = False
-            self._known_apps.clear()
+            self._apps_changed = bool(self._known_apps)
         if self._losing and shared.acknowledged:
             self._losing = False
             self._outbox.settle()
@@ -258,7 +289,7 @@ class Courier:
 
     def _situation(self, now: float) -> Situation:
         shared = self._shared
-        silent_sec = now - self._last_answer
+        silent_sec = self._silent_sec(now)
         if self._session_id is not None and silent_sec > self._lease_sec / 2:
             shared.in_doubt = True
         may_ask = shared.asked.jobs > 0 and shared.answers_seen == self._answers and self._terms.may_poll
@@ -270,16 +301,22 @@ class Courier:
             reports_in_sec=max(self._next_report, shared.report_at or 0.0) - now
             if self._outbox.has_more
             else None,
-            lacks_apps=self._fresh_jobs is not None,
+            lacks_apps=self._fresh_jobs is not None or self._apps_changed,
             acquiring=self._acquire_body is not None,
             wants_jobs=may_ask and (not self._dry or shared.hinted or now >= self._next_poll),
             may_acquire=self._trouble is None and not self._losing and self._outbox.is_settled,
             has_note=self._outbox.has_notes,
             just_acquired=self._last_step is Step.acquire,
             poll_in_sec=self._next_poll - now if may_ask else None,
-            beat_in_sec=self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
+            beat_in_sec=0.0
+            if shared.node_trouble != self._told_trouble
+            else self._last_beat + self._lease_sec / BEATS_PER_LEASE - now,
             finish_in_sec=None if shared.finish_by is None else shared.finish_by - now,
         )
+
+    def _silent_sec(self, now: float) -> float:
+        """How long the server has not answered; this thread may have been held up by a file meanwhile."""
+        return now - max(self._last_answer, self.pulse.confirmed)
 
     def _answered(self) -> None:
         if self._failures:
@@ -292,9 +329,10 @@ class Courier:
         """No answer: sure of nothing until the lease is confirmed, then the same request again."""
         if self._failures == 0:
             log.warning("%s; jobs go on, reports wait", exc)
+            self._post(Unanswered())
         self._outbox.sync()
         self._failures += 1
-        silent_sec = time.monotonic() - self._last_answer
+        silent_sec = self._silent_sec(time.monotonic())
         if silent_sec > self._lease_sec and not self._cut_told:
             self._cut_told = True
             self._post(Cut(silent_sec))
@@ -318,9 +356,12 @@ class Courier:
     # ---- requests ----
 
     def _open(self) -> None:
+        asked_at = time.monotonic()
         session = self._client.post("/sessions/", self._terms.session)
+        self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
+        self._told_trouble = ""
         self._last_beat = time.monotonic()
         self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
@@ -341,8 +382,13 @@ class Courier:
         self._mend()
 
     def _tick(self, body: dict[str, Any]) -> dict[str, Any]:
-        sent = now_us()
+        trouble = self._shared.node_trouble
+        if trouble != self._told_trouble:
+            body = {**body, "trouble": trouble}
+        sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
+        self.pulse.confirm(asked_at)
+        self._told_trouble = trouble
         self._last_beat = time.monotonic()
         offset_us = answer["server_time_us"] - (sent + now_us()) // 2
         self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
@@ -414,15 +460,15 @@ class Courier:
             self._fetch_apps()
         else:
             self._fresh_jobs = None  # nothing: the question stays open
+            self._post(Nothing())
 
     def _fetch_apps(self) -> None:
-        assert self._fresh_jobs is not None
+        if self._fresh_jobs is None:
+            self._refresh_apps()
+            return
         trip_sec = time.monotonic() - self._acquire_sent
-        unknown = {job["app_id"] for job in self._fresh_jobs} - self._known_apps
-        apps = []
-        if unknown:
-            apps = self._client.get("/apps/", {"id": sorted(unknown), "count": "no"})["results"]
-        self._known_apps.update(app["id"] for app in apps)
+        wanted = {job["app_id"]: job["app_version"] for job in self._fresh_jobs}
+        apps = self._apps_with({i for i, version in wanted.items() if self._known_apps.get(i, 0) < version})
         log.debug("%d jobs acquired in %.1f ms", len(self._fresh_jobs), trip_sec * 1e3)
         jobs, self._fresh_jobs = self._fresh_jobs, None
         with self._bell:
@@ -430,10 +476,28 @@ class Courier:
             self._shared.asked = NOTHING
         self._post(Acquired(jobs, apps, trip_sec))
 
+    def _refresh_apps(self) -> None:
+        """Fetches what has another version than the one that the loop has."""
+        query = {"id": sorted(self._known_apps)}
+        newest = dict(self._client.get("/apps/newest", query)["versions"])
+        changed = {i for i, number in newest.items() if self._known_apps.get(i, 0) < number}
+        if apps := self._apps_with(changed):
+            self._post(AppsChanged(apps))
+        self._apps_changed = False
+
+    def _apps_with(self, ids: set[int]) -> list[dict[str, Any]]:
+        if not ids:
+            return []
+        apps: list[dict[str, Any]] = self._client.get("/apps/", {"id": sorted(ids), "count": "no"})["results"]
+        self._known_apps.update({app["id"]: app["version"] for app in apps})
+        return apps
+
     def _close(self) -> None:
         session_id = self._session_id
+        self._outbox.tell_ending(self._client)
         self._client.delete(f"/sessions/{session_id}")
         self._session_id = None
+        self.pulse.forget()
         log.info("session %s is closed", session_id)
         self._outbox.close()
 
@@ -456,6 +520,7 @@ class Courier:
         """The lease has run out: everything that it covered is somebody else's."""
         log.warning("session %s is over (%s)", self._session_id, sentence)
         self._session_id = None
+        self.pulse.lose()
         self._outbox.give_up()
         self._mending, self._losing = {}, False
         self._acquire_body = None

@@ -6,13 +6,15 @@ say is in `launcher.worker`. A worker that is gone or silent is lost with its no
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import selectors
 import socket
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from signal import Signals
 from typing import Any
@@ -48,10 +50,22 @@ class _Link:
     node: str = ""
     offset_us: int = 0
     incoming: FrameReader = field(default_factory=FrameReader)
-    outgoing: bytearray = field(default_factory=bytearray)
     messages: list[Any] = field(default_factory=list)
     known_apps: set[tuple[int, str]] = field(default_factory=set)
     jobs: set[int] = field(default_factory=set)
+    unsent: bytearray = field(default_factory=bytearray)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def push(self, data: bytes = b"") -> int:
+        """Sends what the socket takes; how many bytes are left. From any thread; raises OSError."""
+        with self.lock:
+            self.unsent += data
+            try:
+                while self.unsent:
+                    del self.unsent[: self.socket.send(self.unsent)]
+            except BlockingIOError:
+                pass
+            return len(self.unsent)
 
 
 @dataclass(frozen=True)
@@ -70,16 +84,24 @@ class CrewSetting:
 class Crew:
     """An executor whose runs are on the nodes of its workers, which join as they come up.
 
-    A worker that is lost is started again after a pause, RESTARTS times on each node.
+    A worker that is lost is started again after a pause, RESTARTS times on each node. `seconds`: how long
+    workers may go on without another word from here, and `guard.limit_sec` at most.
     """
 
     def __init__(
-        self, selector: selectors.BaseSelector, guard: GuardLink, callbacks: Callbacks, setting: CrewSetting
+        self,
+        selector: selectors.BaseSelector,
+        guard: GuardLink,
+        callbacks: Callbacks,
+        setting: CrewSetting,
+        seconds: Callable[[], float],
     ) -> None:
+        self._seconds = seconds
         self._selector = selector
         self._guard = guard
         self._callbacks = callbacks
         self._output = setting.line.output
+        # By then a worker that is frozen or cut off has ended its runs: so long it was told to at most.
         self._silence_sec = guard.limit_sec
         self._by_node: dict[str, _Link] = {}
         self._links: set[_Link] = set()
@@ -113,23 +135,33 @@ class Crew:
         link = self._by_node[what.seats[0].node]
         message: dict[str, Any] = {"do": "start", "job_id": what.job_id, "workdir": what.workdir}
         message["environment"] = dict(what.environment)
+        message["num_runs"] = what.job.get("num_runs", 0)
         if what.command is not None:
             command = what.command
-            message["command"] = [command.text, list(command.preamble), dict(command.environment)]
+            message["command"] = asdict(command)
         elif what.request is not None:
             message["request"] = orjson.Fragment(encode_request(what.request, link.known_apps))
             message["interpreter"] = [what.request.interpreter, what.request.fresh]
+        written = orjson.Fragment(orjson.dumps(message))  # raises for what can't be sent, this run's alone
         link.jobs.add(what.job_id)
         self._place[what.job_id] = link
-        link.messages.append(message)
+        link.messages.append(written)
 
     def signal(self, job_id: int, number: Signals) -> None:
         link = self._place.get(job_id)
         if link is not None:
             link.messages.append({"do": "signal", "job_id": job_id, "number": int(number)})
 
-    def resume(self) -> None:
-        """This process was frozen, so its workers are dead or dying: others take their places."""
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        """What the workers have told before they were ended with their leader stands."""
+        for link in list(self._links):
+            self._read(link)
+        return set(self._place)
+
+    def resume(self, *, after_kill: bool) -> None:
+        """Where this process was frozen, its workers are dead or dying: others take their places."""
+        if not after_kill:
+            return
         self._restarts.clear()
         for link in list(self._links):
             self._lose(link, "the leader was frozen, and its workers were ended")
@@ -141,18 +173,25 @@ class Crew:
     def flush(self) -> None:
         for link in list(self._links):
             if link.messages:
-                link.outgoing += frame(orjson.dumps(link.messages))
-                link.messages = []
-                self._write(link)
+                body, link.messages = frame(orjson.dumps(link.messages)), []
+                self._write(link, body)
 
     def beat(self) -> None:
+        beat = {"do": "beat", "sec": min(self._seconds(), self._guard.limit_sec)}
+        body = frame(orjson.dumps([beat]))
+        for link in tuple(self._links):
+            with contextlib.suppress(OSError):  # the loop's next word to it, or from it, tells
+                if not link.unsent:
+                    link.push(body)
+
+    def keep_up(self) -> None:
         now = time.monotonic()
         self._bury(now)
         for link in list(self._links):
             if now - link.heard_at > self._silence_sec:
+                self._read(link)  # this process may have been held up, while it went on talking
+            if now - link.heard_at > self._silence_sec:
                 self._lose(link, f"its worker has been silent for {now - link.heard_at:.1f} s")
-            else:
-                link.messages.append({"do": "beat"})
         self._give_up(now)
         self._lines.forget_ended()
         due = [name for name, at in self._again.items() if now >= at]
@@ -250,24 +289,20 @@ class Crew:
     # ---- talking ----
 
     def _ready(self, link: _Link) -> None:
-        if link in self._links and link.outgoing:
+        if link in self._links and link.unsent:
             self._write(link)
         self._read(link)
 
-    def _write(self, link: _Link) -> None:
+    def _write(self, link: _Link, body: bytes = b"") -> None:
         try:
-            while link.outgoing:
-                sent = link.socket.send(link.outgoing)
-                del link.outgoing[:sent]
-        except BlockingIOError:
-            pass
+            left = link.push(body)
         except OSError as exc:
             self._lose(link, f"the connection to its worker broke: {exc.strerror}")
             return
-        if len(link.outgoing) > MAX_UNREAD_BYTES:
+        if left > MAX_UNREAD_BYTES:
             self._lose(link, "its worker does not read what it is told")
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.outgoing else 0)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if left else 0)
         self._selector.modify(link.socket, events, partial(self._ready, link))
 
     def _read(self, link: _Link) -> None:
@@ -290,10 +325,12 @@ class Crew:
         match message:
             case ["started", job_id, stamp_us] if job_id in link.jobs:
                 self._callbacks.on_start(job_id, stamp_us + link.offset_us)
-            case ["ended", job_id, code, stamp_us, error, payload] if job_id in link.jobs:
+            case ["ended", job_id, code, us, error, payload, begins, outside] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
-                self._callbacks.on_end(job_id, Ending(code, stamp_us + link.offset_us, error, payload))
+                self._callbacks.on_end(
+                    job_id, Ending(code, us + link.offset_us, error, payload, begins, outside)
+                )
             case ["refused", job_id, reason] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import selectors
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from signal import Signals
@@ -19,13 +20,18 @@ from balsam.launcher.command import Command, CommandError, argument_list, shell,
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import JOB_OUTPUT, Ending
 from balsam.platform.nodes import Node
+from balsam.runtime import job_output
 from balsam.runtime.children import NODE_SHORT, Spawner, signal_group
 from balsam.runtime.guard_link import GuardLink
-from balsam.runtime.job_output import open_appending
+from balsam.runtime.job_output import Attempt
+from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Reply, Request
 from balsam.runtime.worker_pool import Ticket, WorkerPool, WorkerSetting
 
+log = logging.getLogger(__name__)
+
 MAX_WORKERS = 4096
+MEMORY_CODES = (-Signals.SIGKILL, 128 + Signals.SIGKILL)
 LOOK_SEC = 5.0  # between looks at the sizes of the runs' outputs
 
 
@@ -40,6 +46,12 @@ class NodeShort(Exception):
 def unstarted(exc: OSError, sentence: str, reason: str | None = None) -> NotStartable | NodeShort:
     """What it means that a run could not be started: the run's own fault, or its node's."""
     return (NodeShort if exc.errno in NODE_SHORT else NotStartable)(f"{sentence}: {reason or exc.strerror}")
+
+
+def unforeseen(exc: Exception, what: str) -> str:
+    """The sentence for a job on which this program itself stumbles, with a traceback in its log."""
+    log.error("a job could not be %s, for a reason that nobody foresaw", what, exc_info=exc)
+    return f"it can't be {what}: {type(exc).__name__}: {exc} (the launcher's log has more)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,11 @@ class Start:
     def job_id(self) -> int:
         number: int = self.job["id"]
         return number
+
+    @property
+    def attempt(self) -> Attempt:
+        """This run."""
+        return Attempt(self.job_id, self.job.get("num_runs", 0) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +111,12 @@ class Executor(Protocol):
         """To a run's whole process group. A run that is ended so tells its ending as any other."""
         ...
 
-    def resume(self) -> None:
-        """The guard was renewed: what waited for that goes on."""
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        """Those whose runs the guard has ended: in these process groups, or on other nodes."""
+        ...
+
+    def resume(self, *, after_kill: bool) -> None:
+        """The guard was renewed, and may have killed before: what waited for that goes on."""
         ...
 
     def flush(self) -> None:
@@ -103,7 +124,11 @@ class Executor(Protocol):
         ...
 
     def beat(self) -> None:
-        """Called several times within a guard's limit."""
+        """Called by another thread, several times within a guard's limit: says elsewhere that all is well."""
+        ...
+
+    def keep_up(self) -> None:
+        """Called every now and then, after all that has come was read."""
         ...
 
     @property
@@ -123,8 +148,30 @@ class _Process:
     job_id: int
     pid: int
     pidfd: int
-    output: str
     refine: Callable[[Ending], Ending]
+    memory_kills: int  # of the kernel, when it started
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What a run writes: `begins` bytes were there before. `begun`: its job.out is surely there by now."""
+
+    workdir: str
+    attempt: Attempt
+    begins: int
+    begun: bool
+
+    @property
+    def size(self) -> int:
+        """What the run has written so far; 0 where job.out is still, or already, another run's."""
+        path = f"{self.workdir}/{JOB_OUTPUT}"
+        own = job_output.owner_of(path)
+        is_own = own == self.attempt or (own is None and self.begun)
+        return _size(path) - self.begins if self.begins or is_own else 0
+
+    def may_exceed(self, limit: int) -> bool:
+        """The same at less cost, in nearly all cases."""
+        return _size(f"{self.workdir}/{JOB_OUTPUT}") - self.begins > limit
 
 
 class LocalExecutor:
@@ -146,8 +193,7 @@ class LocalExecutor:
         self._guard = guard
         self._max_output_bytes = max_output_bytes
         self._floods: set[int] = set()
-        # How large each run's job.out may grow: what earlier runs wrote is there already.
-        self._allowed: dict[int, int] = {}
+        self._outputs: dict[int, _Output] = {}
         # How a run is ended that has to be; another executor that uses this one may know better.
         self.kill: Callable[[int], None] = lambda job_id: self.signal(job_id, Signals.SIGKILL)
         self._look_at = time.monotonic() + LOOK_SEC
@@ -160,6 +206,7 @@ class LocalExecutor:
         self._processes: dict[int, _Process] = {}
         self._tickets: dict[int, Ticket] = {}
         self._spawner = Spawner()
+        self._memory_kills = MemoryKills()
         # Process groups that the guard is to hear of at the end of this turn.
         self._new: list[int] = []
         self._gone: list[int] = []
@@ -173,7 +220,7 @@ class LocalExecutor:
     def start(self, what: Start) -> None:
         """Output goes to job.out in the workdir, which is made if it is missing."""
         if what.request is not None:
-            self._start_function(what.job_id, what.request)
+            self._start_function(what, what.request)
             return
         assert what.command is not None, "one of the two"
         environment = {**self._environment, **what.environment, **what.command.environment}
@@ -181,14 +228,13 @@ class LocalExecutor:
             words = argument_list(what.command, environment)
         except CommandError as exc:
             raise NotStartable(str(exc)) from exc
-        self.start_words(what.job_id, words, what.command.text, what.workdir, environment)
+        self.start_words(what, words, what.command.text, environment)
 
     def start_words(
         self,
-        job_id: int,
+        what: Start,
         words: list[str],
         text: str,
-        workdir: str,
         environment: Mapping[str, str],
         refine: Callable[[Ending], Ending] = lambda ending: ending,
     ) -> None:
@@ -196,19 +242,24 @@ class LocalExecutor:
 
         `refine` adds to its ending what the program itself left behind of it.
         """
-        output = open_output(workdir)
+        job_id, workdir = what.job_id, what.workdir
+        environment = {**environment, "PWD": workdir}
+        output = open_output(workdir, what.attempt)
         size = os.fstat(output).st_size
         try:
             stamp = now_us()
             pid = self._spawn(words, text, workdir, environment, output)
+        except ValueError as exc:  # `check_startable` knows of none
+            raise NotStartable(f"can't start {words[0]!r}: {exc}") from exc
         except OSError as exc:
             program = shutil.which(words[0], path=environment.get("PATH")) or words[0]
             raise unstarted(exc, f"can't start {words[0]!r}", why_not(program, workdir, exc)) from exc
         finally:
             os.close(output)
-        process = _Process(job_id, pid, self._pidfd(pid), f"{workdir}/{JOB_OUTPUT}", refine)
+        kills = self._memory_kills.before()
+        process = _Process(job_id, pid, self._pidfd(pid), refine, kills)
         self._new.append(pid)
-        self._allowed[job_id] = size + self._max_output_bytes
+        self._outputs[job_id] = _Output(workdir, what.attempt, size, begun=True)
         self._processes[job_id] = self._by_pidfd[process.pidfd] = process
         self._ends.register(process.pidfd, select.EPOLLIN)
         self._on_start(job_id, stamp)
@@ -233,9 +284,11 @@ class LocalExecutor:
             # A script without a `#!` line: shells run it themselves.
             return self._spawner.start(shell(text), workdir, environment, output)
 
-    def _start_function(self, job_id: int, request: Request) -> None:
+    def _start_function(self, what: Start, request: Request) -> None:
         """Hands a run() to a worker, as soon as one is ready; the worker makes the workdir."""
-        self._allowed[job_id] = _size(f"{request.workdir}/{JOB_OUTPUT}") + self._max_output_bytes
+        job_id, workdir = what.job_id, request.workdir
+        begins = job_output.size_before(workdir)
+        self._outputs[job_id] = _Output(workdir, what.attempt, begins, begun=False)
         self._tickets[job_id] = self._pool.submit(
             request, done=partial(self._replied, job_id), on_start=partial(self._on_start, job_id)
         )
@@ -248,7 +301,18 @@ class LocalExecutor:
         elif ticket is not None:
             self._pool.signal(ticket, number)
 
-    def resume(self) -> None:
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        # Groups of which the guard has not heard carry its mark: it has killed them as well.
+        gone = {*killed, *self._new}
+        commands = {job_id for job_id, process in self._processes.items() if process.pid in gone}
+        functions = {
+            job_id
+            for job_id, ticket in self._tickets.items()
+            if ticket.worker is not None and ticket.worker.process.pid in gone
+        }
+        return commands | functions
+
+    def resume(self, *, after_kill: bool) -> None:
         self._pool.dispatch()
 
     def flush(self) -> None:
@@ -261,22 +325,23 @@ class LocalExecutor:
             self._new.clear()
 
     def beat(self) -> None:
+        pass
+
+    def keep_up(self) -> None:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SEC
             self._end_floods()
 
     def _end_floods(self) -> None:
-        outputs = {job_id: process.output for job_id, process in self._processes.items()}
-        for job_id, ticket in self._tickets.items():
-            outputs[job_id] = f"{ticket.request.workdir}/{JOB_OUTPUT}"
-        for job_id, path in outputs.items():
-            if job_id not in self._floods and _size(path) > self._allowed[job_id]:
+        limit = self._max_output_bytes
+        for job_id, output in self._outputs.items():
+            if job_id not in self._floods and output.may_exceed(limit) and output.size > limit:
                 self._floods.add(job_id)
                 self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
-        del self._allowed[job_id]
+        ending = replace(ending, output_begins=self._outputs.pop(job_id).begins)
         if job_id in self._floods:
             self._floods.discard(job_id)
             limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"
@@ -312,13 +377,16 @@ class LocalExecutor:
         else:
             self._gone.append(process.pid)
         del self._processes[process.job_id]
-        ending = Ending(returncode, ended_us, _signal_sentence(returncode))
+        error = _signal_sentence(returncode)
+        if returncode in MEMORY_CODES and self._memory_kills.now() > process.memory_kills:
+            error = "killed for want of memory, by the kernel"
+        ending = Ending(returncode, ended_us, error)
         self._tell_end(process.job_id, process.refine(ending))
 
     def _replied(self, job_id: int, reply: Reply) -> None:
         del self._tickets[job_id]
         if reply.node_short:
-            del self._allowed[job_id]
+            del self._outputs[job_id]
             self._floods.discard(job_id)
             self._on_refused(job_id, reply.error)
             return
@@ -327,7 +395,8 @@ class LocalExecutor:
             self._tell_end(job_id, Ending(0, reply.ended_us, payload=payload))
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
-        self._tell_end(job_id, Ending(1, reply.ended_us or now_us(), reply.error, payload))
+        ended_us = reply.ended_us or now_us()
+        self._tell_end(job_id, Ending(1, ended_us, reply.error, payload, outside=reply.outside))
 
 
 def make_workdir(workdir: str) -> None:
@@ -343,11 +412,11 @@ def make_workdir(workdir: str) -> None:
         raise unstarted(exc, f"can't make the workdir {workdir}") from exc
 
 
-def open_output(workdir: str) -> int:
-    """job.out, open for appending; makes the workdir if it is missing. Raises NotStartable or NodeShort."""
+def open_output(workdir: str, attempt: Attempt) -> int:
+    """A run's job.out, begun; makes the workdir if it is missing. Raises NotStartable or NodeShort."""
     make_workdir(workdir)
     try:
-        return open_appending(f"{workdir}/{JOB_OUTPUT}")
+        return job_output.begin(workdir, attempt)
     except OSError as exc:
         raise unstarted(exc, f"can't write job.out in {workdir}") from exc
 

@@ -9,33 +9,39 @@ import logging
 import math
 import selectors
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from signal import Signals
 from typing import Any
 
 from balsam.core.clock import now_us
+from balsam.core.endings import EndCode
 from balsam.launcher import appetite, reports
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
 from balsam.launcher.diary import Diary
-from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start
+from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start, unforeseen
+from balsam.launcher.last_word import Idleness, LauncherEnd
 from balsam.launcher.news import (
     Acquired,
+    AppsChanged,
     Cut,
     Drain,
     Kill,
     Lost,
     Mailbox,
     News,
+    Nothing,
     Opened,
     Rejected,
     SpoolTrouble,
+    Unanswered,
 )
 from balsam.launcher.placement import SLACK, Need, Share
 from balsam.launcher.preparation import Preparation
 from balsam.launcher.reports import Ending
-from balsam.launcher.room import Room
+from balsam.launcher.room import MOST_REFUSALS, Room
 from balsam.launcher.runs import TERM_GRACE_SEC, Run, Runs
 from balsam.launcher.setting import Limits, Reporting, Surroundings
 from balsam.platform.mpi.gpus import VARIABLE_OF
@@ -85,10 +91,14 @@ class Loop:
         self._ask_at = 0.0  # not before, while there are unstarted jobs
         self._is_to_ask = False  # by then
         self._count = 0
-        self._busy_at = time.monotonic()
+        self._idleness = Idleness(limits.idle_ttl_sec)
         self._next_beat = 0.0
         self._stopping: str | None = None
         self._spool_trouble: str | None = None
+        self._refusals: Counter[int] = Counter()  # by job: starts for which its node was too poor
+        self._why_failing: dict[str, str] = {}  # by node
+        self._left_out: str | None = None  # the last node is, and why
+        self._trouble = ""  # as it was told
         self._kill_at: float | None = None
         self._warned = False
         self._draining = False
@@ -99,12 +109,14 @@ class Loop:
         """Calls `received` when a signal's wakeup byte arrives on `fd`."""
         self._selector.register(fd, selectors.EVENT_READ, received)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, code: EndCode, reason: str) -> None:
         """Ends all runs: SIGTERM now, SIGKILL after a grace; nothing new is started."""
         if self._stopping is None:
-            log.info("stopping: %s; %d runs are ended", reason, len(self._executor))
+            count = len(self._executor)
+            log.info("stopping: %s; %d runs are ended, %d jobs had not started", reason, count, self._held)
             self._stopping = reason
             self._runs.cut_all(reason, Signals.SIGTERM)
+            self._send().note_ending(LauncherEnd(code, reason, count))
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
 
     def kill(self, job_id: int, by: str) -> str:
@@ -123,14 +135,18 @@ class Loop:
             self._draining = True
             self._give_back_unstarted()
 
+    def beat(self) -> None:
+        """From a thread of its own: tells those on other nodes that this launcher lives."""
+        self._executor.beat()
+
     def run(self, courier: Reporting) -> None:
         """Until there is nothing left to wait for; every run has ended and is reported by then."""
         self._courier = courier
         try:
             while not (self._stopping is not None and not len(self._executor)):
                 ready = self._selector.select(self._timeout())
-                # First: ends that the guard has caused, while this process was held up, are no errors.
-                self._keep_guard(time.monotonic())
+                # First: ends that the guard has caused, while this process was frozen, are no errors.
+                self._look_after_guard()
                 for key, _ in ready:
                     key.data()
                 self._turn()
@@ -146,6 +162,7 @@ class Loop:
     def _turn(self) -> None:
         now = time.monotonic()
         self._is_to_ask = False
+        self._keep_up(now)
         self._watch_clock(now)
         if self._stopping is None:
             self._start_what_fits(now)
@@ -158,29 +175,40 @@ class Loop:
         due += self._runs.due
         due.append(self._diary.due)
         if self._is_idle():
-            due.append(self._busy_at + self._limits.idle_ttl_sec)
+            due.append(self._idleness.ask_at)
         if self._limits.warn_at is not None and not self._warned:
             due.append(self._limits.warn_at)
         if self._is_to_ask:
             due.append(self._ask_at)
         return max(0.0, min(due) - now)
 
-    def _keep_guard(self, now: float) -> None:
+    def _look_after_guard(self) -> None:
+        """Its beats come from another thread; here is what follows when one came too late."""
+        if self._guard.beat():
+            return
+        fate = self._guard.renew()
+        if fate.acted:
+            log.error("this launcher was frozen until its lease was nearly over: its runs were ended")
+            killed = self._executor.jobs_of(fate.killed)
+            self._runs.cut(killed, "the launcher's process was frozen until its lease was nearly over")
+            self._preparation.resume()
+            self._send().doubt()
+        else:
+            log.warning(
+                "the guard process was killed from outside; another one takes over, and all runs go on"
+            )
+        self._executor.resume(after_kill=fate.acted)
+        self._preparers.dispatch()
+
+    def _keep_up(self, now: float) -> None:
+        """What is due every now and then, after all that has come was read."""
         if now < self._next_beat:
             return
         self._next_beat = now + self._guard.beat_sec
         self._preparation.stop_overdue()
         self._room.wake(now)
-        if not self._guard.beat():
-            log.error("this launcher did not run for %.1f s: its runs are ended", self._guard.limit_sec)
-            self._runs.cut_all("the launcher's process was frozen, or its guard was killed", Signals.SIGKILL)
-            self._guard.renew()
-            self._executor.resume()
-            self._preparation.resume()
-            self._preparers.dispatch()
-            self._send().doubt()
-        else:
-            self._executor.beat()
+        self._executor.keep_up()
+        self._tell_trouble()
 
     def _watch_clock(self, now: float) -> None:
         self._runs.kill_overdue(now)
@@ -189,15 +217,24 @@ class Loop:
                 self._runs.signal_all(Signals.SIGKILL)
                 self._kill_at = now + 1.0
         elif now >= self._limits.end_at:
-            self.stop("the wall time is over")
+            self.stop(EndCode.wall_time, "the wall time is over")
         elif self._limits.warn_at is not None and not self._warned and now >= self._limits.warn_at:
             self._warned = True
             log.info("%d runs get %s", len(self._runs), self._limits.warning.name)
             self._runs.signal_all(self._limits.warning)
+        elif self._left_out and not self._runs:
+            self.stop(EndCode.no_node, self._left_out)
         elif self._draining and self._is_idle():
-            self.stop("drained: the last run has ended")
-        elif self._is_idle() and now >= self._busy_at + self._limits.idle_ttl_sec:
-            self.stop(f"nothing to do for {self._limits.idle_ttl_sec:g} s")
+            self.stop(EndCode.drained, "it was drained, and its last run has ended")
+        elif self._is_idle() and self._idleness.is_over:
+            self.stop(EndCode.idle, f"it had nothing to do for {self._limits.idle_ttl_sec:g} s")
+        elif self._is_idle() and self._idleness.is_to_ask(now):
+            self._send().hint()
+
+    @property
+    def _held(self) -> int:
+        """How many jobs have not started."""
+        return len(self._waiting) + len(self._preparing)
 
     def _has_unstarted(self) -> bool:
         return bool(self._waiting or self._preparing)
@@ -276,13 +313,20 @@ class Loop:
         match news:
             case Opened(session_id, _):
                 self._session_id = session_id
-                self._busy_at = time.monotonic()
+                self._idleness.reset()
+            case Nothing():
+                if self._is_idle():
+                    self._idleness.nothing(time.monotonic())
+            case Unanswered():
+                self._idleness.reset()
             case Acquired():
                 self._acquired(news)
+            case AppsChanged(records):
+                self._take_newer(records)
             case Lost(job_ids, reason):
                 self._lose(job_ids, reason)
             case Rejected(sentence):
-                self.stop(sentence)
+                self.stop(EndCode.refused, f"the server refused it: {sentence}")
             case SpoolTrouble(told):
                 self._spool_trouble = told
             case Cut(seconds):
@@ -301,16 +345,33 @@ class Loop:
         self._trip_sec = news.trip_sec
         self._preparation.add_apps(news.apps)
         if news.jobs:
-            self._busy_at = time.monotonic()
+            self._idleness.reset()
         for job in news.jobs:
-            reason = self._whole.never_fits(self._need_of(job))
             self._preparing[job["id"]] = job
-            if reason is not None:
-                self._hopeless(job, reason)
-            else:
-                self._preparation.add(job)
+            try:
+                self._take_on(job)
+            except Exception as exc:  # whatever one job holds, the others go on
+                self._hopeless(job, unforeseen(exc, "prepared"))
         if self._draining:
             self._give_back_unstarted()
+
+    def _take_on(self, job: dict[str, Any]) -> None:
+        reason = self._whole.never_fits(self._need_of(job))
+        if reason is not None:
+            self._hopeless(job, reason)
+        else:
+            self._preparation.add(job)
+
+    def _take_newer(self, records: list[dict[str, Any]]) -> None:
+        """Jobs that wait for their start are prepared anew, with the code that is registered now."""
+        self._preparation.add_apps(records)
+        changed = {record["id"] for record in records}
+        outdated = [dict(one.job) for one in self._waiting if one.job["app_id"] in changed]
+        self._waiting.drop({job["id"] for job in outdated})
+        log.info("apps have another version: %s; %d jobs take it", sorted(changed), len(outdated))
+        for job in outdated:
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
 
     def _give_back_unstarted(self) -> None:
         unstarted = frozenset(self._preparing) | self._waiting.job_ids()
@@ -343,7 +404,7 @@ class Loop:
 
     def _joined(self, node: Node) -> None:
         self._room.add(node)
-        self._busy_at = time.monotonic()
+        self._idleness.reset()
 
     def _node_lost(self, name: str, reason: str) -> None:
         """Its runs are over, as the executor tells of each; the others go on."""
@@ -351,15 +412,20 @@ class Loop:
         self._room.lose(name)
         self._runs.lose_node(name, reason)
         if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
-            self.stop("no node is left to run on")
+            self.stop(EndCode.no_node, f"no node is left to run on; the last one was {name}: {reason}")
 
     # ---- jobs ----
 
     def _prepared(self, job: dict[str, Any], plan: AppPlan, command: Command | None) -> None:
         if self._preparing.pop(job["id"], None) is not job:
             return  # lost in the meantime
+        if not self._preparation.is_newest(plan):
+            self._preparing[job["id"]] = job
+            self._preparation.add(job)
+            return
         need = self._like = self._need_of(job)
-        key = order_key(job, long_first=self._limits.long_first)
+        # What could not start goes behind the others: one job with a bad workdir must not keep them.
+        key = (self._refusals[job["id"]], *order_key(job, long_first=self._limits.long_first))
         self._waiting.add(Waiting(job, plan, command, need, key))
 
     def _need_of(self, job: Mapping[str, Any]) -> Need:
@@ -373,38 +439,75 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        self._runs.begin(job_id, Run(waiting.need, share, workdir))
-        own = self._variables(waiting.job, share)
-        request = None if waiting.command is not None else self._request(waiting, workdir, own)
+        is_function = waiting.command is None
+        version = waiting.plan.code.version
+        self._runs.begin(job_id, Run(waiting.need, share, workdir, version, is_function))
         try:
+            own = self._variables(waiting.job, share)
+            request = None if waiting.command is not None else self._request(waiting, workdir, own)
             self._executor.start(Start(waiting.job, workdir, own, share.seats, waiting.command, request))
         except NotStartable as exc:
-            self._runs.pop(job_id)
-            self._room.give_back(waiting.need, share)
-            self._updates.append(reports.not_startable(job_id, now_us(), str(exc)))
+            self._not_started(job_id, str(exc))
         except NodeShort as exc:
             self._refused(job_id, str(exc))
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._not_started(job_id, unforeseen(exc, "started"))
+
+    def _not_started(self, job_id: int, sentence: str) -> None:
+        run = self._runs.pop(job_id)
+        self._room.give_back(run.need, run.share)
+        self._updates.append(reports.not_startable(job_id, now_us(), sentence))
 
     def _refused(self, job_id: int, reason: str) -> None:
         """Its node could not start it, which is no fault of the job's: it goes back, and the node rests."""
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
-        self._rest(run.share.nodes, f"job {job_id} goes back: {reason}")
+        self._refusals[job_id] += 1
+        self._rest(run.share.nodes, job_id, reason)
         if run.killed_by is not None:
             self._updates.append(reports.killed(job_id, now_us(), run.killed_by, None))
+        elif run.started and not run.disowned:
+            self._updates.append(reports.cut_short(job_id, now_us(), f"it did not begin: {reason}"))
         elif not run.disowned:
             self._send().give_back([job_id])
 
     def _not_prepared(self, job: dict[str, Any], reason: str) -> None:
         if self._preparing.pop(job["id"], None) is job:
-            self._rest([node.name for node in self._room.nodes], f"job {job['id']} goes back: {reason}")
+            self._rest([node.name for node in self._room.nodes], job["id"], reason)
             self._send().give_back([job["id"]])
 
-    def _rest(self, names: Sequence[str], reason: str) -> None:
-        log.warning("%s; nothing is started on %s for a while", reason, ", ".join(names) or "the nodes")
+    def _rest(self, names: Sequence[str], job_id: int, reason: str) -> None:
+        listed = ", ".join(names) or "the nodes"
+        log.warning("job %d goes back: %s; nothing is started on %s for a while", job_id, reason, listed)
         self._room.rest(names, time.monotonic())
+        self._why_failing |= {name: self._why_failing.get(name, reason) for name in names}
+        for name in self._room.hopeless:
+            self._leave_out(name, reason)
         if not len(self._room):
             self._give_back_unstarted()  # others may have nodes that work
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        """Nothing is started there any more; what runs there goes on."""
+        log.error("node %s is left out after %d failures in a row: %s", name, MOST_REFUSALS, reason)
+        self._room.lose(name)
+        if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
+            self._left_out = f"no node is left that can start anything; the last one was {name}: {reason}"
+
+    def _tell_trouble(self) -> None:
+        """What keeps jobs from starting here, for those who ask why theirs wait."""
+        failing = self._room.failing
+        for name in self._why_failing.keys() - failing:
+            del self._why_failing[name]
+        told = self._spool_trouble or self._left_out or ""
+        if failing and not told:
+            reason = self._why_failing.get(failing[0], "")
+            told = (
+                f"{', '.join(failing[:3])}{' ...' if len(failing) > 3 else ''} can start nothing for the "
+                f"moment ({reason}): one job is tried again after growing pauses"
+            )
+        if told != self._trouble:
+            self._trouble = told
+            self._send().tell_trouble(told)
 
     def _request(self, waiting: Waiting, workdir: str, environment: Mapping[str, str]) -> Request:
         return Request(
@@ -412,7 +515,7 @@ class Loop:
             waiting.plan.code,
             waiting.job,
             workdir,
-            environment,
+            {**environment, "PWD": workdir},
             self._session_id,
             waiting.plan.interpreter,
             waiting.plan.isolate,
@@ -427,14 +530,18 @@ class Loop:
 
     def _started(self, job_id: int, stamp_us: int) -> None:
         run, update = self._runs.started(job_id, stamp_us)
-        self._room.works(run.share.nodes)
+        if not run.is_function:  # a function's worker may be too poor to begin
+            self._room.works(run.share.nodes)
         self._updates.append(update)
 
     def _ended(self, job_id: int, ending: Ending) -> None:
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
-        self._busy_at = time.monotonic()
-        self._pace.add(self._busy_at)
+        self._idleness.reset()
+        self._refusals.pop(job_id, None)
+        if not run.cut and not ending.outside:
+            self._room.works(run.share.nodes)
+        self._pace.add(time.monotonic())
         self._count += 1
         self._updates.extend(self._runs.report_of(job_id, run, ending))
         if run.never_started and not run.disowned and self._stopping is None:

@@ -19,9 +19,10 @@ from pathlib import Path
 from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.client.transport import Client
+from balsam.core.endings import EndCode
 from balsam.core.start import command as start_command
 from balsam.core.states import RUNNABLE_STATES, JobMode
-from balsam.launcher import partitions
+from balsam.launcher import alone, partitions
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
@@ -51,6 +52,7 @@ HTTP_SEC = 20.0  # an answer that takes longer counts as none: heartbeats wait b
 FLUSH_SEC = 20.0  # for the last reports, after the last run has ended
 MARGIN_SEC = 15.0  # before the allocation ends: for ending the runs and for the last reports
 MARGIN_SHARE = 0.1  # ... of a short one
+GONE_SEC = 120.0  # after its wall time a launcher that is there yet hangs
 MAX_KINDS = 100  # of nodes, that the server is told of
 SWITCH_SEC = 0.0005  # the loop starts runs while the courier encodes: neither may keep the other waiting
 
@@ -128,20 +130,21 @@ class Launcher:
                     self._mailbox.post(news)
                     return self._run(news.lease_sec)
                 if isinstance(news, Rejected):
-                    log.error("the server refuses this launcher: %s", news.sentence)
-                    return 1
-        log.error("the server did not answer before the wall time was over")
-        return 1
+                    return _fail(f"the server refuses this launcher: {news.sentence}")
+        return _fail("the server did not answer before the wall time was over")
 
     def _run(self, lease_sec: float) -> int:
-        guard = GuardLink(lease_sec)
+        pulse = self._courier.pulse
+        guard = GuardLink(lease_sec, pulse.seconds)
         loop = Loop(self._surroundings(lease_sec), self._limits(), guard, self._mailbox)
         on_signals(loop)
+        pulse.start(guard, loop.beat)
         self._postman.start()
         try:
             loop.run(self._overhearing)
             told = self._courier.finish(FLUSH_SEC)
         finally:
+            pulse.stop()
             guard.end()
         if not told:
             log.error("not everything could be reported: the server did not answer in time")
@@ -175,6 +178,7 @@ class Launcher:
                 "sort_by": settings.launcher.sort_by,
             },
             minutes_left=lambda: (self._end_at - time.monotonic()) / 60,
+            gone_at=self._end_at + GONE_SEC,
         )
 
     def _surroundings(self, lease_sec: float) -> Surroundings:
@@ -209,7 +213,7 @@ class Launcher:
                 environment=setting.environment,
             )
             crew = CrewSetting(self._nodes, line, lease_sec, settings.max_output_mb << 20)
-            return Crew(selector, guard, callbacks, crew)
+            return Crew(selector, guard, callbacks, crew, self._courier.pulse.seconds)
         local = LocalExecutor(selector, setting, guard, callbacks, settings.max_output_mb << 20)
         if self._orders.mode is JobMode.serial:
             return local
@@ -280,6 +284,13 @@ class Launcher:
             self._courier.hint()
 
 
+def _fail(sentence: str) -> int:
+    """The exit code. Without a session the allocation's own output is where the user is told."""
+    log.error("%s", sentence)
+    print(f"balsam launcher: {sentence}", file=sys.stderr)
+    return 1
+
+
 def on_signals(loop: Loop) -> None:
     """SIGTERM and SIGINT end the loop in good order."""
     ours, theirs = socket.socketpair()
@@ -291,7 +302,7 @@ def on_signals(loop: Loop) -> None:
 
     def received() -> None:
         number = signal.Signals(ours.recv(64)[0])
-        loop.stop(f"the launcher got {number.name}")
+        loop.stop(EndCode.signal, f"the launcher got {number.name}, as from whoever ends an allocation")
         theirs.fileno()  # keeps the socket of the wakeup alive as long as the loop holds this function
 
     loop.watch_signals(ours.fileno(), received)
@@ -323,7 +334,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return partitions.run(orders, nodes)
         if needs_crew(orders.mode, nodes):
             require_workers(site.settings.launcher.mpi_app_launcher, nodes)
-    except (UsageError, UnknownNodes, SiteFolderError, InvalidSettings, ClientError) as exc:
+        if orders.batch_job_id is not None:
+            alone.take(site.job_path, orders.batch_job_id, orders.partition)
+    except (
+        alone.LauncherRuns,
+        UsageError,
+        UnknownNodes,
+        SiteFolderError,
+        InvalidSettings,
+        ClientError,
+    ) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SEC)

@@ -10,6 +10,7 @@ from typing import Any
 
 from balsam.core.states import RUN_END_STATES, JobState
 from balsam.launcher.appetite import Wanted
+from balsam.launcher.last_word import LauncherEnd
 from balsam.launcher.news import Drain, Kill, News
 from balsam.launcher.setting import Reporting
 from balsam.runtime.postman import Postman, tail_of
@@ -39,6 +40,9 @@ class Overhearing:
                 self._postman.ended(update.job_id)
         self._courier.report(*updates)
 
+    def note_ending(self, end: LauncherEnd) -> None:
+        self._courier.note_ending(end)
+
     def ask(self, wanted: Wanted, answers_seen: int) -> None:
         self._courier.ask(wanted, answers_seen)
 
@@ -50,6 +54,12 @@ class Overhearing:
 
     def give_back(self, job_ids: Collection[int]) -> None:
         self._courier.give_back(job_ids)
+
+    def tell_trouble(self, sentence: str) -> None:
+        self._courier.tell_trouble(sentence)
+
+    def hint(self) -> None:
+        self._courier.hint()
 
 
 class Messages:

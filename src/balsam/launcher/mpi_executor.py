@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from signal import Signals
 from typing import Any
 
 from balsam.core.start import command as start_command
-from balsam.launcher.command import Command, CommandError, argument_list
+from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import Ending
@@ -62,7 +62,7 @@ def under_mpi(line: list[str], command: Command) -> Command:
 
     so `module load` works as in a job script, and a redirection takes the output of all ranks.
     """
-    return Command(f"{shlex.join(line)} {command.text}".lstrip(), command.preamble, command.environment)
+    return replace(command, text=under_launcher(shlex.join(line), command.text))
 
 
 class MpiExecutor:
@@ -101,7 +101,7 @@ class MpiExecutor:
         if what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
-            self._local.start_words(what.job_id, words, command.text, what.workdir, environment)
+            self._local.start_words(what, words, command.text, environment)
         elif what.request is not None:
             self._start_function(what, what.request, line, environment)
 
@@ -121,7 +121,7 @@ class MpiExecutor:
         words = [*line, *start_command(python_rank.__name__, request.interpreter), str(self._site_path)]
         words.append(str(files.request))
         ended = partial(_answered, files)
-        self._local.start_words(what.job_id, words, "", what.workdir, environment, ended)
+        self._local.start_words(what, words, "", environment, ended)
 
     def signal(self, job_id: int, number: Signals) -> None:
         """An MPI launcher that is asked first takes its ranks on other nodes with it; srun can't else."""
@@ -132,14 +132,20 @@ class MpiExecutor:
         elif number is not Signals.SIGKILL:
             self._local.signal(job_id, number)
 
-    def resume(self) -> None:
-        self._local.resume()
+    def jobs_of(self, killed: Collection[int]) -> set[int]:
+        return self._local.jobs_of(killed)
+
+    def resume(self, *, after_kill: bool) -> None:
+        self._local.resume(after_kill=after_kill)
 
     def flush(self) -> None:
         self._local.flush()
 
     def beat(self) -> None:
         self._local.beat()
+
+    def keep_up(self) -> None:
+        self._local.keep_up()
         now = time.monotonic()
         for job_id in [job_id for job_id, due in self._kill_at.items() if now >= due]:
             del self._kill_at[job_id]

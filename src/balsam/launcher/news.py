@@ -28,6 +28,23 @@ class Acquired:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """The server has answered that there are no jobs to be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """The server has not answered: whether there is anything, nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppsChanged:
+    """JSON records of apps that have another version by now: jobs that have not started take that one."""
+
+    apps: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """These jobs (None: all) are not the launcher's any more: they are killed and never reported.
 
@@ -75,7 +92,19 @@ class Drain:
     tell: Callable[[dict[str, Any]], None]
 
 
-News = Opened | Acquired | Lost | Cut | SpoolTrouble | Rejected | Kill | Drain
+News = (
+    Opened
+    | Acquired
+    | AppsChanged
+    | Nothing
+    | Unanswered
+    | Lost
+    | Cut
+    | SpoolTrouble
+    | Rejected
+    | Kill
+    | Drain
+)
 
 
 class Mailbox:

@@ -53,6 +53,15 @@ class Outbox:
         if self._spool is not None:
             self._spool.sync()
 
+    def note_ending(self, ending: Mapping[str, Any]) -> None:
+        """Why this launcher ends: whoever sends its last reports tells that, too."""
+        if self._spool is not None:
+            self._spool.note_ending(ending)
+
+    def tell_ending(self, client: Client) -> None:
+        if self._spool is not None and self._spool.ending is not None:
+            delivery.tell_ending(client, self._spool.name.session_id, self._spool.ending)
+
     def close(self) -> None:
         """The session is closed, and everything told."""
         if self._spool is not None:

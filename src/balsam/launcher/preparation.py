@@ -13,6 +13,7 @@ from typing import Any
 
 from balsam.launcher.apps import AppPlan
 from balsam.launcher.command import Command
+from balsam.launcher.executor import unforeseen
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.runtime.worker_pool import Ticket, WorkerPool
 from balsam.sdk import command_template
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 STEP_SEC = 120.0  # user code that makes a command, or the import of an app's class, may take so long
 
 Job = dict[str, Any]
+AppKey = tuple[int, str, int | None]
 
 
 class Preparation:
@@ -46,8 +48,8 @@ class Preparation:
         self._hopeless = hopeless
         self._refused = refused
         self._codes: dict[int, AppCode] = {}
-        self._plans: dict[tuple[int, str], AppPlan | str] = {}
-        self._waiting: dict[tuple[int, str], list[Job]] = {}
+        self._plans: dict[AppKey, AppPlan | str] = {}
+        self._waiting: dict[AppKey, list[Job]] = {}
         self._open: dict[Ticket, float] = {}
         self._killed: set[Ticket] = set()
 
@@ -56,12 +58,17 @@ class Preparation:
         for record in records:
             self._codes[record["id"]] = AppCode.of_record(record)
 
+    def is_newest(self, plan: AppPlan) -> bool:
+        """Whether nothing newer of the plan's app has been taken in since it was made."""
+        known = self._codes.get(plan.code.app_id)
+        return known is None or _key(known) == _key(plan.code)
+
     def add(self, job: Job) -> None:
         code = self._codes.get(job["app_id"])
         if code is None:
             self._hopeless(job, f"its app (id {job['app_id']}) does not exist any more")
             return
-        key = (code.app_id, code.digest)
+        key = _key(code)
         plan = self._plans.get(key)
         if plan is not None:
             self._plan_job(job, plan)
@@ -99,19 +106,28 @@ class Preparation:
     def _described(self, code: AppCode, reply: Reply) -> None:
         plan: AppPlan | str
         if reply.ok:
-            plan = AppPlan.of_description(code, reply.result)
+            try:
+                plan = AppPlan.of_description(code, reply.result)
+            except (KeyError, TypeError, ValueError) as exc:
+                plan = f"the app {code.name} is described in a way that this release does not know: {exc!r}"
         else:
             told = "" if reply.error.startswith("the app ") else f"the app {code.name} does not load: "
             plan = f"{told}{reply.error}"
             log.warning("%s", plan)
-        key = (code.app_id, code.digest)
+        key = _key(code)
         if not reply.crashed:  # or an interpreter that is there by tomorrow would be missed for ever
             self._plans[key] = plan
         for job in self._waiting.pop(key):
-            if reply.node_short:
+            if reply.node_short or reply.outside:
                 self._refused(job, reply.error)
             else:
-                self._plan_job(job, plan)
+                self._try(job, lambda job=job: self._plan_job(job, plan))  # type: ignore[misc]
+
+    def _try(self, job: Job, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._hopeless(job, unforeseen(exc, "prepared"))
 
     def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
         if isinstance(plan, str):
@@ -123,7 +139,7 @@ class Preparation:
         else:
             workdir = str(self._data_path / job["workdir"])
             request = Request(Kind.command, plan.code, job, workdir, interpreter=plan.code.interpreter)
-            self._submit(request, lambda reply: self._commanded(job, plan, reply))
+            self._submit(request, lambda reply: self._try(job, lambda: self._commanded(job, plan, reply)))
 
     def _render(self, job: Job, plan: AppPlan, template: str) -> None:
         try:
@@ -132,13 +148,19 @@ class Preparation:
             self._hopeless(job, str(exc))
             return
         own = {"OMP_NUM_THREADS": str(job["threads_per_rank"])}
-        self._ready(job, plan, Command(text, (), {**own, **plan.environment}))
+        self._ready(job, plan, Command(text, (), {**own, **plan.environment}, plan.strict))
 
     def _commanded(self, job: Job, plan: AppPlan, reply: Reply) -> None:
         if reply.ok:
             made: Mapping[str, Any] = reply.result
-            self._ready(job, plan, Command(made["command"], made["preamble"], made["environment"]))
-        elif reply.node_short:
+            command = Command(made["command"], made["preamble"], made["environment"], plan.strict)
+            self._ready(job, plan, command)
+        elif reply.node_short or reply.outside:
             self._refused(job, reply.error)
         else:
             self._hopeless(job, f"the app {plan.code.name} could not make the command: {reply.error}")
+
+
+def _key(code: AppCode) -> AppKey:
+    """The version counts where the code is the same: a run reports what it ran."""
+    return code.app_id, code.digest, code.version

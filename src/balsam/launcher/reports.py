@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from balsam.core.limits import ERROR_TAIL_CHARS
 from balsam.core.states import JobState
 from balsam.launcher.placement import Need, Share
 from balsam.runtime.job_output import JOB_OUTPUT as JOB_OUTPUT
+from balsam.runtime.job_output import place
 from balsam.runtime.updates import Update
 
 _TAIL_BYTES = 64_000
@@ -19,18 +21,25 @@ _TAIL_BYTES = 64_000
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended. `error`: what is known beside the output; `payload`: return value or exception."""
+    """How a run ended. `error`: what is known beside the output; `payload`: return value or exception.
+
+    `output_begins`: where in job.out, in bytes: not at 0 where that is a link, which is not set aside.
+    `outside`: somebody else killed it, as far as can be told.
+    """
 
     returncode: int
     ended_us: int
     error: str = ""
     payload: Mapping[str, str] | None = None
+    output_begins: int = 0
+    outside: bool = False
 
 
-def started(job_id: int, stamp_us: int, need: Need, share: Share) -> Update:
+def started(job_id: int, stamp_us: int, need: Need, share: Share, app_version: int | None = None) -> Update:
     cpus = need.cores * need.nodes
-    data = {"num_nodes": need.weight, "nodes": share.nodes, "cpus": cpus, "gpus": share.gpus}
-    return Update(job_id, JobState.running, stamp_us, data)
+    version = {} if app_version is None else {"app_version": app_version}
+    given = {"num_nodes": need.weight, "nodes": share.nodes, "cpus": cpus, "gpus": share.gpus}
+    return Update(job_id, JobState.running, stamp_us, version | given)
 
 
 def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:
@@ -38,7 +47,8 @@ def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:
     fields: dict[str, Any] = {"return_code": ending.returncode, **(ending.payload or {})}
     if ending.returncode == 0:
         return Update(job_id, JobState.run_done, ending.ended_us, {"returncode": 0}, fields)
-    output = tail(Path(workdir, JOB_OUTPUT), tail_lines)
+    path = place(workdir, job_id)
+    output = tail(Path(path), tail_lines, ending.output_begins) if path is not None else ""
     told = [text for text in (output, ending.error) if text]
     # The traceback of a run() that raised is in its output already.
     if len(told) == 2 and ending.error.splitlines()[-1] in told[0]:
@@ -66,16 +76,23 @@ def killed(job_id: int, stamp_us: int, by: str, ending: Ending | None) -> Update
     return Update(job_id, JobState.run_error, stamp_us, {**data, "returncode": ending.returncode}, fields)
 
 
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a run's output; what is no text is replaced."""
+def tail(path: Path, lines: int, begins: int = 0) -> str:
+    """The last lines of a run's output, from a byte on; what is no text is replaced."""
     try:
         # Non-blocking: a FIFO that the run has put there must not hold up the launcher.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):  # a device may have no end
+            return ""
+        start = max(begins if begins <= facts.st_size else 0, facts.st_size - _TAIL_BYTES)
+        text = os.pread(fd, _TAIL_BYTES, start).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
     return "\n".join(text.splitlines()[-lines:]) if lines else ""
 
 

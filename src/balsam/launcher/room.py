@@ -6,6 +6,7 @@ Values only: no processes; times are of `time.monotonic()`.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from balsam.platform.nodes import Node
 NOBODYS: frozenset[str] = frozenset()
 MAX_NEEDS_KNOWN = 64
 REST_SEC, LONGEST_REST_SEC = 1.0, 60.0
+MOST_REFUSALS = 10  # in a row: after five minutes a node is left out
+PROBE_SEC = 2.0  # what has not been refused by then has started
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Room:
         self._never: dict[Need, str | None] = {}
         self._resting: dict[str, float] = {}  # until when
         self._refusals: dict[str, int] = {}  # in a row
+        self._probed: dict[str, float] = {}  # nodes on which one run is tried, until when
         for node in nodes:
             self.add(node)
         # For each need, the place of the first node on which it may fit: those before it are full.
@@ -59,14 +63,19 @@ class Room:
             self.gpu_maker = node.gpu_maker
 
     def rest(self, names: Collection[str], now: float) -> None:
-        """Nodes that can't start anything get nothing for a while, longer each time; they do not count."""
+        """Nodes that can't start anything get nothing for a while, longer each time; they do not count.
+
+        Then one run is tried on each.
+        """
         for name in self._rooms.keys() & set(names) - self._resting.keys():
             count = self._refusals[name] = self._refusals.get(name, 0) + 1
+            self._probed.pop(name, None)
             self._resting[name] = now + min(LONGEST_REST_SEC, REST_SEC * 2.0 ** (count - 1))
         self._line_up()
 
     def wake(self, now: float) -> None:
-        """Nodes that have rested count again."""
+        """Nodes that have rested count again, and those on which what was tried has started."""
+        self.works([name for name, until in self._probed.items() if now >= until])
         rested = [name for name, until in self._resting.items() if now >= until]
         for name in rested:
             del self._resting[name]
@@ -78,13 +87,27 @@ class Room:
         if self._refusals:
             for name in names:
                 self._refusals.pop(name, None)
+                if self._probed.pop(name, None) is not None:
+                    self._line_up()
+
+    @property
+    def failing(self) -> list[str]:
+        """Nodes that have refused the last run that was tried there."""
+        return list(self._refusals)
+
+    @property
+    def hopeless(self) -> list[str]:
+        """Nodes that have refused too often in a row."""
+        return [name for name, count in self._refusals.items() if count >= MOST_REFUSALS]
 
     @property
     def has_resting(self) -> bool:
-        return bool(self._resting)
+        return bool(self._resting or self._probed)
 
     def _line_up(self) -> None:
-        self._order = [room for name, room in self._rooms.items() if name not in self._resting]
+        self._order = [
+            room for name, room in self._rooms.items() if name not in self._resting.keys() | self._probed
+        ]
         self._first.clear()
         self._never.clear()
 
@@ -130,7 +153,16 @@ class Room:
         chosen = self._one(need, avoid) if need.nodes == 1 else self._several(need, avoid)
         if chosen is None:
             return None
-        return Share(tuple(room.take(need, until) for room in chosen), until)
+        share = Share(tuple(room.take(need, until) for room in chosen), until)
+        self._probe(share.nodes)
+        return share
+
+    def _probe(self, names: Iterable[str]) -> None:
+        """Nodes that refused what came last get one run for now."""
+        tried = self._refusals.keys() & set(names)
+        if tried:
+            self._probed |= dict.fromkeys(tried, time.monotonic() + PROBE_SEC)
+            self._line_up()
 
     def give_back(self, need: Need, share: Share) -> None:
         """The run is over. Nodes that are lost meanwhile are passed over."""
@@ -143,6 +175,8 @@ class Room:
     def lose(self, name: str) -> None:
         """The node is not there any more."""
         self._resting.pop(name, None)
+        self._probed.pop(name, None)
+        self._refusals.pop(name, None)
         if self._rooms.pop(name, None) is not None:
             self._line_up()
 
@@ -188,7 +222,7 @@ class Room:
         return None
 
     def _freed(self, room: NodeRoom) -> None:
-        if room.node.name in self._resting:
+        if room.node.name in self._resting or room.node.name in self._probed:
             return
         place = self._order.index(room)
         for need, first in self._first.items():

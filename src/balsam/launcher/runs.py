@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from signal import Signals
@@ -15,6 +16,7 @@ from balsam.runtime.updates import Update
 
 log = logging.getLogger(__name__)
 
+MOST_OUTSIDERS = 2  # a run() may as well kill itself: the third time it is taken for its own doing
 TERM_GRACE_SEC = 5.0  # between SIGTERM and SIGKILL
 
 
@@ -25,8 +27,11 @@ class Run:
     need: Need
     share: Share
     workdir: str
+    app_version: int | None = None
+    is_function: bool = False  # what starts it is a worker, which may not be able to begin
     started: bool = False  # its start has been reported
     cut: str | None = None  # why it is being ended before its time
+    may_be_whole: bool = False  # cut by somebody who could not know whether it had returned already
     killed_by: str | None = None  # who wanted it ended
     disowned: bool = False  # somebody else's by now: not reported
 
@@ -43,6 +48,7 @@ class Runs:
         self._signal = signal
         self._tail_lines = tail_lines
         self._runs: dict[int, Run] = {}
+        self._outsiders: Counter[int] = Counter()
         self._grace_over: dict[int, float] = {}  # when killed runs that go on get SIGKILL
 
     def __len__(self) -> int:
@@ -60,7 +66,7 @@ class Runs:
         """The run, and the report of its start."""
         run = self._runs[job_id]
         run.started = True
-        return run, reports.started(job_id, stamp_us, run.need, run.share)
+        return run, reports.started(job_id, stamp_us, run.need, run.share, run.app_version)
 
     def report_of(self, job_id: int, run: Run, ending: Ending) -> list[Update]:
         """What is to be told of a run's end."""
@@ -70,8 +76,12 @@ class Runs:
             return [reports.killed(job_id, ending.ended_us, run.killed_by, ending if run.started else None)]
         if not run.started:
             return [reports.not_startable(job_id, ending.ended_us, ending.error)]
-        if run.cut is not None:
+        is_whole = run.may_be_whole and ending.returncode == 0 and ending.payload is not None
+        if run.cut is not None and not is_whole:
             return [reports.cut_short(job_id, ending.ended_us, run.cut)]
+        if ending.outside and self._outsiders[job_id] < MOST_OUTSIDERS:
+            self._outsiders[job_id] += 1
+            return [reports.cut_short(job_id, ending.ended_us, ending.error)]
         return [reports.ended(job_id, ending, run.workdir, self._tail_lines)]
 
     # ---- before their time ----
@@ -96,6 +106,13 @@ class Runs:
     def due(self) -> Collection[float]:
         """When `kill_overdue` has something to do."""
         return self._grace_over.values()
+
+    def cut(self, job_ids: Collection[int], reason: str) -> None:
+        """The guard has killed these; what has returned before that stands."""
+        for job_id in job_ids:
+            run = self._runs[job_id]
+            run.cut, run.may_be_whole = run.cut or reason, True
+            self._signal(job_id, Signals.SIGKILL)
 
     def cut_all(self, reason: str, number: Signals) -> None:
         for run in self._runs.values():

@@ -2,13 +2,14 @@
 
 It starts and ends what its leader says, and tells what becomes of it, in lists of messages:
 
-leader: {"do": "start", job_id, workdir, environment, command | request}, {"do": "beat"}, {"do": "end"},
-        {"do": "signal", job_id, number}
-worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload], ["beat", us],
-        ["refused", job_id, reason]
+leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec},
+        {"do": "end"}, {"do": "signal", job_id, number}
+worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins,
+         outside], ["beat", us], ["refused", job_id, reason]
 
-When its leader is gone or silent, it ends its runs and itself: they may run elsewhere by then. A guard does
-the same for a worker that is dead or frozen.
+When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
+run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
+that touch no file, for a filesystem that stalls is no reason to end anything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.launcher.command import Command
-from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start
+from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start, unforeseen
 from balsam.launcher.placement import Seat
 from balsam.launcher.rendezvous import NotOurs, Rendezvous, own_node
 from balsam.launcher.reports import Ending
@@ -64,12 +67,17 @@ class NodeWorker:
     def __init__(self, link: socket.socket, node: str, site_path: Path, meeting: Rendezvous) -> None:
         self._link = link
         self._seats = (Seat(node),)
-        self._guard = GuardLink(meeting.lease_sec)
+        self._until = time.monotonic() + meeting.lease_sec
+        self._gone: str | None = None  # how the leader was lost
+        self._guard = GuardLink(meeting.lease_sec, self._seconds)
         self._selector = selectors.DefaultSelector()
         self._incoming = FrameReader()
         self._messages: list[list[Any]] = [["joined", node]]
-        self._heard_at = time.monotonic()
-        self._next_beat = 0.0
+        self._sending = threading.Lock()
+        self._orders: deque[dict[str, Any]] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._killed: set[int] = set()  # jobs whose runs the guard has ended
+        self._next_look = 0.0
         self._is_over = False
         self._codes: dict[tuple[int, str], AppCode] = {}
         environment = {**base_environment(os.environ, meeting.variables), **self._guard.environment}
@@ -80,53 +88,61 @@ class NodeWorker:
         self._executor = LocalExecutor(
             self._selector, setting, self._guard, callbacks, meeting.max_output_bytes
         )
-        self._selector.register(link, selectors.EVENT_READ, self._read)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._take_orders)
 
     def serve(self) -> None:
         """Until the leader says that it is over; raises LeaderGone when there is no leader any more."""
+        for target in (self._listen, self._beat, self._say_alive):
+            threading.Thread(target=target, name=target.__name__, daemon=True).start()
         try:
             while not self._is_over:
-                for key, _ in self._selector.select(max(0.0, self._next_beat - time.monotonic())):
+                ready = self._selector.select(max(0.0, self._next_look - time.monotonic()))
+                # First: ends that the guard has caused are no errors.
+                self._look_after_guard()
+                for key, _ in ready:
                     key.data()
-                self._keep_alive()
+                self._keep_up()
                 self._executor.flush()
                 self._send()
         finally:
             self._executor.close()
             self._guard.end()
 
-    def _keep_alive(self) -> None:
-        now = time.monotonic()
-        if now < self._next_beat:
+    def _look_after_guard(self) -> None:
+        if self._guard.beat():
             return
-        self._next_beat = now + self._guard.beat_sec
-        if not self._guard.beat():
-            raise LeaderGone("this worker was frozen, and its runs were ended")
-        if now - self._heard_at > self._guard.limit_sec:
-            raise LeaderGone(f"the leader has been silent for {now - self._heard_at:.1f} s")
-        self._executor.beat()
-        self._messages.append(["beat", now_us()])
+        fate = self._guard.renew()
+        if fate.acted:
+            self._killed = self._executor.jobs_of(fate.killed)
+            self._gone = self._gone or "this worker was frozen, or its leader silent, and its runs were ended"
+        else:
+            log.warning("the guard process was killed from outside; another one takes over")
+            self._executor.resume(after_kill=False)
+
+    def _keep_up(self) -> None:
+        if self._gone is not None and not self._orders and not self._is_over:
+            self._send()  # what has ended by itself before
+            raise LeaderGone(self._gone)
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + self._guard.beat_sec
+        self._executor.keep_up()
 
     def _send(self) -> None:
         if not self._messages:
             return
         body, self._messages = frame(orjson.dumps(self._messages)), []
         try:
-            self._link.sendall(body)
+            with self._sending:
+                self._link.sendall(body)
         except OSError as exc:
             raise LeaderGone(f"the connection to the leader broke: {exc}") from exc
 
-    def _read(self) -> None:
-        try:
-            data = self._link.recv(1 << 18)
-        except OSError as exc:
-            raise LeaderGone(f"the connection to the leader broke: {exc}") from exc
-        if not data:
-            raise LeaderGone("the leader is gone")
-        self._heard_at = time.monotonic()
-        for body in self._incoming.feed(data):
-            for message in orjson.loads(body):
-                self._obey(message)
+    def _take_orders(self) -> None:
+        os.eventfd_read(self._bell)
+        while self._orders:
+            self._obey(self._orders.popleft())
 
     def _obey(self, message: dict[str, Any]) -> None:
         match message["do"]:
@@ -137,20 +153,67 @@ class NodeWorker:
             case "end":
                 self._is_over = True
 
+    # ---- the threads that touch no file ----
+
+    def _seconds(self) -> float:
+        """How long this worker may be silent, from now: as long as its leader may."""
+        return 0.0 if self._gone is not None else max(0.0, self._until - time.monotonic())
+
+    def _beat(self) -> None:
+        while True:
+            self._guard.beat()
+            time.sleep(self._guard.beat_sec)
+
+    def _say_alive(self) -> None:
+        while True:
+            # Where a report is on its way, that tells as much.
+            if self._sending.acquire(blocking=False):
+                try:
+                    self._link.sendall(frame(orjson.dumps([["beat", now_us()]])))
+                except OSError:
+                    return  # the listener hears of it
+                finally:
+                    self._sending.release()
+            time.sleep(self._guard.beat_sec)
+
+    def _listen(self) -> None:
+        while self._gone is None:
+            try:
+                data = self._link.recv(1 << 18)
+            except OSError as exc:
+                self._gone = f"the connection to the leader broke: {exc}"
+                data = b""
+            if not data:
+                self._gone = self._gone or "the leader is gone"
+            for body in self._incoming.feed(data):
+                for message in orjson.loads(body):
+                    if message["do"] == "beat":
+                        self._until = time.monotonic() + message["sec"]
+                    else:
+                        self._orders.append(message)
+            os.eventfd_write(self._bell, 1)
+
+    # ---- runs ----
+
     def _start(self, message: dict[str, Any]) -> None:
-        command = request = None
-        if "command" in message:
-            command = Command(*message["command"])
-        else:
-            request = decode_request(message["request"], self._codes, *message["interpreter"])
-        job_id, workdir = message["job_id"], message["workdir"]
-        what = Start({"id": job_id}, workdir, message["environment"], self._seats, command, request)
+        job_id = message["job_id"]
         try:
-            self._executor.start(what)
+            self._executor.start(self._what(message))
         except NotStartable as exc:
             self._ended(job_id, Ending(1, now_us(), str(exc)))
         except NodeShort as exc:
             self._refused(job_id, str(exc))
+        except Exception as exc:  # whatever one job holds, the others go on
+            self._ended(job_id, Ending(1, now_us(), unforeseen(exc, "started")))
+
+    def _what(self, message: dict[str, Any]) -> Start:
+        command = request = None
+        if "command" in message:
+            command = Command(**message["command"])
+        else:
+            request = decode_request(message["request"], self._codes, *message["interpreter"])
+        job = {"id": message["job_id"], "num_runs": message["num_runs"]}
+        return Start(job, message["workdir"], message["environment"], self._seats, command, request)
 
     def _started(self, job_id: int, stamp_us: int) -> None:
         self._messages.append(["started", job_id, stamp_us])
@@ -160,7 +223,17 @@ class NodeWorker:
 
     def _ended(self, job_id: int, ending: Ending) -> None:
         payload = dict(ending.payload) if ending.payload else None
-        self._messages.append(["ended", job_id, ending.returncode, ending.ended_us, ending.error, payload])
+        if job_id in self._killed and not payload:
+            return  # lost with this worker, as its leader will say
+        told = [
+            ending.returncode,
+            ending.ended_us,
+            ending.error,
+            payload,
+            ending.output_begins,
+            ending.outside,
+        ]
+        self._messages.append(["ended", job_id, *told])
 
 
 def main() -> int:

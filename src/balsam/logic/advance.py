@@ -244,6 +244,7 @@ def _run_start(
         "site_id": row["site_id"],
         "job_id": row["id"],
         "attempt": attempt,
+        "app_version": _version(row, step),
         "batch_job_id": row["batch_job_id"],
         "session_id": session_id,
         "nodes": nodes if isinstance(nodes, list) else [],
@@ -262,6 +263,14 @@ def _run_end(step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
     signature = failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None
     values = (stamp, step.state.value, _code(code), signature, event)
     return dict(zip(runs.END, values, strict=True))
+
+
+def _version(row: dict[str, Any], step: Step) -> int | None:
+    """The version of its app that a run runs, as its launcher says; published ones do not."""
+    told = step.data.get("app_version")
+    if type(told) is int and 0 < told <= row["newest_version"]:
+        return told
+    return 1 if row["newest_version"] == 1 else None  # else it may have loaded any of them
 
 
 def _number(value: Any) -> float | None:

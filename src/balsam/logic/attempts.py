@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from balsam.core.clock import now_us
 from balsam.core.errors import TooManyAttempts
+from balsam.core.limits import REGISTRATION_SEC, REGISTRATIONS_AT_ONCE
 from balsam.store import login_attempts
 from balsam.store.database import Tx
 
@@ -33,7 +34,7 @@ OF_NAME_ANYWHERE = Limit("failed logins as this user from many addresses", 100, 
 OF_ADDRESS = Limit("failed logins from your address", 100, 3.0)
 OF_CODES = Limit("wrong codes from your address", 20, 10.0)
 OF_REQUESTS = Limit("logins begun from your address", 100, 3.0)
-OF_REGISTRATIONS = Limit("registrations from your address", 100, 30.0)
+OF_REGISTRATIONS = Limit("registrations from your address", REGISTRATIONS_AT_ONCE, REGISTRATION_SEC)
 OF_ALERT_RULES = Limit("changes of alert rules", 60, 30.0)
 OF_ALERT_TESTS = Limit("test messages", 10, 30.0)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from balsam.core.endings import AS_USUAL, EndCode
 from balsam.core.states import BatchJobState
 from balsam.logic.places import Places, minutes_left
 from balsam.logic.reasons import Why, counted, since, when
+from balsam.logic.sessions import MAX_COUNTED
 from balsam.store import sessions
 from balsam.store.owner import Owner
 
@@ -53,6 +55,23 @@ def explain(facts: Places, row: Row) -> Why:
             return _deleted(facts, row)
         case B.finished:
             return _finished(facts, row)
+
+
+def _told_ends(ended: str, cause: str, told: Sequence[Row]) -> Why:
+    """From what the launchers themselves have told of their ends."""
+    parts = " - ".join(dict.fromkeys(_ending(one) for one in told))
+    codes = {EndCode(one["code"]) for one in told}
+    plain = codes <= AS_USUAL or cause.startswith(PLAIN_ENDS[1:])
+    return Why("finished" if plain else "ended_early", f"{ended}: {parts} ({cause}).")
+
+
+def _ending(told: Row) -> str:
+    cut, waiting = told["cut"], told["waiting"]
+    was = "was ended before its time" if cut == 1 else "were ended before their time"
+    ran = f"; {counted(cut, 'run')} {was}" if cut else ""
+    some = f"more than {MAX_COUNTED} jobs" if waiting > MAX_COUNTED else counted(waiting, "job")
+    left = f"; {some} that it takes waited then: `balsam queue submit` asks for more time" if waiting else ""
+    return f"{told['sentence']}{ran}{left}"
 
 
 def _site(facts: Places, row: Row) -> str:
@@ -110,7 +129,9 @@ def _running(facts: Places, row: Row) -> Why:
     runs = f"BatchJob {row['id']} has been running at site {_site(facts, row)}{at}"
     if heard:
         left = max(0, int(minutes_left(row, facts.now)))
-        return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.")
+        told = [session["trouble"] for session in heard if session["trouble"]]
+        trouble = f" But: {told[0]}." if told else ""
+        return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.{trouble}")
     output = f"its output is {facts.site(row['site_id'])['path']}/qsubmit/qlaunch{row['id']:05d}.output"
     last = sessions.newest_of_batch_job(facts.conn, facts.owner, row["id"])
     if last is None:
@@ -130,8 +151,11 @@ def _finished(facts: Places, row: Row) -> Why:
     cause = row["cause"] or "no cause was recorded"
     at = "" if row["end_time"] is None else f" at {when(row['end_time'])}"
     ended = f"BatchJob {row['id']} of site {_site(facts, row)} ended{at}"
+    told = sessions.endings(facts.conn, facts.owner, row["id"])
+    if told:
+        return _told_ends(ended, cause, told)
     if cause.startswith("exit 0"):
-        return Why("finished", f"{ended}: its launchers had nothing more to do ({cause}).")
+        return Why("finished", f"{ended}: its launchers ended in good order ({cause}), and told no reason.")
     error = " ".join(row["status_info"].get("error", "").split())
     text = f"{cause}: {error}" if error and error != cause else cause
     plain = cause.startswith(PLAIN_ENDS) or row["cause"] is None

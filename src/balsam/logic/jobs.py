@@ -11,7 +11,7 @@ from balsam.core.errors import Invalid, NotFound
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferDirection, TransferItemState
 from balsam.logic import advance
 from balsam.logic.moves import Situation, first_state, walk
-from balsam.logic.submission import Terms, doubt
+from balsam.logic.submission import Terms, doubt, stages_nothing
 from balsam.schemas.jobs import JobCreate, JobUpdate
 from balsam.store import apps, events, ids, jobs, sites, tables, transfers
 from balsam.store.apps import AppFilter
@@ -48,6 +48,9 @@ def create(
             parents_done = not want.parent_ids or all(
                 _is_done(parent_state[p], want.parents_must) for p in want.parent_ids
             )
+            sentence = stages_nothing(terms[want.app_id], want.transfers) if strict else None
+            if sentence:
+                raise Invalid(_of_item(index, wanted, sentence))
             try:
                 job_items = _transfer_items(owner, job_id, want, app, terms[want.app_id], parents_done)
             except Invalid as exc:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from balsam.core.clock import from_us, now_us
-from balsam.core.errors import NotFound, Refused
+from balsam.core.errors import Invalid, NotFound, Refused
 from balsam.core.limits import DRAIN_SEC, TAIL_HOLD_SEC, TAIL_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.store import batch_jobs, jobs, messages, sessions
@@ -76,26 +76,42 @@ class Asked:
 
 
 def ask_tail(
-    tx: Tx, owner: Owner, job_id: int, lines: int | None, after: int | None, *, follow: bool
+    tx: Tx,
+    owner: Owner,
+    job_id: int,
+    lines: int | None,
+    after: int | None,
+    *,
+    follow: bool,
+    attempt: int | None = None,
 ) -> Asked:
     """Asks whoever can see a job's output for a piece of it: the end, or what comes behind `after` bytes.
 
-    Raises Refused where nobody is there who can.
+    Of its last attempt, or of another one, the next included. Raises Refused where nobody is there who can,
+    Invalid for an attempt that there is not.
     """
     found = jobs.by_ids(tx.conn, owner, [job_id])
     if not found:
         raise NotFound("Not found")
     job = found[0]
+    if attempt is not None and attempt > job["num_runs"] + follow:
+        raise Invalid(f"job {job_id} has no attempt {attempt}: it has run {_times(job['num_runs'])}")
     session = _who_sees(tx, owner, job)
     holds = follow and job["state"] not in _HAS_RUN
-    body = {
+    body: dict[str, Any] = {
         "workdir": job["workdir"],
         "lines": lines,
         "after": after,
         "hold_sec": TAIL_HOLD_SEC if holds else 0.0,
         "final": job["state"] != J.running,
     }
+    if attempt is not None and attempt != job["num_runs"]:
+        body |= {"attempt": attempt, "may_come": attempt > job["num_runs"]}
     return Asked(tell(tx, owner, session, "tail", body, TAIL_SEC, job_id), session["id"])
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times" if number else "not yet"
 
 
 def _who_sees(tx: Tx, owner: Owner, job: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from balsam.core.clock import now_us
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState, JobMode
 from balsam.logic.messages import who
 from balsam.logic.reasons import Agent, Holder, Offer, Place, since
+from balsam.logic.site_agents import state_of
 from balsam.logic.submission import Limits
 from balsam.store import batch_jobs, messages, sessions, sites, users
 from balsam.store.batch_jobs import BatchJobFilter
@@ -43,10 +44,14 @@ class Places:
         site = self.site(site_id)
         alive, heard = sessions.agent_seen(self.conn, self.owner, site_id)
         told = site["agent_seen"]
+        if site["agent"] is None:
+            alive = alive or self._works_without_session(told, heard)
+        else:
+            alive = state_of(site["agent"], self.now) == "works"
         return Agent(
             site=site["name"],
             path=site["path"],
-            alive=alive or self._works_without_session(told, heard),
+            alive=alive,
             last=max((moment for moment in (heard, told) if moment is not None), default=None),
             revoked=self._revoked(site_id),
         )
@@ -102,6 +107,7 @@ class Places:
             ending=ending,
             launcher=None if launcher is None or self.is_silent(launcher) else who(launcher),
             at=in_state_since(row),
+            trouble=(launcher or {}).get("trouble") or None,
         )
 
     def _ending(self, row: Row) -> str | None:

@@ -100,6 +100,7 @@ class Offer:
 
     `gpus` and `mem_mb` of its nodes are None where nobody has told. `ending`: why it takes nothing more.
     `launcher`: the live one in words, None where there is none. `at`: since when it is in its state.
+    `trouble`: what keeps runs from starting there for the moment, as the launcher tells.
     """
 
     batch_job_id: int
@@ -113,6 +114,7 @@ class Offer:
     ending: str | None = None
     launcher: str | None = None
     at: int | None = None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def runnable(job_id: int, ask: Ask, place: Place, now: int) -> Why:
 
 def _readiness(offer: Offer) -> tuple[bool, bool, bool, int]:
     """What will take a job first comes first."""
-    runs = offer.state is BatchJobState.running
+    runs = offer.state is BatchJobState.running and not offer.trouble
     queued = offer.state is BatchJobState.queued
     return not (runs and offer.launcher), not runs, not queued, offer.batch_job_id
 
@@ -200,6 +202,8 @@ def _readiness(offer: Offer) -> tuple[bool, bool, bool, int]:
 def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
     which = f"BatchJob {offer.batch_job_id} at site {agent.site}"
     at = "" if offer.at is None else f" since {since(offer.at, now)}"
+    if offer.state is BatchJobState.running and offer.launcher and offer.trouble:
+        return Why("node_trouble", f"{job} waits for {which}, where {offer.launcher} tells: {offer.trouble}.")
     if offer.state is BatchJobState.running and offer.launcher:
         held_up = f"{offer.launcher} is busy, or keeps nodes for a larger job that has waited long"
         return Why("next", f"{job} waits for a free place in {which}{_asks(ask)}: {held_up}.")

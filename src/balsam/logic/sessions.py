@@ -10,18 +10,19 @@ from balsam.core import digest
 from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
 from balsam.core.resources import node_weight
-from balsam.core.states import JobState
+from balsam.core.states import RUNNABLE_STATES, JobState
 from balsam.logic import advance, messages
 from balsam.logic.moves import killed_data
-from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionTick
+from balsam.schemas.sessions import SessionAcquire, SessionCreate, SessionEnding, SessionTick
 from balsam.store import apps, batch_jobs, jobs, kills, sessions, sites
 from balsam.store.database import Database, Tx
-from balsam.store.jobs import Acquisition
+from balsam.store.jobs import Acquisition, JobFilter
 from balsam.store.owner import Owner
 
 EXPIRED = "Session expired: job was stuck in RUNNING state"
 ENDED = "Session ended while the job was RUNNING"
 NOT_NAMED = "The launcher no longer knows of the job's run"
+MAX_COUNTED = 100_000  # of the jobs that wait when a launcher ends
 LONG_LARGE_FIRST = "long_large_first"
 
 
@@ -119,7 +120,7 @@ def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[
 
 def tick(tx: Tx, owner: Owner, session_id: int, beat: SessionTick) -> dict[str, Any]:
     """Renews the lease; frees what the session does not name; tells which of those it names are its own."""
-    told = {} if beat.busy is None else {"busy": [hook.model_dump() for hook in beat.busy]}
+    told = beat.model_dump(include={"busy", "trouble", "clock_ahead_us"}, exclude_none=True)
     renew(tx, owner, session_id, **told)
     answer: dict[str, Any] = {"in_step": True, "job_ids": None, "server_time_us": now_us()}
     if beat.job_ids is not None:
@@ -129,6 +130,18 @@ def tick(tx: Tx, owner: Owner, session_id: int, beat: SessionTick) -> dict[str, 
     elif beat.digest is not None:
         answer["in_step"] = beat.digest == digest.of_ids(jobs.held(tx.conn, owner, session_id))
     return answer
+
+
+def tell_ending(tx: Tx, owner: Owner, session_id: int, told: SessionEnding) -> None:
+    """Keeps why a launcher ended, and how many jobs that it would have taken wait at this moment."""
+    session = sessions.get(tx.conn, owner, session_id)
+    if session is None:
+        raise NotFound("Not found")
+    tags = (session["takes"] or {}).get("filter_tags") or None
+    ready = JobFilter(site_id=[session["site_id"]], state=list(RUNNABLE_STATES), tags=tags)
+    waiting = jobs.count(tx.conn, owner, ready, limit=MAX_COUNTED)
+    ending = {**told.model_dump(mode="json"), "waiting": waiting}
+    sessions.tell_ending(tx.conn, owner, session_id, ending)
 
 
 def end(tx: Tx, owner: Owner, session_id: int, ended: int | None = None) -> None:

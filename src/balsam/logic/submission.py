@@ -17,6 +17,8 @@ from balsam.schemas.sites import AllowedQueue
 
 ANY_NAME = "**"  # among an app's parameters: its run() takes whatever it is given
 
+MAX_NAME_BYTES = 255  # of a file or folder
+
 Row = Mapping[str, Any]
 
 
@@ -45,7 +47,7 @@ class Terms:
     """What an app and its site take; made once for all jobs of the app.
 
     `known`: the names of all parameters, None where there may be others. `locations`: where its site stages
-    from and to.
+    from and to; `moves_files`: whether its agent does, None where it has not told.
     """
 
     app: str
@@ -56,6 +58,8 @@ class Terms:
     needed_slots: frozenset[str]
     locations: frozenset[str]
     limits: Limits
+    site: str = ""
+    moves_files: bool | None = None
 
     @classmethod
     def of(cls, app: Row, site: Row) -> Terms:
@@ -72,11 +76,16 @@ class Terms:
             needed_slots=frozenset(name for name, slot in app["transfers"].items() if slot["required"]),
             locations=frozenset(site["transfer_locations"]),
             limits=Limits.of(site),
+            site=site["name"],
+            moves_files=site["moves_files"],
         )
 
 
 def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     """Why a job can't do what it is for, as a sentence; `slots`: the transfers that it names."""
+    sentence = _workdir(job.get("workdir", "")) or stages_nothing(terms, slots)
+    if sentence is not None:
+        return sentence
     given = job["parameters_json"]
     if given is not None and not (
         terms.needed <= given.keys() and (terms.known is None or given.keys() <= terms.known)
@@ -88,6 +97,35 @@ def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     ranks = job["ranks_per_node"]
     gpus, mem_mb = ranks * job["gpus_per_rank"], ranks * job["mem_mb_per_rank"]
     return too_big(terms.limits, job["num_nodes"], job["wall_time_min"], gpus, mem_mb)
+
+
+def _workdir(path: str) -> str | None:
+    """What file systems refuse, and what only a shell would have understood."""
+    if path.isascii() and path.isprintable() and len(path) <= MAX_NAME_BYTES and not path.startswith("~"):
+        return None
+    if path.startswith("~"):
+        return f"the workdir {path!r} begins with '~', which only shells read as a home folder"
+    if any(ord(char) < 32 or ord(char) == 127 for char in path):
+        return f"the workdir {path!r} holds a control character, such as the end of a line"
+    longest = max((len(part.encode("utf-8", "replace")) for part in path.split("/")), default=0)
+    if longest > MAX_NAME_BYTES:
+        return (
+            f"a name in the workdir {path[:60]!r}... takes {longest} bytes, and file systems take "
+            f"{MAX_NAME_BYTES} at most"
+        )
+    return None
+
+
+def stages_nothing(terms: Terms, slots: Collection[str]) -> str | None:
+    """Why a job that names transfers, or whose app needs some, would wait for ever; None if it would not."""
+    named = sorted(terms.needed_slots.union(slots))
+    if terms.moves_files is not False or not named:
+        return None
+    return (
+        f"the agent of site {terms.site} moves no files (this release has no transfers yet), and the job "
+        f"would wait for {', '.join(named)} of app {terms.app} for ever: put the files where the job finds "
+        "them, and take the transfers out of the app and the job"
+    )
 
 
 def too_big(limits: Limits, nodes: int, minutes: int, gpus: float, mem_mb: int) -> str | None:

@@ -17,6 +17,7 @@ from balsam.store.traces import SLOWEST, Attempts
 _SAME = (
     "job_id",
     "attempt",
+    "app_version",
     "workdir",
     "app",
     "site",

@@ -24,10 +24,16 @@ class Token:
     expires: int | None  # microseconds since 1970 UTC
 
 
-def register(db: Database, username: str, password: str, address: str) -> dict[str, Any]:
+def register(
+    db: Database,
+    username: str,
+    password: str,
+    address: str,
+    limit: attempts.Limit = attempts.OF_REGISTRATIONS,
+) -> dict[str, Any]:
     """A new user. Counted first: a hash is dear, and a name that is taken tells that somebody has it."""
     with db.write() as tx:
-        attempts.count(tx, Attempt(attempts.OF_REGISTRATIONS, attempts.network_of(address)))
+        attempts.count(tx, Attempt(limit, attempts.network_of(address)))
     password_hash = passwords.hash_of(password)
     with db.write() as tx:
         return {"id": users.create(tx.conn, username, password_hash), "username": username}

@@ -92,7 +92,7 @@ def _doubt(facts: Facts, job: Row) -> str | None:
     terms = None if job["state"] == J.job_finished else facts.terms(job["app_id"])
     if terms is None:
         return None
-    items = facts.transfers(job["id"]) if terms.needed_slots else []
+    items = facts.transfers(job["id"]) if terms.slots else []
     return submission.doubt(terms, job, submission.slots_of(terms, items))
 
 
@@ -111,6 +111,13 @@ def _transfer(facts: Facts, job: Row) -> Why:
     left = [item for item in items if item["state"] != TransferItemState.done]
     named = f", e.g. {left[0]['local_path']}, which is {left[0]['state']}" if left else ""
     waits = f"Job {job['id']} waits for {counted(len(left), 'transfer')} of its files{named}"
+    if facts.site(job["site_id"])["moves_files"] is False:
+        after = J.staged_in if job["state"] == J.ready else J.staged_out
+        return Why(
+            "no_transfers",
+            f"{waits}, and the agent of site {agent.site} moves no files: this release has no transfers yet. "
+            f"Move them yourself, then run `balsam job modify --id {job['id']} -s {after}`.",
+        )
     if not agent.alive:
         return Why("no_agent", f"{waits}, and {agent.absence(facts.now)}.")
     return Why("transfer", f"{waits}, since {since(job['state_since'], facts.now)}.")

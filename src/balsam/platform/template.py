@@ -1,6 +1,7 @@
 """Job templates: from a batch job's facts to the script that its allocation runs."""
 
 import shlex
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -63,16 +64,28 @@ def _partition_text(partition: Partition) -> str:
 
 
 def render(template: str, facts: ScriptFacts, name: str = "job-template.sh") -> str:
-    """The script; raises TemplateError where the template is wrong. `name` stands in messages."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    """The script; raises TemplateError where the template is wrong. `name` stands in messages.
+
+    What there is not, such as a tag that this BatchJob does not have, is nothing.
+    """
+    environment = jinja2.Environment(undefined=jinja2.ChainableUndefined, keep_trailing_newline=True)
     environment.filters["quote"] = quote
     try:
         return environment.from_string(template).render(_variables(facts))
     except jinja2.TemplateSyntaxError as exc:
         raise TemplateError(f"{name}, line {exc.lineno}: {exc.message}") from exc
-    except jinja2.TemplateError as exc:
+    except Exception as exc:  # its expressions are the user's code: they may raise anything
         known = ", ".join(_variables(facts))
-        raise TemplateError(f"{name}: {exc.message}; a job template may use {known}") from exc
+        told = str(exc) if isinstance(exc, jinja2.TemplateError) else f"{type(exc).__name__}: {exc}"
+        raise TemplateError(f"{name}{_line_of(exc)}: {told}; a job template may use {known}") from exc
+
+
+def _line_of(exc: Exception) -> str:
+    """Where in the template: Jinja gives its code the numbers of the template's lines."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(exc.__traceback__) if frame.filename == "<template>"
+    ]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _variables(facts: ScriptFacts) -> dict[str, object]:
@@ -81,5 +94,5 @@ def _variables(facts: ScriptFacts) -> dict[str, object]:
         **plain,
         "partitions": partition_flags(facts.partitions),
         "launcher_cmd": launcher_command(facts.python, facts.batch_job_id),
-        "pg_bin": facts.balsam_bin,  # named in older templates
+        "pg_bin": None,  # named in older templates
     }

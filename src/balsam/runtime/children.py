@@ -10,8 +10,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# What a node lacks for the moment: no program is to blame that can't be started for that.
-NODE_SHORT = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+# What a node or its filesystems lack or fail at for the moment: no job is to blame that can't start for that.
+NODE_SHORT = frozenset(
+    {
+        *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS),
+        *(errno.EIO, errno.ESTALE, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN),
+    }
+)
 
 # What Python ignores, and programs expect to die of.
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from balsam.client.errors import AuthError, NotFoundError, ServerRefused
 from balsam.client.jobs import report_jobs
@@ -38,6 +39,16 @@ def _send(client: Client, session_id: int, entries: Sequence[Entry], key: str) -
     return [(entries[place], reason) for place, reason in refused]
 
 
+def tell_ending(client: Client, session_id: int, ending: Mapping[str, Any]) -> None:
+    """Why a launcher ended. Raises a ClientError where there is no answer: send the same again."""
+    try:
+        client.put(f"/sessions/{session_id}/ending", ending)
+    except AuthError:
+        raise
+    except ServerRefused as exc:  # a server of an older release
+        log.warning("why session %d ended can't be told: %s", session_id, exc)
+
+
 class Delivery:
     """Of a spool that nobody writes to any more; `batch`: one that is under way already.
 
@@ -64,6 +75,8 @@ class Delivery:
             self.spool.acknowledge(self._batch)
             self._batch = None
             return False
+        if self.spool.ending is not None:
+            tell_ending(client, session_id, self.spool.ending)
         with contextlib.suppress(NotFoundError):  # it is over
             if self._ends_session:
                 client.delete(f"/sessions/{session_id}")

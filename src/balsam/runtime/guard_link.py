@@ -8,31 +8,58 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from uuid import uuid4
 
 from balsam.core.limits import LEASE_SEC
 from balsam.runtime import guard
+from balsam.runtime.guard import boot_clock
 
-SHARE_OF_LEASE = 1 / 6
-LEAST_LIMIT_SEC = 2.0  # a busy machine may keep a healthy owner waiting for a second
-# An owner that finds itself this close to the limit acts as if the guard had killed its groups already.
-TRUST = 0.9
-FRESH = 0.02  # of the limit: a beat that comes so soon after another word tells nothing new
+# Where nobody tells how long the lease lasts: it has been renewed within the last quarter.
+SHARE_OF_LEASE = 2 / 3
+SHARE_OF_GRACE = 1 / 6
+LEAST_GRACE_SEC = 2.0  # a busy machine may keep a healthy owner waiting for a second
+MARGIN_SHARE, LEAST_MARGIN_SEC, MOST_MARGIN_SEC = 1 / 6, 1.0, 5.0
+FRESH = 0.1  # of the time between two beats: one that comes so soon after another tells nothing new
+
+
+def margin_sec(lease_sec: float) -> float:
+    """How long before the end of a lease its guard begins to kill."""
+    return min(lease_sec / 4, max(LEAST_MARGIN_SEC, min(MOST_MARGIN_SEC, lease_sec * MARGIN_SHARE)))
+
+
+def grace_sec(lease_sec: float) -> float:
+    """How long an owner that lives and can't be sure of its lease may be silent."""
+    return max(lease_sec * SHARE_OF_GRACE, min(LEAST_GRACE_SEC, lease_sec / 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a guard has done. `acted`: it has killed, these groups among others; else it was itself killed."""
+
+    acted: bool
+    killed: frozenset[int] = frozenset()
 
 
 class GuardLink:
     """Starts a guard and tells it of process groups; thread safe.
 
-    The owner calls `beat()` several times within `limit_sec`. When it answers False the owner was frozen for
-    too long: its groups are dead or dying, and `renew()` starts a new guard for those to come.
+    The owner calls `beat()` every `beat_sec`, from a thread that nothing holds up: the guard kills when the
+    owner is dead, or when it has been silent until the time that the last beat told. `seconds` says how long
+    that is from now: as long as the owner's lease lasts, and `limit_sec` at most. When `beat()` answers False
+    that time has passed: what `renew()` tells of is dead, and a new guard knows of the groups that are not.
     """
 
-    def __init__(self, lease_sec: float = LEASE_SEC) -> None:
-        self.limit_sec = max(lease_sec * SHARE_OF_LEASE, min(LEAST_LIMIT_SEC, lease_sec / 2))
-        self.beat_sec = self.limit_sec / 5
+    def __init__(self, lease_sec: float = LEASE_SEC, seconds: Callable[[], float] | None = None) -> None:
+        self.limit_sec = lease_sec - margin_sec(lease_sec)
+        self.beat_sec = grace_sec(lease_sec) / 5
+        usual_sec = lease_sec * SHARE_OF_LEASE
+        self._seconds = seconds or (lambda: usual_sec)
         self._lock = threading.Lock()
+        self._groups: dict[int, None] = {}
+        self._beaten = self._until = 0.0
+        self._is_broken = False
         # For good: environments are made once, and a guard ends before the next one starts.
         self._mark = uuid4().hex
         self._start()
@@ -48,38 +75,56 @@ class GuardLink:
         return self._process.pid
 
     def add(self, *pgids: int) -> None:
-        self._write(b"".join(b"+%d\n" % pgid for pgid in pgids))
+        with self._lock:
+            self._groups.update(dict.fromkeys(pgids))
+            self._write(b"".join(b"+%d\n" % pgid for pgid in pgids))
 
     def remove(self, *pgids: int) -> None:
-        self._write(b"".join(b"-%d\n" % pgid for pgid in pgids))
+        with self._lock:
+            for pgid in pgids:
+                self._groups.pop(pgid, None)
+            self._write(b"".join(b"-%d\n" % pgid for pgid in pgids))
 
     def beat(self) -> bool:
-        """Says that the owner is alive; False if that comes too late."""
-        since = time.clock_gettime(time.CLOCK_BOOTTIME) - self._last_beat
-        if since > self.limit_sec * TRUST:
+        """Says that the owner is alive; False if that comes too late, until the guard is renewed."""
+        now = boot_clock()
+        if self._is_broken or now >= self._until:
             return False
-        return since < self.limit_sec * FRESH or self._write(b".\n")
+        if now - self._beaten < self.beat_sec * FRESH:
+            return True
+        with self._lock:
+            if self._is_broken or now >= self._until:
+                return False
+            self._beaten, self._until = now, now + self._allowed_sec()
+            return self._write(b"@%.3f\n" % self._until)
 
-    def renew(self) -> None:
-        """A new guard, which knows of no groups yet; the old one has killed what it had to by then."""
+    def renew(self) -> Fate:
+        """Waits for the old guard's end and starts a new one, which knows the groups that may be alive."""
         with self._lock:  # the number of a pipe that is closed soon belongs to something else
-            self._close()
+            fate = self._close()
+            if fate.acted:
+                self._groups.clear()
             self._start()
+            self._write(b"".join(b"+%d\n" % pgid for pgid in self._groups))
+            return fate
 
     def end(self) -> None:
         """The owner has ended its groups itself: the guard goes without killing anything registered."""
-        self._write(b"q\n")
-        self._close()
+        with self._lock:
+            self._write(b"q\n")
+            self._close()
+            self._is_broken = True
 
     def _start(self) -> None:
         self._unsent = b""
+        self._is_broken = False
         # Where this process itself dies with another, its guard must not: it has runs to kill.
         environment = {name: text for name, text in os.environ.items() if name != guard.MARK_VARIABLE}
         with _signals_held():
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", guard.__file__, str(self.limit_sec), self._mark],
+                [sys.executable, "-I", "-S", guard.__file__, self._mark],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 start_new_session=True,
                 cwd="/",
                 env=environment,
@@ -87,25 +132,33 @@ class GuardLink:
         assert self._process.stdin is not None
         self._fd = self._process.stdin.fileno()
         os.set_blocking(self._fd, False)
-        self._last_beat = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._beaten = boot_clock()
+        self._until = self._beaten + self._allowed_sec()
+        self._write(b"@%.3f\n" % self._until)
+
+    def _allowed_sec(self) -> float:
+        return min(self._seconds(), self.limit_sec)
 
     def _write(self, line: bytes) -> bool:
-        with self._lock:
-            self._unsent += line
-            try:
-                self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
-            except BlockingIOError:
-                return True  # goes with the next line
-            except OSError:
-                return False
-            self._last_beat = time.clock_gettime(time.CLOCK_BOOTTIME)
-            return True
+        """Under the lock, which nobody keeps for longer than a pipe takes that does not block."""
+        self._unsent += line
+        try:
+            self._unsent = self._unsent[os.write(self._fd, self._unsent) :]
+        except BlockingIOError:
+            return True  # goes with the next line
+        except OSError:
+            self._is_broken = True
+            return False
+        return True
 
-    def _close(self) -> None:
-        assert self._process.stdin is not None
+    def _close(self) -> Fate:
+        assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
+        with self._process.stdout as told:
+            words = told.read().split()
         self._process.wait()
+        return Fate(words[:1] == [guard.KILLING.encode()], frozenset(map(int, words[1:])))
 
 
 @contextlib.contextmanager

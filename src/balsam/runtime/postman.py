@@ -51,7 +51,15 @@ def tail_of(session_id: int, message: Mapping[str, Any], now: float, *, runs_her
         session_id,
         message["id"],
         message["job_id"],
-        Wanted(body["workdir"], body["lines"], body["after"], body["final"]),
+        Wanted(
+            body["workdir"],
+            body["lines"],
+            body["after"],
+            body["final"],
+            message["job_id"],
+            body.get("attempt"),
+            body.get("may_come", False),
+        ),
         now + (hold_sec if runs_here else min(hold_sec, ENDED_HOLD_SEC)),
     )
 

@@ -21,9 +21,11 @@ import orjson
 from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.core.start import scripts_path
+from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, flush, output_to
+from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.frames import frame, receive
-from balsam.runtime.job_output import JOB_OUTPUT
+from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
@@ -123,23 +125,47 @@ def describe(app_class: AppClass) -> dict[str, Any]:
         "environment_variables": {k: str(v) for k, v in app_class.environment_variables.items()},
         "python_exe": str(app_class.python_exe),
         "isolate": bool(app_class.isolate),
+        "strict": bool(app_class.strict),
         "overrides": app_class.overridden_hooks(),
     }
 
 
 def command(kind: str, app: ApplicationDefinition) -> Answer:
-    preamble = app.shell_preamble()
-    return {
-        "ok": True,
-        "result": {
-            "command": app.get_arg_str(),
-            "preamble": [preamble] if isinstance(preamble, str) else list(preamble or ()),
-            "environment": {name: str(value) for name, value in app.get_environ_vars().items()},
-        },
-    }
+    given: Any = app.shell_preamble
+    given = (given() if callable(given) else given) or ()
+    preamble = _shell_text(given, "shell_preamble()") if isinstance(given, str) else list(given)
+    variables = {str(name): str(value) for name, value in app.get_environ_vars().items()}
+    for line in preamble if isinstance(preamble, list) else ():
+        _shell_text(line, "a line of shell_preamble()")
+    for name, value in variables.items():
+        _shell_text(f"{name}={value}", f"the environment variable {name!r}")
+    text = _shell_text(app.get_arg_str(), "get_arg_str()")
+    return {"ok": True, "result": {"command": text, "preamble": preamble, "environment": variables}}
+
+
+def _shell_text(text: Any, what: str) -> str:
+    """Text that can be sent and started with; raises TypeError or ValueError with a sentence."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is {text!r}: it has to be text")
+    if "\0" in text:
+        raise ValueError(f"{what} holds a NUL character, which no program can be given")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half of a character (a lone surrogate): it is no text") from None
+    return text
+
+
+def _begin_output(job: Job) -> None:
+    """Sets aside what earlier runs have left."""
+    try:
+        os.close(job_output.begin(".", Attempt(job.id, job.num_runs + 1)))
+    except OSError as exc:
+        raise NotWritable(f"can't write {JOB_OUTPUT} in {Path.cwd()}: {exc.strerror}") from exc
 
 
 def run(kind: str, app: ApplicationDefinition) -> Answer:
+    _begin_output(app.job)
     with output_to(JOB_OUTPUT):
         return run_app(app)
 
@@ -184,7 +210,14 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    return {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+    told: Answer = {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+    return {**told, "node_short": True} if _is_the_nodes(exc) else told
+
+
+def _is_the_nodes(exc: BaseException) -> bool:
+    """Whether the step did not begin for a reason of the node."""
+    cause = exc.__cause__
+    return isinstance(exc, NotWritable) and isinstance(cause, OSError) and cause.errno in NODE_SHORT
 
 
 def _text(told: str) -> str:

@@ -28,12 +28,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class AppCode:
-    """An app class as the server stores it; `serializer`: what made it, None where nobody said."""
+    """An app class as the server stores it; `serializer`: what made it, None where nobody said.
+
+    `version`: the number of its version; None where nobody asks for it.
+    """
 
     app_id: int
     name: str
     serialized_class: str = field(repr=False)
     serializer: Mapping[str, Any] | None = None
+    version: int | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -48,7 +52,8 @@ class AppCode:
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> AppCode:
         """From an app's JSON record, or as `encode_request` wrote it."""
-        return cls(record["id"], record["name"], record["serialized_class"], record.get("serializer"))
+        code = record["serialized_class"]
+        return cls(record["id"], record["name"], code, record.get("serializer"), record.get("version"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +79,8 @@ class Reply:
     """What came of a request.
 
     `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died;
-    `node_short`: none could be started, since the node lacks processes, memory or files for the moment.
+    `node_short`: the step could not begin, since its node or a filesystem fails for the moment; `outside`:
+    somebody else killed the worker, as far as can be told.
     `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
     among them if it set one). `result`: the answer to `describe` and `command`.
     """
@@ -84,6 +90,7 @@ class Reply:
     error: str = ""
     crashed: bool = False
     node_short: bool = False
+    outside: bool = False
     serialized_return_value: str = field(default="", repr=False)
     serialized_exception: str = field(default="", repr=False)
     changes: Mapping[str, Any] = field(default_factory=dict)

@@ -191,6 +191,17 @@ class Settings(Section):
     queue_maintainer: QueueMaintainerSettings | None = None
     elastic_queue: ElasticQueueSettings | None = None
 
+    def dump_yaml(self) -> str:
+        """As settings.yml holds them, without its comments."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the file at once, or not at all."""
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.new")
+        beside.write_text(self.dump_yaml(), encoding="utf-8")
+        beside.replace(target)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """From a file; raises InvalidSettings."""
@@ -209,6 +220,7 @@ class Settings(Section):
         """From a file's text; `name` stands in the sentence of InvalidSettings."""
         try:
             content = yaml.safe_load(text)
+            _refuse_doubles(text, name)
         except yaml.YAMLError as exc:
             raise InvalidSettings(f"{name} is not YAML: {_one_line(str(exc))}") from exc
         if not isinstance(content, dict | None):
@@ -217,6 +229,87 @@ class Settings(Section):
             return cls.model_validate(content or {})
         except ValidationError as exc:
             raise InvalidSettings(f"{name}: {_sentence(exc.errors(include_url=False))}") from exc
+
+
+# Sections that no service of this release serves. A site does not start with one that is turned on: nothing
+# would happen, and nothing would say so.
+UNSERVED = {
+    "elastic_queue": "no allocations are asked for as jobs need them yet: ask with `balsam queue submit`",
+    "queue_maintainer": "no number of allocations is kept queued yet: ask with `balsam queue submit`",
+    "file_cleaner": "no files are removed from workdirs yet: remove them in `postprocess()` of the app",
+}
+# Keys that are taken from older files and have no effect here.
+WITHOUT_EFFECT = {
+    "logging.buffer_num_records": "log records are written at once",
+    "logging.flush_period": "log records are written at once",
+    "launcher.delay_sec": "launchers wait for events, not for a period",
+    "launcher.local_app_launcher": "jobs of one process are started without a launcher",
+    "launcher.serial_mode_startup_params": "the workers of serial mode are started without parameters",
+    "transfers.max_concurrent_transfers": "no files are moved yet",
+    "transfers.globus_endpoint_site_path": "no files are moved yet",
+    "transfers.transfer_batch_size": "no files are moved yet",
+    "transfers.num_items_query_limit": "no files are moved yet",
+    "transfers.service_period": "no files are moved yet",
+}
+
+
+def refuse_unserved(path: Path, settings: Settings) -> None:
+    """Raises InvalidSettings where a section is turned on that nothing serves, naming its line."""
+    for section, told in UNSERVED.items():
+        if getattr(settings, section) is not None:
+            line = _line_of(path.read_text(encoding="utf-8"), section)
+            at = f"{path}, line {line}" if line else str(path)
+            raise InvalidSettings(
+                f"{at}: {section} is turned on, and {told}. Set it to null: `{section}: null`"
+            )
+
+
+def notes_on(settings: Settings) -> list[str]:
+    """What these settings ask for in vain, though the site works: one sentence each."""
+    notes = []
+    if settings.transfers is not None and settings.transfers.transfer_locations:
+        names = ", ".join(settings.transfers.transfer_locations)
+        notes.append(
+            f"transfers.transfer_locations names {names}, and this release moves no files: jobs with "
+            "transfers are refused"
+        )
+    changed = [key for key in WITHOUT_EFFECT if _has_own_value(settings, key)]
+    return notes + [f"{key} has no effect: {WITHOUT_EFFECT[key]}" for key in changed]
+
+
+def _has_own_value(settings: Settings, key: str) -> bool:
+    section, _, name = key.partition(".")
+    if getattr(settings, section) is None:
+        return False
+    value, default = (getattr(getattr(one, section), name) for one in (settings, Settings()))
+    if key == "launcher.local_app_launcher":
+        return launcher_name(value) != launcher_name(default)
+    return bool(value != default)
+
+
+def _line_of(text: str, key: str) -> int | None:
+    """Where a key of the outermost level stands, counted from 1."""
+    node = yaml.compose(text, yaml.SafeLoader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    return next((name.start_mark.line + 1 for name, _ in pairs if name.value == key), None)
+
+
+def _refuse_doubles(text: str, name: str) -> None:
+    """YAML takes the last of two equal keys, and what the first one said is lost without a word."""
+    nodes = [(yaml.compose(text, yaml.SafeLoader), "")]
+    while nodes:
+        node, prefix = nodes.pop()
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        seen: dict[str, int] = {}
+        for key, value in pairs:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise InvalidSettings(
+                    f"{name}, line {line}: {prefix}{key.value} stands there a second time, after line "
+                    f"{seen[key.value]}: keep one of them"
+                )
+            seen[str(key.value)] = line
+            nodes.append((value, f"{prefix}{key.value}."))
 
 
 def sample_settings_text() -> str:

@@ -7,9 +7,12 @@ SiteFolderError
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -19,10 +22,11 @@ import yaml
 from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_path, load_site_login
 from balsam.client.transport import Client
 from balsam.platform.machine import usable_machine
-from balsam.runtime.settings import Settings, sample_settings_text
+from balsam.runtime.settings import Settings, refuse_unserved, sample_settings_text
 
 SETTINGS_FILE = "settings.yml"
 TEMPLATE_FILE = "job-template.sh"
+MOVES_FILES = False  # no service of this release stages files in and out
 PID_FILE = "balsam-service.pid"
 PARTS = (SITE_FILE, SITE_TOKEN_FILE, SETTINGS_FILE, TEMPLATE_FILE, "data", "log", "qsubmit")
 
@@ -31,8 +35,8 @@ class SiteFolderError(Exception):
     """A folder that can't be used as asked; one sentence with the path and the remedy."""
 
 
-class NoSiteHere(SiteFolderError):
-    pass
+class NoSiteHere(SiteFolderError, FileNotFoundError):
+    """As published, also what a file that is missing raises."""
 
 
 class FolderInUse(SiteFolderError):
@@ -43,7 +47,7 @@ class SiteFolder:
     """One site on disk. Nothing is read before it is asked for; raises NoSiteHere if `path` is no site."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).absolute()
+        self.path = Path(path).expanduser().absolute()
         if not (self.path / SITE_FILE).is_file():
             raise NoSiteHere(
                 f"{self.path} is no Balsam site: make one with `balsam site init {self.path}`, or, if it was "
@@ -143,6 +147,12 @@ class SiteFolder:
         )
 
 
+def identity_of(path: Path) -> str:
+    """What makes a folder this one, however its path is spelled: device and inode. Raises OSError."""
+    found = path.stat()
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def refuse_used_folder(path: Path) -> None:
     """Raises FolderInUse where no new site can be made; leaves everything as it is."""
     path = path.absolute()
@@ -175,7 +185,9 @@ def create_site_folder(
         try:
             token = client.post("/auth/site-tokens", {"site_id": site_id})["token"]
             _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file or client.ca_file))
-            _move_in(draft, path)
+            with _alone_in(path.parent):
+                refuse_used_folder(path)  # somebody else may have been quicker
+                _move_in(draft, path)
         except BaseException:  # an interrupt, too, must not leave half a site
             client.delete(f"/sites/{site_id}")
             raise
@@ -192,6 +204,18 @@ def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = Non
     draft.replace(folder.path / SITE_TOKEN_FILE)
 
 
+def publish_settings(folder: SiteFolder) -> dict[str, Any]:
+    """Tells the server what settings.yml allows, as the agent does at its start; the fields that it told.
+
+    Raises InvalidSettings, or what the server says.
+    """
+    refuse_unserved(folder.settings_path, folder.settings)
+    facts = site_facts(folder.settings)
+    with folder.client() as client:
+        client.put(f"/sites/{folder.site_id}", facts)
+    return facts
+
+
 def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
     record = {"name": name, "path": str(path), **site_facts(Settings.load(settings))}
     return int(client.post("/sites/", record)["id"])
@@ -199,7 +223,7 @@ def _enter(path: Path, name: str, client: Client, settings: Path) -> int:
 
 def site_facts(settings: Settings) -> dict[str, Any]:
     """What the server is told of a site's settings: fields of the site's record."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"moves_files": MOVES_FILES}
     if settings.scheduler is not None:
         facts["allowed_projects"] = settings.scheduler.allowed_projects
         facts["allowed_queues"] = {k: q.model_dump() for k, q in settings.scheduler.allowed_queues.items()}
@@ -241,6 +265,18 @@ def _write(path: Path, text: str, mode: int) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "w") as file:
         file.write(text)
     path.chmod(mode)  # whatever the umask took away
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One site at a time is put into a folder; where folders can't be locked, nobody waits."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _move_in(draft: Path, path: Path) -> None:

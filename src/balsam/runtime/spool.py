@@ -4,7 +4,8 @@ Files of a session in `log/spool` of the site folder, readable by their owner al
 launcher without BatchJob:
     <batch_job>-<partition>-<session>.jsonl    one update a line, as it travels; {"owner": ...} names the
                                                process that writes; {"batch": [begin, end]} stands for what
-                                               was sent in one request: to be sent again word for word
+                                               was sent in one request: to be sent again word for word;
+                                               {"ending": ...} is why the launcher ended
     <batch_job>-<partition>-<session>.acked    the offset up to which the server has answered
     <batch_job>-<partition>-<session>.refused  what the server refused, each line with the reason
 
@@ -134,6 +135,7 @@ class Spool:
     def __init__(self, folder: Path, name: SpoolName) -> None:
         self.name = name
         self.trouble: str | None = None  # why updates are in memory only
+        self.ending: dict[str, Any] | None = None  # why its launcher ended, as it travels
         self._folder = folder
         self._lock = threading.Lock()
         self._fd: int | None = None
@@ -172,6 +174,13 @@ class Spool:
                 self._last = self._synced + len(self._tail)
                 self._queue.add(Entry(item["id"], item["state"], line, self._last))
             self._write()
+
+    def note_ending(self, ending: Mapping[str, Any]) -> None:
+        """Why the launcher ends, for whoever sends the last of this."""
+        with self._lock:
+            self.ending = dict(ending)
+            self._tail += orjson.dumps({"ending": ending}) + b"\n"
+        self.sync()
 
     def next_batch(self, limit: int) -> Batch | None:
         """The first updates that no batch has yet; they are on the disk by then, if it takes them."""
@@ -321,6 +330,8 @@ class Spool:
                         self._marked.append(batch)
                 case {"owner": _}:
                     pass
+                case {"ending": dict(ending)}:
+                    self.ending = ending
                 case _:
                     damaged.append(("this line of the spool can't be read", line))
         self._fd, self._synced = fd, len(content)

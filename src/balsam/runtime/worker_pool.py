@@ -11,6 +11,7 @@ readable; replies come through the callbacks of `submit`. Programs with several 
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -27,9 +28,13 @@ from balsam.core.clock import now_us
 from balsam.core.start import command as start_command
 from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
+from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
+OUTSIDE = {-Signals.SIGKILL, -Signals.SIGTERM, -Signals.SIGHUP}  # what others end a process with
+DYING_MS = 50
+MOST_STILLBIRTHS = 3  # workers in a row that somebody kills before they are ready
 READ_BYTES = 1 << 18
 MAX_IDLE = 16  # workers that are kept for apps of which no run waits
 REAP_SEC = 2.0  # SIGKILL works at once unless the kernel itself hangs (a dead file server)
@@ -69,7 +74,7 @@ class WorkerSetting:
 class Ticket:
     """A submitted request: waiting, handed to a worker, or answered."""
 
-    __slots__ = ("done", "on_start", "request", "worker")
+    __slots__ = ("done", "on_start", "request", "signalled", "worker")
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class Ticket:
         self.done = done
         self.on_start = on_start
         self.worker: _Worker | None = None
+        self.signalled = False
 
 
 class _Worker:
@@ -98,6 +104,7 @@ class _Worker:
         self.writing = False
         self.buried = False
         self.ticket: Ticket | None = None
+        self.memory_kills = 0  # when it began what it does
         self.known_apps: set[tuple[int, str]] = set()
         self.incoming = FrameReader()
         self.outgoing = bytearray()
@@ -128,6 +135,8 @@ class WorkerPool:
         self._answers: deque[tuple[Ticket, Reply]] = deque()
         self._unreaped: list[subprocess.Popen[bytes]] = []
         self._closed = False
+        self._memory_kills = MemoryKills()
+        self._stillbirths = 0
 
     def fileno(self) -> int:
         """Readable when `dispatch` has something to do."""
@@ -165,6 +174,7 @@ class WorkerPool:
             if events & selectors.EVENT_READ:
                 self._read(worker)
             if key.fd == worker.pidfd:
+                self._read(worker)  # it may have answered before it died
                 self._bury(worker)  # the socket may stay open in children that it forked
         self._unreaped = [p for p in self._unreaped if p.poll() is None]
         while self._answers:
@@ -178,6 +188,7 @@ class WorkerPool:
 
     def signal(self, ticket: Ticket, number: Signals) -> None:
         """To the worker's process group. A request that still waits is ended by what asks for its end."""
+        ticket.signalled = True
         if ticket.worker is not None:
             signal_group(ticket.worker.process.pid, number)
         elif number in ENDING and ticket in self._waiting:
@@ -197,8 +208,12 @@ class WorkerPool:
         self._epoll.close()
         os.close(self._bell)
 
-    def _fail(self, ticket: Ticket, sentence: str, node_short: bool = False) -> None:
-        reply = Reply(ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short)
+    def _fail(
+        self, ticket: Ticket, sentence: str, *, node_short: bool = False, outside: bool = False
+    ) -> None:
+        reply = Reply(
+            ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short, outside=outside
+        )
         self._answers.append((ticket, reply))
         os.eventfd_write(self._bell, 1)
 
@@ -224,7 +239,8 @@ class WorkerPool:
                     reason = exc.strerror if isinstance(exc, OSError) else exc
                     sentence = f"can't start the interpreter {request.interpreter}: {reason}"
                     whose = _whose(request.interpreter)
-                    self._fail(ticket, f"{sentence}{whose}", getattr(exc, "errno", None) in NODE_SHORT)
+                    short = getattr(exc, "errno", None) in NODE_SHORT
+                    self._fail(ticket, f"{sentence}{whose}", node_short=short)
                     continue
             else:
                 passed.append(ticket)
@@ -279,6 +295,7 @@ class WorkerPool:
 
     def _hand(self, worker: _Worker, ticket: Ticket) -> None:
         worker.ticket = ticket
+        worker.memory_kills = self._memory_kills.before()
         ticket.worker = worker
         if ticket.on_start is not None:
             ticket.on_start(now_us())
@@ -320,6 +337,7 @@ class WorkerPool:
     def _answer(self, worker: _Worker, message: dict[str, Any]) -> None:
         ticket, worker.ticket = worker.ticket, None
         worker.ready = True
+        self._stillbirths = 0
         if ticket is None:
             return  # its greeting
         ticket.worker = None
@@ -333,6 +351,7 @@ class WorkerPool:
         if worker.buried:
             return
         worker.buried = True
+        has_died = self._has_died(worker)
         self._workers.remove(worker)
         self._epoll.unregister(worker.link)
         self._epoll.unregister(worker.pidfd)
@@ -342,11 +361,31 @@ class WorkerPool:
         signal_group(worker.process.pid, Signals.SIGKILL)
         self._guard.remove(worker.process.pid)
         epitaph = self._reap(worker.process)
+        outside = has_died and worker.process.returncode in OUTSIDE
         if worker.ticket is not None:
             worker.ticket.worker = None
-            self._fail(worker.ticket, f"the Python worker died with {epitaph}")
+            self._tell_death(worker, worker.ticket, epitaph, outside)
         elif not worker.ready and not self._closed:
-            self._give_up_on(worker, epitaph)
+            self._stillbirths += outside
+            if not outside or self._stillbirths >= MOST_STILLBIRTHS:
+                self._give_up_on(worker, epitaph, outside)
+
+    def _has_died(self, worker: _Worker) -> bool:
+        """Whether it has ended by now; the end of its stream comes a moment before its own."""
+        if worker.ticket is None and worker.ready:
+            return False  # it is not missed, and so nobody asks
+        ends = select.poll()
+        ends.register(worker.pidfd, select.POLLIN)
+        return bool(ends.poll(DYING_MS))
+
+    def _tell_death(self, worker: _Worker, ticket: Ticket, epitaph: str, outside: bool) -> None:
+        """Of a worker that had something to do."""
+        if outside and self._memory_kills.now() > worker.memory_kills:
+            self._fail(ticket, f"killed for want of memory: the Python worker died with {epitaph}")
+        elif outside and not ticket.signalled and not self._closed:
+            self._fail(ticket, f"the Python worker was killed from outside, by {epitaph}", outside=True)
+        else:
+            self._fail(ticket, f"the Python worker died with {epitaph}")
 
     def _reap(self, process: subprocess.Popen[bytes]) -> str:
         try:
@@ -356,13 +395,14 @@ class WorkerPool:
             return "SIGKILL, which it has not obeyed yet"
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def _give_up_on(self, worker: _Worker, epitaph: str) -> None:
+    def _give_up_on(self, worker: _Worker, epitaph: str, outside: bool) -> None:
         """A worker that never came up would be started again for ever: its first waiter is answered."""
         ticket = next((t for t in self._waiting if _fits(worker, t.request)), None)
         if ticket is not None:
             self._waiting.remove(ticket)
             whose = _whose(worker.interpreter, ": is balsam installed in it? The log has its own words")
-            self._fail(ticket, f"the Python worker ({worker.interpreter}) did not start: {epitaph}{whose}")
+            sentence = f"the Python worker ({worker.interpreter}) did not start: {epitaph}{whose}"
+            self._fail(ticket, sentence, node_short=outside)
 
 
 def _whose(interpreter: str, remedy: str = "") -> str:

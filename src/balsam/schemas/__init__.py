@@ -1,6 +1,7 @@
 """What travels over HTTP, one file per noun; the names that users import are gathered here."""
 
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP, MAX_JOBS_PER_SESSION_ACQUIRE
+from balsam.core.limits import MAX_PAGE as MAX_PAGE_SIZE
 from balsam.core.states import (
     DONE_STATES,
     RUNNABLE_STATES,
@@ -86,6 +87,7 @@ __all__ = [
     "DONE_STATES",
     "MAX_ITEMS_PER_BULK_OP",
     "MAX_JOBS_PER_SESSION_ACQUIRE",
+    "MAX_PAGE_SIZE",
     "RUNNABLE_STATES",
     "AllowedQueue",
     "AppCreate",

@@ -192,11 +192,15 @@ class Backlog(Wire):
 
 
 class Attempt(Wire):
-    """One run. `queue_sec`: from when its job became runnable to its start; `tail`: what its end says."""
+    """One run. `queue_sec`: from when its job became runnable to its start; `tail`: what its end says.
+
+    `app_version`: the version of its app that it ran; None where its launcher did not tell.
+    """
 
     run_id: int
     job_id: int
     attempt: int
+    app_version: int | None
     workdir: str
     app: str
     site: str

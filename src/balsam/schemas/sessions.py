@@ -1,14 +1,15 @@
 """Sessions: leases on jobs."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from balsam.core.endings import EndCode
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_JOBS_PER_SESSION_ACQUIRE
 from balsam.core.states import REPORTED_MOVES, RUNNABLE_STATES, JobState
 from balsam.schemas.jobs import INT32
 from balsam.schemas.sites import NodeTypes
-from balsam.schemas.types import Id, Tags, Text, UtcTime, Wire
+from balsam.schemas.types import Id, Int64, Report, Tags, Text, UtcTime, Wire
 
 
 class Takes(Wire):
@@ -44,6 +45,7 @@ class SessionOut(Wire):
     started: str
     ended: str | None
     lease_sec: float
+    ending: dict[str, Any] | None = None
 
 
 class PaginatedSessionsOut(Wire):
@@ -62,12 +64,16 @@ class SessionTick(Wire):
     """A heartbeat. `digest`: `core.digest.of_ids` of all jobs that the session believes it holds.
 
     Where it differs from the server's, the answer has `in_step` False, and the session sends the ids
-    themselves: the server frees what it does not name. `busy`: the hooks that an agent runs now.
+    themselves: the server frees what it does not name. `busy`: the hooks that an agent runs now. `trouble`:
+    which nodes start nothing for the moment, and why; empty when they do again. `clock_ahead_us`: how far
+    the host's clock is ahead of the server's.
     """
 
     digest: str | None = None
     job_ids: list[Id] | None = None
     busy: list[BusyHook] | None = Field(default=None, max_length=1_000)
+    trouble: Report | None = None
+    clock_ahead_us: Int64 | None = None
 
 
 class SessionTickOut(Wire):
@@ -76,6 +82,14 @@ class SessionTickOut(Wire):
     in_step: bool
     job_ids: list[int] | None
     server_time_us: int
+
+
+class SessionEnding(Wire):
+    """Why a launcher ended. `cut`: runs that it ended before their time."""
+
+    code: EndCode
+    sentence: Report
+    cut: int = Field(default=0, ge=0, le=INT32)
 
 
 def _acquirable(states: set[JobState]) -> set[JobState]:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from balsam.core.limits import MAX_ID
 from balsam.core.states import BatchJobState
+from balsam.schemas.agents import AgentOut
 from balsam.schemas.types import AbsolutePath, Id, Int64, Name, Stringy, Text, UtcTime, Wire
 
 
@@ -67,6 +68,7 @@ class SiteUpdate(Wire):
     allowed_queues: dict[Text, AllowedQueue] | None = None
     transfer_locations: dict[Text, Url] | None = None
     nodes: NodeTypes | None = None
+    moves_files: bool | None = None
 
 
 class SiteCreate(Wire):
@@ -80,12 +82,14 @@ class SiteCreate(Wire):
     allowed_queues: dict[Text, AllowedQueue] = Field(default_factory=dict)
     transfer_locations: dict[Text, Url] = Field(default_factory=dict)
     nodes: NodeTypes | None = None  # None: its agent has not told
+    moves_files: bool | None = None  # likewise
 
 
 class SiteOut(SiteCreate):
     id: Id
     last_refresh: str
     creation_date: str
+    agent: AgentOut | None = None  # None: no agent of this release has worked there
 
 
 class PaginatedSitesOut(Wire):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import warnings
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,61 @@ def check_definition(app: type[ApplicationDefinition]) -> None:
     if has_run == has_template:
         said = "both command_template and run()" if has_run else "neither command_template nor run()"
         raise AttributeError(f"the app {app.__name__} has {said}: exactly one is needed")
+    for name, value in app.environment_variables.items():
+        _check_variable(app.__name__, str(name), str(value))
+
+
+def _check_variable(app: str, name: str, value: str) -> None:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(
+            f"the app {app} sets an environment variable {name!r}: a name has a character, and no '='"
+        )
+    fault = command_template.unfit(name) or command_template.unfit(value)
+    if fault:
+        raise ValueError(f"the environment variable {name!r} of app {app} {fault}")
+
+
+def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
+    """Warns where a command template hardly means what it says; TemplateError for one without a command."""
+    if app.command_template is not None:
+        for sentence in command_template.doubts(app.command_template):
+            warnings.warn(
+                f"the command template of app {app.__name__}: {sentence}",
+                command_template.TemplateWarning,
+                stacklevel=3,
+            )
+
+
+def declared_by(app: type[ApplicationDefinition]) -> Mapping[str, Any]:
+    """What a class or one of its bases says in `parameters`."""
+    said = inspect.getattr_static(app, "parameters")
+    return said if isinstance(said, Mapping) else {}
+
+
+class FoundParameters:
+    """`parameters` of a class that declares none: those of its template or `run()`, as dicts."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> dict[str, Any]:
+        if (app.run is None) == (app.command_template is None):
+            return {}  # a base of others
+        return {name: spec.model_dump() for name, spec in parameters_of(app).items()}
+
+
+class FoundDefaults:
+    """`_default_params`: name to default, as text, of the parameters that have one."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> dict[str, str]:
+        found = parameters_of(app)
+        return {name: spec.default for name, spec in found.items() if spec.default is not None}
+
+
+class FoundSource:
+    """`source_code`: the text of the class as it was defined, else a line that says why there is none."""
+
+    def __get__(self, _: object, app: type[ApplicationDefinition]) -> str:
+        from balsam.sdk import registration
+
+        return registration.text_of(app)
 
 
 def parameters_of(app: type[ApplicationDefinition]) -> dict[str, AppParameter]:
@@ -31,7 +88,7 @@ def parameters_of(app: type[ApplicationDefinition]) -> dict[str, AppParameter]:
     The name `**` stands for any: of a run() that takes `**kwargs`.
     """
     check_definition(app)
-    declared = {name: _parameter(app, name, spec) for name, spec in app.parameters.items()}
+    declared = {name: _parameter(app, name, spec) for name, spec in declared_by(app).items()}
     if app.command_template is None:
         return of_signature(app.run) | declared
     found = {name: AppParameter(required=True) for name in command_template.names(app.command_template)}

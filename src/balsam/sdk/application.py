@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,13 +16,10 @@ from balsam.schemas import (
     JobTransferItem,
     TransferSlot,
     deserialize,
-    get_source,
 )
 from balsam.schemas.payloads import MadeElsewhere
-from balsam.schemas.serializers import serializer_info
-from balsam.sdk import app_interface, command_template
+from balsam.sdk import app_interface, class_origin, command_template, registration
 from balsam.sdk.apps import App
-from balsam.sdk.class_payload import class_payload
 from balsam.sdk.context import default_client
 from balsam.sdk.model import DoesNotExist
 from balsam.sdk.sites import Site
@@ -61,8 +57,10 @@ class ApplicationDefinition:
     compute nodes; they read and set `self.job`, and the working directory is the job's workdir.
 
     - `site`: id, name or Site.
-    - `command_template`: one shell command; parameters in double braces (Jinja2). Values are put in as
-      they are; `{{ name | q }}` quotes one for the shell.
+    - `command_template`: a bash script as it is written; parameters in double braces (Jinja2). Each value
+      is one word of the shell, whatever it holds; `{{ name | raw }}` is text. The status of the last command
+      is that of the script.
+    - `strict`: True: the script ends at the first command that fails (bash's `-euo pipefail`).
     - `run(self, ...)`: Python instead of a command; what it returns is the job's result.
     - `parameters`: name -> AppParameter, where a parameter of a template is optional or needs help text.
     - `transfers`: slot -> TransferSlot: files staged in and out.
@@ -79,12 +77,21 @@ class ApplicationDefinition:
     site: ClassVar[int | str | Site | None] = None
     command_template: ClassVar[str | None] = None
     run: Any = None
-    parameters: ClassVar[dict[str, Any]] = {}
+    parameters: ClassVar[dict[str, Any]]
     transfers: ClassVar[dict[str, Any]] = {}
     environment_variables: ClassVar[dict[str, str]] = {}
     cleanup_files: ClassVar[list[str]] = []
+    strict: ClassVar[bool] = False
     isolate: ClassVar[bool] = False
     python_exe: ClassVar[str] = sys.executable
+
+    # As published, read from the class.
+    source_code: ClassVar[str]
+    _default_params: ClassVar[dict[str, str]]
+    if not TYPE_CHECKING:
+        parameters = app_interface.FoundParameters()
+        source_code = app_interface.FoundSource()
+        _default_params = app_interface.FoundDefaults()
 
     __app_id__: ClassVar[int | None] = None
     _client_key: ClassVar[str | None] = None  # of the client through which __app_id__ was learnt
@@ -95,6 +102,7 @@ class ApplicationDefinition:
             raise AttributeError(f"the app {cls.__name__} has both command_template and run(): remove one")
         cls.__app_id__ = None
         cls._client_key = None
+        registration.note_origin(cls, class_origin.origin(cls.__name__, sys._getframe(1)))
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -118,7 +126,11 @@ class ApplicationDefinition:
         self.job.state = JobState.restart_ready
 
     def shell_preamble(self) -> str | list[str] | None:
-        """Shell lines that are run before the command, e.g. `module load` lines."""
+        """What bash is to run before the command, in the same shell, e.g. `module load` lines.
+
+        A text is one script: the command is run unless its last status tells of a failure. A list of lines is
+        one script that ends at the first command that fails.
+        """
         return None
 
     def get_arg_str(self) -> str:
@@ -138,23 +150,21 @@ class ApplicationDefinition:
 
     @classmethod
     def sync(cls, rename_from: str | None = None) -> None:
-        """Registers the app at its site, or updates what is registered.
+        """Registers the app at its site, or updates what is registered, as the first `submit()` does.
 
+        A change of its code or text makes a version (`App.versions()`).
         `rename_from`: the name under which it is registered now; its jobs stay its own.
         """
         client = default_client()
-        body = cls._body(client)
-        app = cls._registered(client, body["site_id"], rename_from)
-        if app is None:
-            app = App.from_row(client.post(App.ROUTE, body), client)
-        else:
-            app = App.from_row(client.put(f"{App.ROUTE}{app.id}", body), client)
-        cls._remember(app)
+        app_interface.warn_of_doubts(cls)
+        site_id = _site_id(cls.site, cls.__name__, client)
+        cls._remember(registration.sync(cls, client, site_id, rename_from))
 
     @classmethod
     def to_dict(cls) -> dict[str, Any]:
         """What `sync()` sends."""
-        return cls._body(default_client())
+        site_id = _site_id(cls.site, cls.__name__, default_client())
+        return registration.body(cls, site_id, registration.digest_of(cls))
 
     @classmethod
     def resolve_site_id(cls) -> int:
@@ -227,15 +237,27 @@ class ApplicationDefinition:
     @classmethod
     def registered_id(cls, client: Client) -> int:
         """The id under which `client`'s user registered this app; raises App.DoesNotExist."""
-        if cls.__app_id__ is None or cls._client_key != client.key:
-            site_id = _site_id(cls.site, cls.__name__, client)
-            app = cls._registered(client, site_id, None)
+        if not cls._is_known_to(client):
+            app = registration.registered(client, _site_id(cls.site, cls.__name__, client), cls.__name__)
             if app is None:
                 raise DoesNotExist(
                     f"the app {cls.__name__} is not registered at site {cls.site!r}: "
                     f"call {cls.__name__}.sync()"
                 )
             cls._remember(app)
+        assert cls.__app_id__ is not None
+        return cls.__app_id__
+
+    @classmethod
+    def synced_id(cls, client: Client) -> int:
+        """The id under which this very code is registered: it is synced where it is not.
+
+        Asks the server once per process and client, and again after the code was defined anew. A class that
+        came from the server, or by value from another process, replaces nothing.
+        """
+        if not (cls._is_known_to(client) and registration.is_current(cls)):
+            app_interface.warn_of_doubts(cls)
+            cls._remember(registration.use(cls, client, _site_id(cls.site, cls.__name__, client)))
         assert cls.__app_id__ is not None
         return cls.__app_id__
 
@@ -284,6 +306,7 @@ class ApplicationDefinition:
         if not (isinstance(loaded, type) and issubclass(loaded, ApplicationDefinition)):
             raise ModuleLoadError(f"the app {app.name} (id {app.id}) holds no ApplicationDefinition")
         loaded._remember(app)
+        registration.note_loaded(loaded)
         return loaded
 
     # ---- inside ----
@@ -294,28 +317,8 @@ class ApplicationDefinition:
         cls._client_key = app.client().key
 
     @classmethod
-    def _registered(cls, client: Client, site_id: int, rename_from: str | None) -> App | None:
-        apps = App.objects.using(client)
-        own = apps.filter(site_id=site_id, name=cls.__name__).first()
-        if own is not None or rename_from is None:
-            return own
-        return apps.get(site_id=site_id, name=rename_from)
-
-    @classmethod
-    def _body(cls, client: Client) -> dict[str, Any]:
-        parameters = cls.interface()  # checks them, before they are pickled
-        return {
-            "site_id": _site_id(cls.site, cls.__name__, client),
-            "name": cls.__name__,
-            "serialized_class": class_payload(cls),
-            "source_code": textwrap.dedent(get_source(cls)),
-            "description": (cls.__dict__.get("__doc__") or "").strip(),
-            "parameters": parameters,
-            "transfers": app_interface.transfers_of(cls),
-            "hooks": cls.overridden_hooks(),
-            "isolate": cls.isolate,
-            "serializer": serializer_info() | cls._own_interpreter(),
-        }
+    def _is_known_to(cls, client: Client) -> bool:
+        return cls.__app_id__ is not None and cls._client_key == client.key
 
     @classmethod
     def _own_interpreter(cls) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 
+from balsam.core.clock import UtcDatetime
 from balsam.schemas import AppParameter, ClassSerializer, TransferSlot
-from balsam.sdk.fields import FULL, PLAIN, READ, TREE, Field, schema
+from balsam.sdk.fields import FULL, PLAIN, READ, TIME, TREE, Field, schema
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
 from balsam.sdk.sites import Site
@@ -37,10 +39,32 @@ class AppFilters(TypedDict, total=False):
     site_name: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class AppVersion:
+    """What a sync has made of an app. `created` None: before versions were kept.
+
+    `changed`: names of the functions, classes and values that the version before had otherwise; None where a
+    client did not tell them. `restores`: the number of an earlier version that had the same code.
+    """
+
+    number: int
+    digest: str
+    created: UtcDatetime | None
+    synced_by: str | None
+    source_code: str
+    changed: list[str] | None
+    restores: int | None
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> AppVersion:
+        return cls(**{**row, "created": TIME.to_python(row["created"])})
+
+
 class App(Model):
     """A registered application; made by `ApplicationDefinition.sync()`, unique by site and name.
 
     `hooks`: names of the hooks that its class overrides; None where an older client registered it.
+    `version`: the number of its newest version, and `digest` that one's code.
     """
 
     ROUTE = "/apps/"
@@ -58,6 +82,8 @@ class App(Model):
         "hooks": Field(FULL, TREE),
         "isolate": Field(FULL, PLAIN, False),
         "serializer": Field(FULL, schema(ClassSerializer)),
+        "version": Field(READ, PLAIN),
+        "digest": Field(READ, PLAIN, ""),
     }
     objects: ClassVar[AppManager]
 
@@ -71,6 +97,8 @@ class App(Model):
     hooks: list[str] | None
     isolate: bool
     serializer: ClassSerializer | None
+    version: int
+    digest: str
 
     def __init__(
         self,
@@ -87,6 +115,12 @@ class App(Model):
             source_code=source_code,
             **options,
         )
+
+    def versions(self) -> list[AppVersion]:
+        """What each sync that changed the app has left, the newest first."""
+        self._must_be_saved("tell the versions of")
+        rows = self.client().get(f"{self.ROUTE}{self.id}/versions")["results"]
+        return [AppVersion.of_row(row) for row in rows]
 
 
 class AppQuery(Query[App]):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from balsam.client.jobs import create_jobs
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.schemas import JobTransferItem
-from balsam.sdk import app_interface, parameters
+from balsam.sdk import app_interface, command_template, parameters
 from balsam.sdk.apps import App
 from balsam.sdk.fields import Kind
 
@@ -42,7 +42,19 @@ def check_against_class(app: object, given: Mapping[str, Any], slots: set[str]) 
 
     if isinstance(app, type) and issubclass(app, ApplicationDefinition):
         parameters.check(app.__name__, given, app.interface())
+        check_command_values(app, given)
         app_interface.check_transfers(app.__name__, slots, app.slots())
+
+
+def check_command_values(app: type[ApplicationDefinition], given: Mapping[str, Any]) -> None:
+    """Raises ParameterError for values that no command can be given, where the app's template names them."""
+    if app.command_template is None or "get_arg_str" in app.overridden_hooks():
+        return
+    named = command_template.names(app.command_template)
+    for name, value in given.items():
+        fault = command_template.unfit(value) if name in named else None
+        if fault:
+            raise parameters.ParameterError(f"the parameter {name!r} of {app.__name__} {fault}")
 
 
 def app_class(client: Client, ref: Any, site_name: str | None) -> type[ApplicationDefinition]:
@@ -80,7 +92,7 @@ def _app_id(client: Client, job: Job) -> int:
             app_interface.check_transfers(app.name, set(job.transfers), app.transfers)
         return app.id
     if isinstance(ref, type):
-        number: int = ref.registered_id(client)  # type: ignore[attr-defined]
+        number: int = ref.synced_id(client)  # type: ignore[attr-defined]
         return number
     return int(ref)
 

@@ -48,33 +48,43 @@ class RemoteJob(Model):
         return answer
 
     @overload
-    def tail(self, lines: int = ..., *, follow: Literal[False] = ...) -> str: ...
+    def tail(self, lines: int = ..., *, follow: Literal[False] = ..., attempt: int | None = ...) -> str: ...
     @overload
-    def tail(self, lines: int = ..., *, follow: Literal[True]) -> Iterator[str]: ...
-    def tail(self, lines: int = 10, *, follow: bool = False) -> str | Iterator[str]:
+    def tail(
+        self, lines: int = ..., *, follow: Literal[True], attempt: int | None = ...
+    ) -> Iterator[str]: ...
+    def tail(
+        self, lines: int = 10, *, follow: bool = False, attempt: int | None = None
+    ) -> str | Iterator[str]:
         """The last lines of the job's output, wherever it runs or ran; at most 64 kB.
 
+        `attempt`: of which run, 1 for the first; left out: the last one.
         `follow`: an iterator over those and all that is written from then on, until the run ends (of a job
         that waits: its next run). What is no UTF-8, and NUL, comes as U+FFFD; control characters come as
         they are. Raises ServerRefused where neither launcher nor agent can answer.
         """
         self._must_be_saved("read the output of")
-        return self._following(lines) if follow else self._piece(lines=lines).text
+        if follow:
+            return self._following(lines, attempt)
+        return self._piece(lines=lines, attempt=attempt).text
 
     def _piece(self, **query: Any) -> TailOut:
         return TailOut(**self.client().get(f"{self.ROUTE}{self.id}/tail", query))
 
-    def _following(self, lines: int) -> Iterator[str]:
-        piece = self._piece(lines=lines)
-        waits = piece.state in _BEFORE_RUN and piece.state != JobState.running
-        run = Followed(piece.num_runs + waits)
+    def _following(self, lines: int, attempt: int | None) -> Iterator[str]:
+        piece = self._piece(lines=lines, attempt=attempt)
+        waits = attempt is None and piece.state in _BEFORE_RUN and piece.state != JobState.running
+        run = Followed(attempt or piece.num_runs + waits)
+        if waits:  # what is there is an earlier run's; the next one begins a file of its own
+            yield from [piece.text] * bool(piece.text)
+            piece = piece.model_copy(update={"text": "", "offset": 0})
         is_over = False
         while piece.text or not is_over:
             if piece.text:
                 yield piece.text
             is_over = run.is_over(piece.state, piece.num_runs)
             # Once more when it is over: for what was written between this piece and the end.
-            piece = self._piece(after=piece.offset, follow=not is_over)
+            piece = self._piece(after=piece.offset, follow=not is_over, attempt=run.number or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from balsam.core.clock import UtcDatetime
 from balsam.schemas import AllowedQueue, SchedulerBackfillWindow, SchedulerJobStatus
+from balsam.schemas.agents import AgentOut
 from balsam.schemas.sites import NodeType
 from balsam.sdk.fields import FULL, PATH, PLAIN, READ, TAGS, TIME, TREE, UUIDS, Field, schema
 from balsam.sdk.model import Model
@@ -25,6 +26,7 @@ class SiteOptions(TypedDict, total=False):
     allowed_queues: dict[str, AllowedQueue] | None
     transfer_locations: dict[str, str] | None
     nodes: list[NodeType] | None
+    moves_files: bool | None
 
 
 class SiteUpdates(SiteOptions, total=False):
@@ -60,6 +62,8 @@ class Site(Model):
         "allowed_queues": Field(FULL, schema(dict[str, AllowedQueue]), {}),
         "transfer_locations": Field(FULL, TAGS, {}),
         "nodes": Field(FULL, schema(list[NodeType])),
+        "moves_files": Field(FULL, PLAIN),
+        "agent": Field(READ, schema(AgentOut)),
         "last_refresh": Field(READ, TIME),
         "creation_date": Field(READ, TIME),
     }
@@ -75,6 +79,8 @@ class Site(Model):
     allowed_queues: dict[str, AllowedQueue]
     transfer_locations: dict[str, str]
     nodes: list[NodeType] | None
+    moves_files: bool | None
+    agent: AgentOut | None
     last_refresh: UtcDatetime
     creation_date: UtcDatetime
 

@@ -41,6 +41,7 @@ def wait(
     if return_when not in RETURN_WHEN:
         raise ValueError(f"return_when is {return_when!r}; it must be one of {', '.join(RETURN_WHEN)}")
     given = list(jobs)
+    _must_be_jobs(given)
     if return_when != "ALL_COMPLETED" and any(job.state in DONE_STATES for job in given):
         deadline = None if timeout is None else time.monotonic() + timeout
         _look(
@@ -146,7 +147,16 @@ def _left(deadline: float | None) -> float:
     return float("inf") if deadline is None else deadline - time.monotonic()
 
 
+def _must_be_jobs(jobs: Iterable[object]) -> None:
+    for job in jobs:
+        if not hasattr(job, "is_saved"):
+            raise TypeError(
+                f"{job!r} is no job: wait for jobs, such as Job.objects.filter(id=[...]), not for their ids"
+            )
+
+
 def _must_be_saved(jobs: list[Job]) -> None:
+    _must_be_jobs(jobs)
     for job in jobs:
         if not job.is_saved:
             raise DoesNotExist(f"the job in {job.workdir} was never saved: there is nothing to wait for")

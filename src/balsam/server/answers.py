@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import Response
 
-from balsam.core.clock import naive_text, offset_text
+from balsam.core.clock import naive_text, now_us, offset_text
+from balsam.logic import site_agents
 
 Row = dict[str, Any]
 
@@ -52,6 +53,7 @@ _SITE = (
     "allowed_queues",
     "transfer_locations",
     "nodes",
+    "moves_files",
 )
 _APP = (
     "id",
@@ -65,6 +67,8 @@ _APP = (
     "hooks",
     "isolate",
     "serializer",
+    "version",
+    "digest",
 )
 _JOB = (
     "id",
@@ -135,17 +139,40 @@ def site(row: Row) -> Row:
     out = {name: row[name] for name in _SITE}
     out["last_refresh"] = naive_text(row["last_refresh"])
     out["creation_date"] = naive_text(row["creation_date"])
+    out["agent"] = None if row["agent"] is None else _agent(row["agent"])
     return out
+
+
+def _agent(record: Row) -> Row:
+    refused: Row | None = record["refused"]
+    return {
+        **{name: record[name] for name in ("host", "path", "pid")},
+        "state": site_agents.state_of(record, now_us()),
+        "since": naive_text(record["since"]),
+        "seen": naive_text(record["ended"] or record["seen"]),
+        "refused": refused and {**refused, "at": naive_text(refused["at"])},
+    }
 
 
 def app(row: Row) -> Row:
     return {name: row[name] for name in _APP}
 
 
+def app_version(row: Row, changed: list[str] | None, restores: int | None) -> Row:
+    created = None if row["created"] is None else naive_text(row["created"])
+    told = {name: row[name] for name in ("number", "digest", "synced_by", "source_code")}
+    return {**told, "created": created, "changed": changed, "restores": restores}
+
+
 def job(row: Row) -> Row:
     out = {name: row[name] for name in _JOB}
     out["last_update"] = offset_text(row["last_update"])
     return out
+
+
+def held_job(row: Row, versions: Mapping[int, int]) -> Row:
+    """The answer to who acquires it: with the version of its app, by app."""
+    return {**job(row), "app_version": versions[row["app_id"]]}
 
 
 def new_job(row: Row) -> Row:
@@ -184,6 +211,7 @@ def session(row: Row, lease_sec: float) -> Row:
         "started": naive_text(row["started"]),
         "ended": naive_text(row["ended"]),
         "lease_sec": lease_sec,
+        "ending": row["ending"],
     }
 
 

@@ -6,95 +6,97 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 
-from balsam.core.errors import Conflict, NotFound
+from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_ID
+from balsam.logic import apps as app_logic
 from balsam.logic import jobs as job_logic
 from balsam.logic.once import once
-from balsam.schemas.apps import AppCreate, AppOut, AppUpdate, PaginatedAppsOut
-from balsam.server import answers
+from balsam.schemas.apps import (
+    AppCreate,
+    AppOut,
+    AppUpdate,
+    AppVersionsOut,
+    NewestVersionsOut,
+    PaginatedAppsOut,
+)
+from balsam.server import answers, published
 from balsam.server.context import Caller, OnceKey, Srv
-from balsam.server.queries import AppQuery, Apps
+from balsam.server.published import IsPublished
+from balsam.server.queries import AppIds, AppQuery, Apps, NewestQuery
 from balsam.server.query_strings import documented
-from balsam.store import apps, jobs, sessions, sites
-from balsam.store.apps import AppFilter
-from balsam.store.database import Tx
-from balsam.store.jobs import JobFilter
-from balsam.store.owner import Owner
-from balsam.store.paging import Page, next_cursor
+from balsam.store import app_versions, apps
+from balsam.store.paging import next_cursor
 
 router = APIRouter(prefix="/apps", tags=["apps"])
 AppId = Annotated[int, Path(ge=0, le=MAX_ID)]
-# May be null on purpose: "all hooks may exist", "unknown serializer".
-_NULLABLE = {"hooks", "serializer"}
 
 
 @router.get("/", responses={200: {"model": PaginatedAppsOut}}, openapi_extra=documented(AppQuery))
-def list_apps(server: Srv, caller: Caller, query: Apps) -> Response:
+def list_apps(server: Srv, caller: Caller, query: Apps, is_published: IsPublished) -> Response:
     page = query.page()
     with query.look(server.db) as conn:
         rows = apps.page(conn, caller, query.filter(), page)
         total = apps.count(conn, caller, query.filter()) if query.counted else None
-    return answers.listing(rows, answers.app, total, next_cursor(rows, page))
+
+    def out(row: dict[str, Any]) -> dict[str, Any]:
+        return published.app(answers.app(row), is_published=is_published)
+
+    return answers.listing(rows, out, total, next_cursor(rows, page))
 
 
 @router.post("/", status_code=201, responses={201: {"model": AppOut}})
-def create_app(server: Srv, caller: Caller, key: OnceKey, body: AppCreate) -> Response:
+def create_app(
+    server: Srv, caller: Caller, key: OnceKey, body: AppCreate, is_published: IsPublished
+) -> Response:
     with server.db.write() as tx:
-        answer, _ = once(tx, caller, key, lambda: _create(tx, caller, body))
+        answer, _ = once(tx, caller, key, lambda: answers.app(app_logic.register(tx, caller, body)))
         tx.changed(caller.user_id, "apps", body.site_id)
-    return answers.json_answer(answer, 201)
+    return answers.json_answer(published.app(answer, is_published=is_published), 201)
 
 
-def _create(tx: Tx, caller: Owner, body: AppCreate) -> dict[str, Any]:
-    if sites.get(tx.conn, caller, body.site_id) is None:
-        raise NotFound("Not found")
-    values = _as_served(tx, caller, body.site_id, body.model_dump(mode="json"))
-    return answers.app(apps.create(tx.conn, caller, values))
-
-
-def _as_served(tx: Tx, caller: Owner, site_id: int, values: dict[str, Any]) -> dict[str, Any]:
-    """The app's values, without its hooks at the site of a published agent, which needs all of them."""
-    return {**values, "hooks": None} if sessions.has_published_agent(tx.conn, caller, site_id) else values
+@router.get("/newest", responses={200: {"model": NewestVersionsOut}}, openapi_extra=documented(AppIds))
+def newest_versions(server: Srv, caller: Caller, query: NewestQuery) -> Response:
+    """The number of the newest version of each of these apps, without their classes and sources."""
+    with server.db.glance() as conn:
+        found = app_versions.current(conn, caller, query.id or [])
+    return answers.json_answer({"versions": sorted(found.items())})
 
 
 @router.get("/{app_id}", responses={200: {"model": AppOut}})
-def get_app(server: Srv, caller: Caller, app_id: AppId) -> Response:
+def get_app(server: Srv, caller: Caller, app_id: AppId, is_published: IsPublished) -> Response:
     with server.db.glance() as conn:
         row = apps.get(conn, caller, app_id)
     if row is None:
         raise NotFound("Not found")
-    return answers.json_answer(answers.app(row))
+    return answers.json_answer(published.app(answers.app(row), is_published=is_published))
 
 
 @router.put("/{app_id}", responses={200: {"model": AppOut}})
-def change_app(server: Srv, caller: Caller, app_id: AppId, body: AppUpdate) -> Response:
-    sent = body.model_dump(mode="json", exclude_unset=True)
-    values = {name: value for name, value in sent.items() if value is not None or name in _NULLABLE}
-    if "serialized_class" in values and "hooks" not in values:
-        values["hooks"] = None  # an old client replaced the class: its hooks are unknown
+def change_app(
+    server: Srv, caller: Caller, app_id: AppId, body: AppUpdate, is_published: IsPublished
+) -> Response:
+    """A change of its code makes a new version of the app."""
     with server.db.write() as tx:
-        _may_move(tx, caller, app_id, values.get("site_id"))
-        before = apps.get(tx.conn, caller, app_id)
-        if "hooks" in values and before is not None:
-            values = _as_served(tx, caller, values.get("site_id", before["site_id"]), values)
-        row = apps.change(tx.conn, caller, app_id, values or {"id": app_id})
-        if row is None:
-            raise NotFound("Not found")
-        tx.changed(caller.user_id, "apps", row["site_id"])
-    return answers.json_answer(answers.app(row))
+        app = app_logic.change(tx, caller, app_id, body)
+        tx.changed(caller.user_id, "apps", app["site_id"])
+    answer = published.app(answers.app(app), is_published=is_published)
+    return answers.json_answer({**answer, **{name: app[name] for name in ("restores", "changed")}})
 
 
-def _may_move(tx: Tx, caller: Owner, app_id: int, site_id: int | None) -> None:
-    """An app with jobs stays at its site: they would otherwise run at one site and belong to another."""
-    if site_id is None:
-        return
-    locked = apps.lock(tx.conn, caller, AppFilter(id=[app_id]), to_remove=True)
-    if not locked or locked[0]["site_id"] == site_id:
-        return
-    if sites.get(tx.conn, caller, site_id) is None:
+@router.get("/{app_id}/versions", responses={200: {"model": AppVersionsOut}})
+def list_versions(server: Srv, caller: Caller, app_id: AppId) -> Response:
+    """The app's versions with their sources, the newest first."""
+    with server.db.glance() as conn:
+        rows = app_versions.of_app(conn, caller, app_id)
+    if not rows:
         raise NotFound("Not found")
-    if jobs.page(tx.conn, caller, JobFilter(app_id=[app_id]), Page(limit=1)):
-        raise Conflict(f"App {locked[0]['name']} has jobs at its site: delete them before you move it")
+    found = [
+        answers.app_version(row, changed, restores)
+        for row, changed, restores in zip(
+            rows, app_logic.changes(rows), app_logic.restored(rows), strict=True
+        )
+    ]
+    return answers.json_answer({"count": len(found), "results": found})
 
 
 @router.delete("/{app_id}", status_code=204)

@@ -10,9 +10,10 @@ from pydantic import WrapValidator
 
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
-from balsam.logic import batch_jobs
+from balsam.logic import batch_jobs, site_agents
 from balsam.logic.batch_job_why import why
 from balsam.logic.once import once
+from balsam.schemas.agents import SubmissionClaim
 from balsam.schemas.batch_jobs import (
     BatchJobBulkUpdate,
     BatchJobCreate,
@@ -112,6 +113,16 @@ def change_batch_job(
             tx, caller, key, lambda: answers.batch_job(batch_jobs.change(tx, caller, batch_job_id, body))
         )
     return answers.json_answer(answer)
+
+
+@router.post("/{batch_job_id}/submission", status_code=204)
+def claim_submission(
+    server: Srv, caller: Caller, batch_job_id: BatchJobId, body: SubmissionClaim
+) -> Response:
+    """An agent is about to submit the allocation: no agent elsewhere may do so. 409: it is another's."""
+    with server.db.write() as tx:
+        site_agents.claim_submission(tx, caller, batch_job_id, body.instance)
+    return answers.no_content()
 
 
 @router.delete("/{batch_job_id}", status_code=204)

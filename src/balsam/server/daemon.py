@@ -34,6 +34,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SEC = 60.0
 STOP_TIMEOUT_SEC = 20.0
 PORT_WAIT_SEC = 2.0
+READY_SEC = 8.0  # a server looks at its database for 5 s
 MODULES = frozenset({"balsam.server.main", "balsam.server.deployed"})  # what runs as a server
 # Below the ports that the kernel hands out for outgoing connections, which could take ours while it is down.
 PORTS = range(20_000, 32_000)
@@ -181,6 +182,26 @@ def answers(port: int, timeout_sec: float = 2.0) -> bool:
         connection.close()
 
 
+def why_not_ready(host: str, port: int, timeout_sec: float = READY_SEC) -> str | None:
+    """Why a server that runs does not serve, as its own word or that of its silence; None if it does."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_sec)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        content = json.loads(answer.read())
+        if answer.status == 200:
+            return None
+        return f"not ready: {content['reason']}"
+    except TimeoutError:
+        return f"silent: it did not answer within {timeout_sec:g} s. Its log says more; if it hangs, stop it"
+    except OSError as exc:
+        return f"out of reach at {host}:{port}: {exc.strerror or exc}"
+    except (http.client.HTTPException, ValueError, LookupError, TypeError):
+        return f"what answers at {host}:{port} is no Balsam server"
+    finally:
+        connection.close()
+
+
 def spawn(
     data: Path,
     port: int,
@@ -190,6 +211,7 @@ def spawn(
     log: Path,
 ) -> None:
     """Starts a program as the folder's server and returns when it answers; DaemonError if it does not."""
+    before = _read_record(data)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as output:
         process = subprocess.Popen(
@@ -207,7 +229,10 @@ def spawn(
     deadline = time.monotonic() + timeout_sec
     while not answers():
         if process.poll() is not None:
-            _write_record(data, _Record(port, None, None))
+            if before is None:  # it never ran, and may be set up anew
+                (data / "server.json").unlink(missing_ok=True)
+            else:
+                _write_record(data, _Record(port, None, None))
             raise DaemonError(f"the server ended at once: {_last_line(log)} (all of it: {log})")
         if time.monotonic() > deadline:
             process.terminate()
@@ -245,7 +270,16 @@ def _server_process(data: Path) -> psutil.Process | None:
         alive = process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return None
-    return process if alive and MODULES & set(words) and str(data) in words else None
+    is_ours = MODULES & set(words) and any(_is_same_folder(word, data) for word in words)
+    return process if alive and is_ours else None
+
+
+def _is_same_folder(word: str, data: Path) -> bool:
+    """Whether a word of a command line is the folder, however it is spelled."""
+    try:
+        return word == str(data) or (word.startswith("/") and Path(word).samefile(data))
+    except OSError:
+        return False
 
 
 def _kept_port(data: Path) -> int | None:

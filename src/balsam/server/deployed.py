@@ -60,7 +60,9 @@ def _arguments() -> argparse.Namespace:
 
 def _begin_anew(args: argparse.Namespace) -> None:
     """Raises a BalsamError where the settings or their database can't be served."""
-    from balsam.server import deployment  # here, so that the supervisor does without these
+    from sqlalchemy import make_url  # here, so that the supervisor does without these
+
+    from balsam.server import deployment, serving_lock
     from balsam.server.settings import load_deployment
 
     deployed = load_deployment(args.data, args.settings, os.environ)
@@ -70,6 +72,9 @@ def _begin_anew(args: argparse.Namespace) -> None:
         shared = listening(settings.host, settings.port)
     except OSError as exc:
         sys.exit(f"Error: port {settings.port} of {settings.host} can't be opened: {exc.strerror}")
+    if settings.is_sqlite:
+        # Not closed, and inherited by what this process becomes: the supervisor holds it as long as it lives.
+        serving_lock.take(Path(make_url(settings.database_url).database or "").absolute())
     facts = ["--socket", str(shared.fileno()), "--workers", str(settings.workers)]
     facts += ["--one-at-a-time"] if settings.is_sqlite else []
     facts += ["--log-level", settings.log_level, "--log-format", settings.log_format]

@@ -20,11 +20,11 @@ from balsam.core.errors import InvalidSettings
 from balsam.core.start import command as start_command
 from balsam.logic import pruning
 from balsam.logic.pruning import Pruned
-from balsam.server import daemon
+from balsam.server import daemon, serving_lock
 from balsam.server.app import require_fit
 from balsam.server.daemon import DaemonError, Started
 from balsam.server.settings import SETTINGS_FILE, Deployment, ServerSettings
-from balsam.store import migrate, restoration
+from balsam.store import migrate, notices, restoration
 from balsam.store.database import Database
 from balsam.store.migrate import Schema
 
@@ -34,9 +34,10 @@ MAX_WORKERS = 8  # what `deploy` chooses at most
 
 
 def create(folder: Path, environment: Mapping[str, str], choices: Mapping[str, Any]) -> Path:
-    """Makes the folder and writes its server.yml, private, unless there is one; returns the file's path.
+    """Makes the folder and writes its server.yml, private; returns the file's path.
 
-    The database is the one that the environment names, else an SQLite file in the folder.
+    The database is the one that the environment names, else an SQLite file in the folder. A file of an
+    attempt whose server never started takes the new choices; later a different one is a DaemonError.
     """
     folder = folder.expanduser().absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,16 +45,36 @@ def create(folder: Path, environment: Mapping[str, str], choices: Mapping[str, A
     url = environment.get("BALSAM_DATABASE_URL") or f"sqlite:///{folder / 'balsam.db'}"
     workers = 1 if url.startswith("sqlite") else min(MAX_WORKERS, max(2, os.cpu_count() or 1))
     content = {"database_url": url, "workers": workers, **choices}
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        if choices:
-            raise DaemonError(f"{file} exists already: change {', '.join(choices)} there") from None
-        return file
+    if file.exists():
+        kept = _kept_settings(file)
+        asked = {**choices, **({"database_url": url} if environment.get("BALSAM_DATABASE_URL") else {})}
+        others = [name for name, value in asked.items() if kept.get(name) != value]
+        if others and has_run(folder):
+            raise DaemonError(f"{file} exists already: change {', '.join(others)} there")
+        if not others:
+            return file
+        content = {**kept, **content} if "database_url" in asked else {**kept, **choices}
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as target:
         target.write("# Settings of this Balsam server; docs/facility.md explains them.\n")
         target.write(yaml.safe_dump(content, sort_keys=False))
+    draft.replace(file)
     return file
+
+
+def has_run(folder: Path) -> bool:
+    """Whether a server was ever started in the folder: before, its settings may still be chosen."""
+    return daemon.status(folder).url is not None
+
+
+def _kept_settings(file: Path) -> dict[str, Any]:
+    """What a settings file holds; nothing where it is none, which whoever reads it next will tell."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def up(deployed: Deployment, *, keep_log: bool = True, timeout_sec: float = START_TIMEOUT_SEC) -> Started:
@@ -142,11 +163,29 @@ def schema(settings: ServerSettings) -> Schema:
 
 
 def restored(settings: ServerSettings) -> str:
-    """Makes a restored database fit to be served; the new epoch. See `restoration.begin_anew`."""
+    """Makes a restored database fit to be served; the new epoch. See `restoration.begin_anew`.
+
+    Raises a BalsamError while a server runs on it: its streams and leases would go on as before.
+    """
     with _opened(settings) as db:
+        refuse_live(db)
         migrate.schema(db).require_current()
         with db.write() as tx:
             return restoration.begin_anew(tx)
+
+
+def refuse_live(db: Database) -> None:
+    """Raises a BalsamError where a server runs on this database now."""
+    if db.path is not None:
+        serving_lock.refuse_served(db.path)
+        return
+    listeners = notices.listeners(db.readers)
+    if listeners:
+        raise DaemonError(
+            f"{listeners} server process{'es' if listeners > 1 else ''} of Balsam use the database "
+            f"{db.url.render_as_string(hide_password=True)} now: stop the server first "
+            "(`balsam server down -p DIR`)"
+        )
 
 
 def prune(
@@ -163,10 +202,14 @@ def prune(
         return pruning.prune(db, cutoff, dry_run=dry_run, on_batch=on_batch)
 
 
+def local_address(settings: ServerSettings) -> tuple[str, int]:
+    """Host and port at which this machine asks a server with these settings."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host), settings.port
+
+
 def is_ready(settings: ServerSettings, timeout_sec: float = 5.0) -> bool:
     """Whether a server with these settings on this machine takes requests."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=timeout_sec)
+    connection = http.client.HTTPConnection(*local_address(settings), timeout=timeout_sec)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200

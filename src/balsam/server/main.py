@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +14,13 @@ import yaml
 from fastapi import FastAPI
 from sqlalchemy import Connection
 
-from balsam.core.errors import Unauthorized
+from balsam.core.errors import BalsamError, Unauthorized
 from balsam.logic import users
-from balsam.server import garbage, logs
+from balsam.server import garbage, logs, serving_lock
 from balsam.server.app import build
 from balsam.server.context import Server
 from balsam.server.serving import QuietServer
-from balsam.server.settings import ServerSettings
+from balsam.server.settings import DATABASE, ServerSettings
 from balsam.store import users as user_store
 from balsam.store.owner import Owner
 
@@ -31,6 +32,10 @@ def main() -> None:
     if args.lease_sec:
         settings = replace(settings, lease_sec=args.lease_sec)
     logs.configure(settings)
+    try:
+        serving_lock.take(args.data / DATABASE)
+    except BalsamError as exc:
+        sys.exit(f"Error: {exc}")
     app = build(settings)
     server: Server = app.state.server
     log_in_owner(server, args.data / "client.yml", f"http://127.0.0.1:{args.port}")

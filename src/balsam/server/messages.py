@@ -44,11 +44,15 @@ class KillSelection(JobSelection):
 
 
 class TailQuery(Wire):
-    """The last `lines`, or what comes behind `after` bytes. `follow`: waits a while for more."""
+    """The last `lines`, or what comes behind `after` bytes. `follow`: waits a while for more.
+
+    `attempt`: of which run, 1 for the first; left out: the last one.
+    """
 
     lines: int | None = Field(default=None, ge=0, le=100_000)
     after: Id | None = None
     follow: bool = False
+    attempt: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 @router.post("/jobs/kill", responses={200: {"model": KillsOut}})
@@ -103,7 +107,9 @@ async def tail(server: Server, caller: Owner, token: str, job_id: int, query: Ta
 
     def ask() -> Asked:
         with server.db.write() as tx:
-            return messages.ask_tail(tx, caller, job_id, lines, query.after, follow=query.follow)
+            return messages.ask_tail(
+                tx, caller, job_id, lines, query.after, follow=query.follow, attempt=query.attempt
+            )
 
     with Waiting(server.watchers, caller, token) as waiting:
         asked = await run_in_threadpool(ask)

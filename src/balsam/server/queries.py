@@ -89,6 +89,10 @@ class AppQuery(PageQuery):
         return AppFilter(self.id, self.site_id, self.name, self.site_path, self.site_name)
 
 
+class AppIds(Wire):
+    id: Ids
+
+
 class JobSelection(Wire):
     """Which jobs: for lists, and for changes and deletions by query."""
 
@@ -241,6 +245,7 @@ def _us(moment: datetime | None) -> int | None:
 
 Sites = Annotated[SiteQuery, Depends(of_query(SiteQuery))]
 Apps = Annotated[AppQuery, Depends(of_query(AppQuery))]
+NewestQuery = Annotated[AppIds, Depends(of_query(AppIds))]
 Jobs = Annotated[JobQuery, Depends(of_query(JobQuery))]
 JobChoice = Annotated[JobSelection, Depends(of_query(JobSelection))]
 BatchJobs = Annotated[BatchJobQuery, Depends(of_query(BatchJobQuery))]

@@ -14,6 +14,7 @@ from balsam.schemas.sessions import (
     PaginatedSessionsOut,
     SessionAcquire,
     SessionCreate,
+    SessionEnding,
     SessionOut,
     SessionTick,
     SessionTickOut,
@@ -22,6 +23,7 @@ from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Server, Srv
 from balsam.server.queries import SessionQuery, Sessions
 from balsam.server.query_strings import documented
+from balsam.store import app_versions
 from balsam.store import jobs as job_store
 from balsam.store import sessions as store
 from balsam.store.jobs import JobFilter
@@ -66,7 +68,10 @@ def tick(
 def acquire(
     server: Srv, caller: Caller, key: OnceKey, session_id: SessionId, body: SessionAcquire
 ) -> Response:
-    """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them."""
+    """Takes jobs for the session. The same idempotency key answers the same jobs, if it still holds them.
+
+    Each tells the version that its app has now: no older code may run it.
+    """
     taken: list[dict[str, Any]] = []
 
     def take() -> list[int]:
@@ -77,7 +82,8 @@ def acquire(
         session = sessions.renew(tx, caller, session_id)
         ids, again = once(tx, caller, key, take)
         rows = _held(tx.conn, caller, session_id, ids) if again else taken
-    return answers.json_answer([answers.job(row) for row in rows])
+        versions = app_versions.current(tx.conn, caller, {row["app_id"] for row in rows})
+    return answers.json_answer([answers.held_job(row, versions) for row in rows])
 
 
 def _held(conn: Any, caller: Owner, session_id: int, ids: list[int]) -> list[dict[str, Any]]:
@@ -85,6 +91,14 @@ def _held(conn: Any, caller: Owner, session_id: int, ids: list[int]) -> list[dic
     rows = job_store.page(conn, caller, JobFilter(id=ids, session_id=[session_id]), Page()) if ids else []
     by_id = {row["id"]: row for row in rows}
     return [by_id[i] for i in ids if i in by_id]
+
+
+@router.put("/{session_id}/ending", status_code=204)
+def tell_ending(server: Srv, caller: Caller, session_id: SessionId, body: SessionEnding) -> Response:
+    """Why a launcher ends, or ended: its lease may be over by then."""
+    with server.db.write() as tx:
+        sessions.tell_ending(tx, caller, session_id, body)
+    return answers.no_content()
 
 
 @router.delete("/{session_id}", status_code=204)

@@ -19,6 +19,8 @@ from balsam.core.limits import (
     LEASE_SEC,
     LOGIN_TTL_SEC,
     MAX_BODY_BYTES,
+    REGISTRATION_SEC,
+    REGISTRATIONS_AT_ONCE,
     SHORT_TOKEN_TTL_SEC,
     TOKEN_TTL_SEC,
     VOUCHED_LEASE_SEC,
@@ -26,6 +28,7 @@ from balsam.core.limits import (
 from balsam.core.logins import LoginMethod
 from balsam.server.addresses import Reach
 
+DATABASE = "balsam.db"  # in the folder of an embedded server
 SETTINGS_FILE = "server.yml"
 # Names under which the published server reads the same.
 PUBLISHED_NAMES = {
@@ -69,6 +72,9 @@ class ServerSettings:
     database_url: str = field(repr=False)  # it may hold a password
     owner: str | None = None
     registration: bool = True
+    # From one address: so many at once, then one every so many seconds.
+    registration_burst: Annotated[int, Field(ge=1, le=1_000_000)] = REGISTRATIONS_AT_ONCE
+    registration_every_sec: Seconds = REGISTRATION_SEC
     public_url: Url | None = None  # what users call the server; None: what their requests name
     token_ttl_sec: Seconds = TOKEN_TTL_SEC
     short_token_ttl_sec: Seconds = SHORT_TOKEN_TTL_SEC  # of clients that renew it
@@ -124,7 +130,7 @@ class ServerSettings:
 
     @classmethod
     def embedded(cls, data: Path, owner: str, *, accounts: bool = False) -> ServerSettings:
-        return cls(database_url=f"sqlite:///{data / 'balsam.db'}", owner=owner, registration=accounts)
+        return cls(database_url=f"sqlite:///{data / DATABASE}", owner=owner, registration=accounts)
 
     @property
     def database_pool(self) -> int:

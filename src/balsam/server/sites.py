@@ -10,7 +10,9 @@ from balsam.core.clock import now_us
 from balsam.core.errors import NotFound
 from balsam.core.limits import MAX_ID
 from balsam.logic import jobs as job_logic
+from balsam.logic import site_agents
 from balsam.logic.once import once
+from balsam.schemas.agents import AgentClaim, AgentHolder, LeaseOut
 from balsam.schemas.sites import PaginatedSitesOut, SiteCreate, SiteOut, SiteUpdate
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv, User
@@ -59,13 +61,30 @@ def change_site(server: Srv, caller: Caller, site_id: SiteId, body: SiteUpdate) 
         name: value for name, value in sent.items() if value is not None or name == "globus_endpoint_id"
     }
     now = now_us()
-    values |= {"last_refresh": now} | ({} if caller.site_id is None else {"agent_seen": now})
+    values |= {"last_refresh": now}
     with server.db.write() as tx:
         row = sites.change(tx.conn, caller, site_id, values)
         if row is None:
             raise NotFound("Not found")
         tx.changed(caller.user_id, "sites", site_id)
     return answers.json_answer(answers.site(row))
+
+
+@router.put("/{site_id}/agent", response_model=LeaseOut)
+def claim_site(server: Srv, caller: Caller, site_id: SiteId, body: AgentClaim) -> LeaseOut:
+    """An agent takes or renews its lease of the site; while another one has it, it is told which."""
+    with server.db.write() as tx:
+        decision = site_agents.claim_site(tx, caller, site_id, body, server.up_since)
+    holder = AgentHolder.model_validate({name: decision.record[name] for name in AgentHolder.model_fields})
+    return LeaseOut(granted=decision.granted, holder=holder, lease_sec=site_agents.LEASE_SEC)
+
+
+@router.delete("/{site_id}/agent/{instance}", status_code=204)
+def leave_site(server: Srv, caller: Caller, site_id: SiteId, instance: str) -> Response:
+    """An agent ends its lease of the site."""
+    with server.db.write() as tx:
+        site_agents.leave_site(tx, caller, site_id, instance)
+    return answers.no_content()
 
 
 @router.delete("/{site_id}", status_code=204)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -10,7 +11,7 @@ from balsam.core.clock import naive_text
 from balsam.core.errors import Forbidden, NotFound
 from balsam.core.limits import MAX_ID
 from balsam.core.logins import LoginMethod
-from balsam.logic import users
+from balsam.logic import attempts, users
 from balsam.schemas.users import SiteTokenCreate, SiteTokenOut, UserCreate, UserOut
 from balsam.server.answers import json_answer, no_content
 from balsam.server.context import Caller, Srv, User, client_address, in_turn
@@ -30,7 +31,12 @@ async def register(request: Request, server: Srv, body: UserCreate) -> dict[str,
             "nobody can register here with a password: run `balsam login`, or ask those who run it"
         )
     address = client_address(request)
-    return await in_turn(server, users.register, server.db, body.username, body.password, address)
+    limit = replace(
+        attempts.OF_REGISTRATIONS,
+        burst=settings.registration_burst,
+        every_sec=settings.registration_every_sec,
+    )
+    return await in_turn(server, users.register, server.db, body.username, body.password, address, limit)
 
 
 @router.get("/password/me", response_model=UserOut)

@@ -27,15 +27,23 @@ from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.postman import Postman
-from balsam.runtime.settings import InvalidSettings, ProcessingSettings, SchedulerSettings, Settings
+from balsam.runtime.settings import (
+    InvalidSettings,
+    ProcessingSettings,
+    SchedulerSettings,
+    Settings,
+    notes_on,
+    refuse_unserved,
+)
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.site_folder import SiteFolder, SiteFolderError
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
+from balsam.site.lease import LEASE_WAIT_SEC, SiteLease
 from balsam.site.listener import ListenerService
 from balsam.site.messages import SiteMessages
-from balsam.site.presence import PresenceService
+from balsam.site.presence import FolderService, PresenceService
 from balsam.site.processing import AppCache, ProcessingService
 from balsam.site.results import ResultService
 from balsam.site.scheduler import SchedulerService
@@ -93,8 +101,8 @@ class HookDesk:
         """The guard's heartbeat."""
         while not stop.is_set():
             if not self._guard.beat():
-                log.warning("this agent was frozen for a while: its hooks were ended and run again")
-                self._guard.renew()
+                if self._guard.renew().acted:
+                    log.warning("this agent was frozen for a while: its hooks were ended and run again")
                 self._pool.resume()
             stop.event.wait(self._guard.beat_sec)
 
@@ -103,11 +111,10 @@ class HookDesk:
         self.processing.bell.ring()
 
     def close(self, farewell: Client) -> None:
-        """Ends the workers, then the lease: a hook must not outlive the lease on its job."""
+        """Ends the workers, then their lease, which hooks must not outlive. Raises ClientError."""
         self._pool.stop()
         self._guard.end()
-        with contextlib.suppress(ClientError):
-            self.session.end(farewell)
+        self.session.end(farewell)
 
 
 @dataclass
@@ -123,16 +130,16 @@ class Agent:
     @classmethod
     def build(cls, site: SiteFolder, stop: Stop) -> Agent:
         settings = site.settings
-        for name in idle_sections(settings):
-            log.warning("settings.yml has a section %s, and this version does nothing with it yet", name)
+        for note in notes_on(settings):
+            log.warning("settings.yml: %s", note)
         client = site.client(retry_sec=CLIENT_RETRY_SEC)
         presence = PresenceService(site, client, known_nodes(settings))
         spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
-        services: list[Service] = [presence, spools]
+        services: list[Service] = [FolderService(site), spools]
         on_message: dict[str, Callable[[], None]] = {}
         desk = None
         if settings.scheduler is not None:
-            scheduler = build_scheduler(site, client, settings.scheduler, stop, spools)
+            scheduler = build_scheduler(site, client, settings.scheduler, stop, spools, presence.lease)
             spools.on_settled = scheduler.bell.ring
             services.append(scheduler)
             on_message["batch-jobs"] = scheduler.bell.ring
@@ -144,8 +151,10 @@ class Agent:
         return cls(site, stop, presence, desk, services)
 
     def start(self) -> list[threading.Thread]:
+        """Nothing but the lease is asked for until the site is this agent's."""
         services = self.services + (self.desk.start() if self.desk else [])
-        return [supervise(service, self.stop) for service in services]
+        first = supervise(self.presence, self.stop)
+        return [first, *(supervise(service, self.stop, self.presence.working) for service in services)]
 
     def close(self, threads: list[threading.Thread]) -> None:
         """Waits a moment for the services; what hangs in a request is left behind."""
@@ -153,16 +162,12 @@ class Agent:
         for thread in threads:
             if thread.name != ListenerService.name:  # it waits for the server's next word
                 thread.join(max(0.0, deadline - time.monotonic()))
-        if self.desk is not None:
-            self.desk.close(self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC))
-
-
-def idle_sections(settings: Settings) -> list[str]:
-    """Sections that are turned on and that no service of this agent serves."""
-    names = [
-        name for name in ("file_cleaner", "queue_maintainer", "elastic_queue") if getattr(settings, name)
-    ]
-    return names + ["transfers"] * bool(settings.transfers and settings.transfers.transfer_locations)
+        farewell = self.site.client(retry_sec=0.0, timeout_sec=FAREWELL_SEC)
+        with contextlib.suppress(ClientError):  # then nothing more is asked: the stop is not to be slow
+            if self.desk is not None:
+                self.desk.close(farewell)
+            # Last: whoever is let in after us must find nothing of ours at work.
+            self.presence.lease.end(farewell)
 
 
 def known_nodes(settings: Settings) -> list[Node] | None:
@@ -173,11 +178,17 @@ def known_nodes(settings: Settings) -> list[Node] | None:
 
 
 def build_scheduler(
-    site: SiteFolder, client: Client, settings: SchedulerSettings, stop: Stop, spools: SpoolService
+    site: SiteFolder,
+    client: Client,
+    settings: SchedulerSettings,
+    stop: Stop,
+    spools: SpoolService,
+    lease: SiteLease,
 ) -> SchedulerService:
     """The service for the scheduler that the settings name."""
     schedulers = {"local": lambda: LocalScheduler(site.job_path / "local")}
-    return SchedulerService(site, client, settings, schedulers[settings.name](), stop.bell(), spools.settled)
+    scheduler = schedulers[settings.name]()
+    return SchedulerService(site, client, settings, scheduler, stop.bell(), spools.settled, lease.may_submit)
 
 
 class Starter:
@@ -203,7 +214,8 @@ def serve(site: SiteFolder, starter: Starter, log_path: Path) -> int:
     agent = Agent.build(site, stop)
     threads = agent.start()
     log.info("the agent of site %d, %s, works as process %d", site.site_id, site.path, os.getpid())
-    agent.presence.tried.wait(FIRST_CONTACT_SEC)
+    if not agent.presence.tried.wait(FIRST_CONTACT_SEC) and agent.presence.waits.is_set():
+        agent.presence.tried.wait(LEASE_WAIT_SEC)
     if not stop.is_set():
         starter.say("ready", ready_sentence(site, log_path, agent.presence.reached))
     signals.wait(stop)
@@ -255,6 +267,7 @@ def main() -> int:
         site = SiteFolder(args.site_path)
         log_path = args.log_file or logs.new_log_path(site.log_path, "service")
         site.log_path.mkdir(exist_ok=True)
+        refuse_unserved(site.settings_path, site.settings)
         logs.log_to(log_path, site.settings.logging, [site.token or ""])
         pid_file.take(site)
     except REFUSALS as exc:

@@ -1,4 +1,9 @@
-"""One agent per site: the pid file says which, and a stale one is recognised."""
+"""The pid file: which agent works in a site folder, told so that a file that was left over stops nobody.
+
+It holds the host, the process id, what tells this process from all others, and the folder's identity. A file
+of a process that has ended, of an earlier start of the machine, or that was copied along with the folder is
+stale. Whether an agent on another host lives can't be seen in a file: its lease on the server tells.
+"""
 
 from __future__ import annotations
 
@@ -11,42 +16,82 @@ from pathlib import Path
 
 import psutil
 
-from balsam.runtime.site_folder import SiteFolder
+from balsam.runtime.site_folder import SiteFolder, identity_of
+from balsam.site.this_machine import is_of_this_start, process_of
 
 AGENT_MODULE = "balsam.site.agent"
-SILENT_SEC = 600.0  # an agent on another host renews its file far more often
+SILENT_SEC = 120.0  # an agent on another host renews its file far more often
 
 
 class AgentRuns(Exception):
-    """Another agent works at this site."""
+    """Another agent works in this folder."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who wrote a pid file."""
+    """Who wrote a pid file; `process` and `folder` are None in files of older agents."""
 
     host: str
     pid: int
+    process: str | None = None
+    folder: str | None = None
+
+    @classmethod
+    def me(cls, site: SiteFolder) -> Holder:
+        """This process."""
+        return cls(socket.gethostname(), os.getpid(), process_of(os.getpid()), identity_of(site.path))
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        same_start = self.process is not None and is_of_this_start(self.process)
+        return same_start or self.host == socket.gethostname()
+
+    @property
+    def text(self) -> str:
+        return f"{self.host}\n{self.pid}\n{self.process}\n{self.folder}\n"
 
 
 def read(path: Path) -> Holder | None:
     """The content of a pid file; None if there is none, or none that can be read."""
     try:
-        host, pid = path.read_text().split()
-        return Holder(host, int(pid))
+        host, pid, *more = path.read_text().split()
+        return Holder(host, int(pid), *more) if len(more) in (0, 2) else None
     except (FileNotFoundError, ValueError):
         return None
 
 
 def holder_alive(site: SiteFolder) -> Holder | None:
-    """The agent that works at this site now, if there is one."""
+    """The agent that works in this folder now; on another host, one that renewed the file of late."""
     holder = read(site.pid_path)
-    return holder if holder is not None and _lives(holder, site) else None
+    if holder is None or _is_copied(holder, site):
+        return None
+    alive = _lives_here(holder, site) if holder.is_of_this_machine else _is_fresh(site)
+    return holder if alive else None
 
 
-def _lives(holder: Holder, site: SiteFolder) -> bool:
-    if holder.host == socket.gethostname():
-        return is_agent(holder.pid, site.path)
+def holder_here(site: SiteFolder) -> Holder | None:
+    """The agent that works in this folder on this machine, if there is one."""
+    holder = holder_alive(site)
+    return holder if holder is not None and holder.is_of_this_machine else None
+
+
+def _is_copied(holder: Holder, site: SiteFolder) -> bool:
+    """Whether the file came here with a copy of another folder. Hosts number devices differently."""
+    if holder.folder is None:
+        return False
+    here = identity_of(site.path)
+    if holder.process is not None and is_of_this_start(holder.process):
+        return holder.folder != here
+    return holder.folder.rpartition(":")[2] != here.rpartition(":")[2]
+
+
+def _lives_here(holder: Holder, site: SiteFolder) -> bool:
+    if holder.process is not None:
+        return process_of(holder.pid) == holder.process
+    return is_agent(holder.pid, site.path)
+
+
+def _is_fresh(site: SiteFolder) -> bool:
     try:
         return time.time() - site.pid_path.stat().st_mtime < SILENT_SEC
     except FileNotFoundError:
@@ -64,13 +109,13 @@ def is_agent(pid: int, site_path: Path) -> bool:
 
 
 def take(site: SiteFolder) -> None:
-    """Writes the pid file of this process; raises AgentRuns if another agent lives."""
+    """Writes the pid file of this process; raises AgentRuns if another agent lives on this machine."""
     path = site.pid_path
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(f"{socket.gethostname()}\n{os.getpid()}\n")
+    draft.write_text(Holder.me(site).text)
     try:
         while not _link(draft, path):
-            holder = holder_alive(site)
+            holder = holder_here(site)
             if holder is not None:
                 raise AgentRuns(sentence(holder, site))
             _set_aside(path, read(path))
@@ -97,20 +142,25 @@ def _set_aside(path: Path, stale: Holder | None) -> None:
 
 
 def renew(site: SiteFolder) -> None:
-    """Tells other hosts that this agent lives."""
-    with contextlib.suppress(FileNotFoundError):
-        os.utime(site.pid_path)
+    """Tells other hosts that this agent lives; writes the file anew where it was removed or replaced."""
+    holder = read(site.pid_path)
+    if holder == Holder.me(site):
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(site.pid_path)
+    else:
+        with contextlib.suppress(AgentRuns):  # whom the server lets work will tell
+            take(site)
 
 
 def release(site: SiteFolder) -> None:
     """Removes the pid file if it is this process's."""
-    if read(site.pid_path) == Holder(socket.gethostname(), os.getpid()):
-        site.pid_path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # the folder was moved, perhaps
+        if read(site.pid_path) == Holder.me(site):
+            site.pid_path.unlink(missing_ok=True)
 
 
 def sentence(holder: Holder, site: SiteFolder) -> str:
-    elsewhere = "" if holder.host == socket.gethostname() else f" (if not, remove {site.pid_path})"
     return (
-        f"an agent works at this site already: host {holder.host}, process {holder.pid}{elsewhere}; "
+        f"an agent works at this site already: host {holder.host}, process {holder.pid}; "
         f"stop it with `balsam site stop`"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from balsam.runtime.site_folder import SiteFolder
 from balsam.site import pid_file
 from balsam.site.pid_file import AGENT_MODULE
 
-READY_SEC = 60.0
+READY_SEC = 90.0  # longer than it takes to see that an agent on another host is dead
 STOP_SEC = 10.0
 KILL_SEC = 2.0
 
@@ -67,7 +66,7 @@ def agent_command(site: SiteFolder, *options: str) -> list[str]:
 
 def start_agent(site: SiteFolder, timeout: float = READY_SEC) -> StartReport:
     """Starts the agent in the background and waits until it says that it works, or why it can't."""
-    holder = pid_file.holder_alive(site)
+    holder = pid_file.holder_here(site)
     if holder is not None:
         return StartReport(False, pid_file.sentence(holder, site))
     site.log_path.mkdir(exist_ok=True)
@@ -127,7 +126,7 @@ def stop_agent(site: SiteFolder, timeout: float = STOP_SEC) -> StopReport:
     if holder is None:
         site.pid_path.unlink(missing_ok=True)
         return StopReport(True, f"no agent works at {site.path}")
-    if holder.host != socket.gethostname():
+    if not holder.is_of_this_machine:
         return StopReport(False, f"the agent works on host {holder.host}: run `balsam site stop` there")
     try:
         agent = psutil.Process(holder.pid)

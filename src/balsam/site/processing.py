@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -47,16 +47,18 @@ class AppCache:
         """From any thread: what is known may be old."""
         self._stale = True
 
-    def of(self, app_ids: Collection[int]) -> dict[int, Record]:
-        """Those of these apps that exist."""
+    def of(self, versions: Mapping[int, int]) -> dict[int, Record]:
+        """Those of these apps that exist, in these versions or newer ones."""
         if self._stale:
             self._stale = False
             self._apps.clear()
-        missing = sorted(set(app_ids) - self._apps.keys())
+        missing = sorted(
+            i for i, n in versions.items() if i not in self._apps or self._apps[i]["version"] < n
+        )
         if missing:
             query = {"site_id": self._site_id, "id": missing}
             self._apps.update({app["id"]: app for app in all_records(self._client, "/apps/", query)})
-        return {i: self._apps[i] for i in app_ids if i in self._apps}
+        return {i: self._apps[i] for i in versions if i in self._apps}
 
 
 def room_for(prefetch_depth: int, in_hand: int) -> int:
@@ -188,7 +190,7 @@ class ProcessingService:
     def _begin(self, jobs: list[Record]) -> None:
         if jobs:
             self._next_tick = min(self._next_tick, time.monotonic() + BUSY_SEC)
-        apps = self._apps.of({job["app_id"] for job in jobs})
+        apps = self._apps.of({job["app_id"]: job["app_version"] for job in jobs})
         for job in jobs:
             # A job that came back, from a session that was lost, while its hook still runs: that one counts.
             if job["id"] not in self._in_hand:

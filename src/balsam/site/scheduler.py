@@ -13,7 +13,7 @@ from typing import Any
 from balsam.client.errors import AuthError, ServerRefused
 from balsam.client.jobs import refusals
 from balsam.client.transport import Client
-from balsam.core.clock import UtcDatetime, from_us, naive_text, now_us
+from balsam.core.clock import UtcDatetime, from_us, naive_text, now_us, to_us
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 from balsam.platform.schedulers.allocation import Allocation, AllocationState, Scheduler, SchedulerError
 from balsam.platform.template import TemplateError
@@ -32,6 +32,7 @@ DELETE_AGAIN_SEC = 15.0
 REPORT_AGAIN_SEC = 60.0  # after the server refused a report
 EXPECTED_CAUSES = ("exit 0", "walltime", "deleted")
 TAIL_LINES = 10
+CLAIM_SEC = 10.0  # how long a claim of a BatchJob may take; shorter than the lease of the site
 COMPLAINT = "scheduler"  # in status_info: why the batch system can't be asked
 
 STATE_OF_ALLOCATION = {
@@ -74,9 +75,10 @@ class Memory:
     vouched: dict[int, float] = field(default_factory=dict)
     deleted: dict[int, float] = field(default_factory=dict)
     refused: dict[int, float] = field(default_factory=dict)
+    unclaimed: dict[int, float] = field(default_factory=dict)  # when the server may be asked for it again
 
     def forget_all_but(self, batch_job_ids: Collection[int]) -> None:
-        for times in (self.vouched, self.deleted, self.refused):
+        for times in (self.vouched, self.deleted, self.refused, self.unclaimed):
             for gone in times.keys() - set(batch_job_ids):
                 del times[gone]
 
@@ -204,11 +206,46 @@ def _stamp() -> str:
     return (naive_text(now_us()) or "").replace("T", " ")
 
 
+def queue_of(
+    batch_jobs: Mapping[int, BatchJobOut], allocations: Mapping[int, Allocation], now: int
+) -> dict[str, dict[str, Any]]:
+    """A site's `queued_jobs`: by scheduler id, what waits or runs there; minutes as they are now."""
+    return {
+        allocation.scheduler_id: _in_queue(batch_jobs[i], allocation, now)
+        for i, allocation in sorted(allocations.items())
+        if i in batch_jobs
+        and allocation.state is not AllocationState.finished
+        and allocation.scheduler_id.isdecimal()
+    }
+
+
+def _in_queue(batch_job: BatchJobOut, allocation: Allocation, now: int) -> dict[str, Any]:
+    started = allocation.start_us
+    since = started if started is not None else now
+    waited = since - (_submitted(batch_job) or since)
+    return {
+        "scheduler_id": int(allocation.scheduler_id),
+        "state": STATE_OF_ALLOCATION[allocation.state],
+        **{name: getattr(batch_job, name) for name in ("queue", "num_nodes", "wall_time_min", "project")},
+        "time_remaining_min": max(0, batch_job.wall_time_min - (now - since) // 60_000_000),
+        "queued_time_min": max(0, waited // 60_000_000),
+    }
+
+
+def _submitted(batch_job: BatchJobOut) -> int | None:
+    """When it was submitted, as `_stamp` wrote it; None where somebody else has written there."""
+    try:
+        return to_us(UtcDatetime.parse(batch_job.status_info.get("submit_time", "").replace(" ", "T")))
+    except ValueError:
+        return None
+
+
 class SchedulerService:
     """Looks at the server when it rings and every `sync_period`, at the batch system while it has work.
 
     `settled`: whether what an ended allocation's launchers have left is delivered. Before that its end is not
-    reported, for that ends their sessions.
+    reported, for that ends their sessions. `may_submit`: asks the server for a BatchJob before it is handed
+    to the batch system, so that nobody else does; raises ServerRefused.
     """
 
     name = "scheduler"
@@ -221,6 +258,7 @@ class SchedulerService:
         scheduler: Scheduler,
         bell: Bell,
         settled: Callable[[int], bool],
+        may_submit: Callable[[int], object],
     ) -> None:
         self._site = site
         self._client = client
@@ -228,10 +266,12 @@ class SchedulerService:
         self._scheduler = scheduler
         self.bell = bell
         self._settled = settled
+        self._may_submit = may_submit
         self._memory = Memory()
         self._batch_jobs: dict[int, BatchJobOut] = {}
         self._next_look = 0.0
         self._next_complaint = 0.0
+        self._told_queue: dict[str, Any] | None = None
         self._outage = Outage()
 
     def run(self, stop: Stop) -> None:
@@ -257,6 +297,7 @@ class SchedulerService:
             self._fetch()
             self._next_look = now + self._limits.sync_period
         allocations = self._allocations()
+        self._tell_queue(allocations)
         batch_jobs = list(self._batch_jobs.values())
         actions = decide(batch_jobs, allocations, self._limits, self._memory, now)
         if looks:  # only then the list is known to be whole
@@ -267,6 +308,14 @@ class SchedulerService:
         self._memory.forget_all_but(self._batch_jobs.keys() | allocations.keys())
         until_look = self._next_look - time.monotonic()
         return min(until_look, self._scheduler.poll_sec) if self._watches() else until_look
+
+    def _tell_queue(self, allocations: Mapping[int, Allocation]) -> None:
+        """Tells the server what the batch system has of this site, where that has changed."""
+        queue = queue_of(self._batch_jobs, allocations, now_us())
+        states = {scheduler_id: one["state"] for scheduler_id, one in queue.items()}
+        if states != self._told_queue:
+            self._client.put(f"/sites/{self._site.site_id}", {"queued_jobs": queue})
+            self._told_queue = states
 
     def _complain(self, sentence: str) -> None:
         """Notes with every active BatchJob why nothing happens to it; `_step` takes that back."""
@@ -309,7 +358,20 @@ class SchedulerService:
                 waits = changes.get("state") is BatchJobState.finished and not self._settled(batch_job_id)
                 return None if waits else self._with_output(action)
 
-    def _submit(self, batch_job: BatchJobOut) -> Report:
+    def _submit(self, batch_job: BatchJobOut) -> Report | None:
+        if time.monotonic() < self._memory.unclaimed.get(batch_job.id, 0.0):
+            return None
+        asked = time.monotonic()
+        try:
+            self._may_submit(batch_job.id)
+        except AuthError:
+            raise
+        except ServerRefused as exc:
+            return self._not_ours(batch_job, exc.sentence)
+        if time.monotonic() - asked > CLAIM_SEC:
+            return (
+                None  # this process, or the server, stood still: somebody else may have been let in meanwhile
+            )
         submission = submission_of(batch_job, self._site)
         try:
             if self._scheduler.find(submission.label) is None:
@@ -326,6 +388,12 @@ class SchedulerService:
         info |= {"submit_script": str(submission.script), "submit_time": _stamp()}
         report = Report(batch_job.id, {**progress(batch_job, allocation), "status_info": info})
         return self._with_output(report)
+
+    def _not_ours(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
+        log.warning("BatchJob %d is not submitted: %s", batch_job.id, sentence)
+        self._memory.unclaimed[batch_job.id] = time.monotonic() + REPORT_AGAIN_SEC
+        self._next_look = 0.0  # it may be another one's, or ended
+        return _wait(batch_job, storable(sentence))
 
     def _with_output(self, report: Report) -> Report:
         """Adds the end of the allocation's output to the report of an end that nobody wished."""

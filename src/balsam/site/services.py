@@ -19,6 +19,7 @@ LONGEST_RESTART_SEC = 30.0
 HEALTHY_SEC = 60.0  # a service that ran so long begins anew with the shortest pause
 LONGEST_RETRY_SEC = 5.0
 PAGE = 1_000
+AFTER_SEC = 0.1
 
 TOKEN_REFUSED = (
     "the server no longer takes this site's token: the token was revoked, or the site was removed from the "
@@ -121,15 +122,17 @@ def all_records(client: Client, path: str, query: Mapping[str, Any]) -> list[dic
             return records
 
 
-def supervise(service: Service, stop: Stop) -> threading.Thread:
-    """Runs a service in a thread of its own until the stop."""
-    thread = threading.Thread(target=_keep_up, args=(service, stop), name=service.name, daemon=True)
+def supervise(service: Service, stop: Stop, after: threading.Event | None = None) -> threading.Thread:
+    """Runs a service in a thread of its own until the stop; `after`: from when this is set."""
+    thread = threading.Thread(target=_keep_up, args=(service, stop, after), name=service.name, daemon=True)
     thread.start()
     return thread
 
 
-def _keep_up(service: Service, stop: Stop) -> None:
+def _keep_up(service: Service, stop: Stop, after: threading.Event | None) -> None:
     crashes = 0
+    while after is not None and not stop.is_set() and not after.wait(AFTER_SEC):
+        pass
     while not stop.is_set():
         started = time.monotonic()
         try:

@@ -173,7 +173,7 @@ _VIEW: list[Column[Any]] = [
 
 
 def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[str, Any]]:
-    """The jobs' states with their apps' hooks, locked in id order until the transaction ends."""
+    """The jobs' states with their apps' hooks and versions, locked in id order until the transaction ends."""
     stmt = (
         select(*_VIEW)
         .where(*mine(jobs, owner), among(jobs.c.id, wanted))
@@ -181,15 +181,23 @@ def lock(conn: Connection, owner: Owner, wanted: Collection[int]) -> list[dict[s
         .with_for_update(key_share=True)
     )
     rows = dicts(conn.execute(stmt))
-    hooks_of = _hooks(conn, owner, {row["app_id"] for row in rows})
+    apps_of = _apps(conn, owner, {row["app_id"] for row in rows})
     for row in rows:
-        row["hooks"] = hooks_of[row["app_id"]]
+        row["hooks"], row["newest_version"] = apps_of[row["app_id"]]
     return rows
 
 
-def _hooks(conn: Connection, owner: Owner, app_ids: Collection[int]) -> dict[int, frozenset[str] | None]:
-    stmt = select(apps.c.id, apps.c.hooks).where(*mine(apps, owner.everywhere), among(apps.c.id, app_ids))
-    return {app_id: None if hooks is None else frozenset(hooks) for app_id, hooks in conn.execute(stmt).all()}
+def _apps(
+    conn: Connection, owner: Owner, app_ids: Collection[int]
+) -> dict[int, tuple[frozenset[str] | None, int]]:
+    """Hooks and version by app."""
+    stmt = select(apps.c.id, apps.c.hooks, apps.c.version).where(
+        *mine(apps, owner.everywhere), among(apps.c.id, app_ids)
+    )
+    return {
+        app_id: (None if hooks is None else frozenset(hooks), version)
+        for app_id, hooks, version in conn.execute(stmt).all()
+    }
 
 
 def insert_many(conn: Connection, new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Engine
 
 log = logging.getLogger(__name__)
 CHANNEL = "balsam"
+LISTENER = "balsam notices"  # what a connection that listens calls itself
 CHANGES_PER_NOTICE = 150  # a notice holds 8,000 bytes at most
 POLL_SEC = 1.0  # how soon a stop is noticed
 RETRY_SEC = 1.0
@@ -95,10 +96,20 @@ class Listener:
             log.exception("a notice could not be handed on")
 
 
+def listeners(engine: Engine) -> int:
+    """How many server processes listen on the database now."""
+    stmt = text(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND application_name = :name"
+    )
+    with engine.connect() as conn:
+        return int(conn.execute(stmt, {"name": LISTENER}).scalar_one())
+
+
 def connect(engine: Engine) -> psycopg.Connection:
     """A connection beside the engine's pool."""
     arguments, options = engine.dialect.create_connect_args(engine.url)
-    named = {"autocommit": True, "application_name": "balsam notices"}
+    named = {"autocommit": True, "application_name": LISTENER}
     return psycopg.connect(*arguments, **{**PATIENCE, **options, **named})
 
 

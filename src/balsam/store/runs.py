@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, or_, select
 
@@ -18,6 +18,19 @@ from balsam.store.tags import with_tags
 def start_many(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
     if rows:
         insert_columns(conn, runs, columns_of(rows, rows[0]))
+
+
+class Ran(NamedTuple):
+    """What a run ran; None: its launcher did not tell."""
+
+    app_version: int | None
+
+
+def last_version(conn: Connection, owner: Owner, job_id: int) -> Ran | None:
+    """Of a job's last run; None where it has not run."""
+    stmt = select(runs.c.app_version).where(*mine(runs, owner), runs.c.job_id == job_id)
+    found = conn.execute(stmt.order_by(runs.c.id.desc()).limit(1)).first()
+    return None if found is None else Ran(found.app_version)
 
 
 END = ("end", "end_state", "return_code", "signature", "end_event_id")

@@ -81,6 +81,21 @@ def newest_of_batch_job(conn: Connection, owner: Owner, batch_job_id: int) -> di
     return dict(row) if row else None
 
 
+def tell_ending(conn: Connection, owner: Owner, session_id: int, ending: dict[str, Any]) -> None:
+    """Of a session that may have ended."""
+    stmt = update(sessions).where(*mine(sessions, owner), sessions.c.id == session_id)
+    conn.execute(stmt.values(ending=ending))
+
+
+def endings(conn: Connection, owner: Owner, batch_job_id: int) -> list[dict[str, Any]]:
+    """Why the launchers of an allocation ended, in the order of its partitions; the last one of each."""
+    stmt = select(sessions.c.partition, sessions.c.ending).where(
+        *mine(sessions, owner), sessions.c.batch_job_id == batch_job_id, sessions.c.ending.is_not(None)
+    )
+    last = dict(conn.execute(stmt.order_by(sessions.c.id)).all())
+    return [last[partition] for partition in sorted(last, key=lambda number: number or 0)]
+
+
 def fenced_among(conn: Connection, owner: Owner, session_ids: Collection[int]) -> dict[int, bool]:
     """Of those of the sessions that are live, whether each is fenced."""
     stmt = select(sessions.c.id, sessions.c.fenced).where(

@@ -56,6 +56,13 @@ def lock_to_remove(conn: Connection, owner: Owner, site_id: int) -> bool:
     return conn.execute(stmt).first() is not None
 
 
+def lock(conn: Connection, owner: Owner, site_id: int) -> dict[str, Any] | None:
+    """The site; until the transaction ends nobody else changes it, but for what refers to it."""
+    stmt = select(sites).where(*mine(sites, owner), sites.c.id == site_id).with_for_update(key_share=True)
+    row = conn.execute(stmt).mappings().first()
+    return dict(row) if row else None
+
+
 def create(conn: Connection, owner: Owner, values: dict[str, Any]) -> dict[str, Any]:
     try:
         stmt = insert(sites).values(owner_id=owner.user_id, **values).returning(sites)

@@ -188,6 +188,8 @@ sites = Table(
     Column("transfer_locations", Json, nullable=False),
     Column("nodes", Json),  # kinds of nodes, as the agent tells them
     Column("agent_seen", BigInteger),  # when somebody with a token of the site last told of it
+    Column("agent", Json),  # which agent holds the site, since when: see logic.site_agents
+    Column("moves_files", Boolean),  # whether its agent stages files in and out; None: it has not told
     Column("last_refresh", BigInteger, nullable=False),
     Column("creation_date", BigInteger, nullable=False),
     UniqueConstraint("owner_id", "name", name="uq_sites_owner_id_name"),
@@ -209,9 +211,28 @@ apps = Table(
     Column("hooks", Json),
     Column("isolate", Boolean, nullable=False),
     Column("serializer", Json),
+    Column("version", Integer, nullable=False, server_default="1"),  # the newest of app_versions
+    Column("digest", Text, nullable=False, server_default=""),  # of the code; empty: nobody told it
     UniqueConstraint("site_id", "name", name="uq_apps_site_id_name"),
     Index("ix_apps_owner_id", "owner_id"),
     sqlite_autoincrement=True,
+)
+
+# One row for each sync that changed an app. `parts`: digests of the functions and values that make the code,
+# by name, so that two versions whose source texts are the same can be told apart.
+app_versions = Table(
+    "app_versions",
+    metadata,
+    Column("app_id", BigInteger, ForeignKey("apps.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    _owner(),
+    Column("digest", Text, nullable=False),
+    Column("created", BigInteger),
+    Column("synced_by", Text),
+    Column("source_code", Text, nullable=False),
+    Column("parts", Json),
+    PrimaryKeyConstraint("app_id", "number"),
+    Index("ix_app_versions_owner_id", "owner_id"),
 )
 
 jobs = Table(
@@ -319,6 +340,7 @@ batch_jobs = Table(
     Column("cause", Text),
     Column("created", BigInteger, nullable=False),
     Column("seen", BigInteger),  # when the agent last saw it running
+    Column("submitting_by", Json),  # the agent that was to hand it to the batch system, and where that was
     Index("ix_batch_jobs_owner_id_start_time", "owner_id", "start_time"),
     Index("ix_batch_jobs_site_id_state", "site_id", "state"),
     Index("ix_batch_jobs_owner_id_scheduler_id", "owner_id", "scheduler_id"),
@@ -352,6 +374,9 @@ sessions = Table(
     Column("ended", BigInteger),
     Column("takes", Json),  # a launcher's: kinds of its nodes, and the tags of the jobs that it takes
     Column("busy", Json),  # an agent's: the hooks that run, as of its last heartbeat
+    Column("ending", Json),  # a launcher's: why it ended, and what waited then
+    Column("trouble", Text),  # a launcher's: which of its nodes start nothing for the moment, and why
+    Column("clock_ahead_us", BigInteger),  # of its host's clock, where that is worth telling
     Index("ix_sessions_owner_id", "owner_id"),
     Index("ix_sessions_site_id", "site_id", "batch_job_id", "heartbeat"),
     Index("ix_sessions_batch_job_id", "batch_job_id"),
@@ -420,6 +445,7 @@ runs = Table(
     _site(),
     _job(),
     Column("attempt", Integer, nullable=False),
+    Column("app_version", Integer),  # None: its launcher did not tell
     Column("batch_job_id", BigInteger),
     Column("session_id", BigInteger),
     Column("nodes", Json, nullable=False),

@@ -7,13 +7,15 @@ outlive the agent. Ids are numbers counted per site, never process ids.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,7 @@ class Record:
     grace_sec: float
     claim: Claim | None
     end: End | None
+    marker: str | None = None
 
 
 def wrapper_command(python: str, record: Path) -> list[str]:
@@ -74,6 +77,7 @@ def parse_record(scheduler_id: str, submission: str, claim: str | None, end: str
         grace_sec=facts["grace_sec"],
         claim=Claim(**json.loads(claim)) if claim else None,
         end=End(**json.loads(end)) if end else None,
+        marker=facts.get("marker"),
     )
 
 
@@ -121,12 +125,22 @@ class LocalScheduler:
         self._labels: dict[str, str] = {}
         self._ended: dict[str, Record] = {}
         self._spawned_us: dict[str, int] = {}
+        self._learn()
+
+    def _learn(self) -> None:
+        """Reads the submissions that others have made in this folder."""
+        known = set(self._labels.values())
         for path in self._submissions():
-            record = self._read(path.stem)
-            self._labels[record.label] = record.scheduler_id
+            if path.stem not in known:
+                record = self._read(path.stem)
+                self._labels[record.label] = record.scheduler_id
 
     def submit(self, submission: Submission) -> str:
-        scheduler_id = self._labels.get(submission.label) or self._enter(submission)
+        scheduler_id = self._labels.get(submission.label)
+        if scheduler_id is None:
+            with self._alone():
+                self._learn()  # somebody else in this folder may have been quicker
+                scheduler_id = self._labels.get(submission.label) or self._enter(submission)
         if self._read(scheduler_id).claim is None:
             # A second wrapper for one record does no harm: only one can claim it.
             self._spawn(scheduler_id, submission.output)
@@ -183,7 +197,7 @@ class LocalScheduler:
         path = self._path(record.scheduler_id)
         if record.claim is None and not wrapper.claim(path, starts=False):
             return  # its wrapper came at the last moment
-        wrapper.kill_members(wrapper.marker_of(path))
+        wrapper.kill_members(record.marker or wrapper.marker_of(path))
         wrapper.write_end(path, cause)
 
     def _enter(self, submission: Submission) -> str:
@@ -194,6 +208,16 @@ class LocalScheduler:
         self._labels[submission.label] = str(number)
         return str(number)
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One submission at a time in this folder."""
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def _content(self, submission: Submission) -> dict[str, Any]:
         paths = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(submission).items()}
         return {
@@ -201,6 +225,7 @@ class LocalScheduler:
             "wall_time_sec": submission.wall_time_min * 60.0,
             "grace_sec": self._grace_sec,
             "submitted_us": now_us(),
+            "marker": uuid.uuid4().hex,
         }
 
     def _spawn(self, scheduler_id: str, output: Path) -> None:

@@ -69,13 +69,21 @@ def write_end(record: Path, cause: str, end_us: int | None = None) -> None:
     write_once(end_path(record), {"end_us": end_us or time.time_ns() // 1000, "cause": cause})
 
 
+def boot_id() -> str:
+    """Of this start of this machine's kernel; empty where the system tells none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 def identity(pid: int) -> str | None:
     """Text that no other process on any host ever has; None if there is no such process, or a zombie.
 
     Boot id and start time in clock ticks: neither moves when somebody sets the clock.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = boot_id()
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
@@ -83,6 +91,7 @@ def identity(pid: int) -> str | None:
 
 
 def marker_of(record: Path) -> str:
+    """What marks the processes of a record that names no marker of its own."""
     return str(record.with_suffix(""))
 
 
@@ -202,14 +211,18 @@ def main(path: str) -> int:
     if detach():
         return 0
     submission = json.loads(record.read_text(encoding="utf-8"))
+    marker = submission.get("marker") or marker_of(record)
+    # The folder may be moved while the script runs: what is written stays in it.
+    os.chdir(record.parent)
+    record = Path(record.name)
     watch = Watch()
     if not claim(record):
         return 0
     try:
-        cause = run_script(submission, marker_of(record), watch)
+        cause = run_script(submission, marker, watch)
     except OSError as exc:
         cause = f"could not start {submission['script']}: {exc.strerror}"
-    kill_members(marker_of(record))
+    kill_members(marker)
     write_end(record, cause)
     return 0
 

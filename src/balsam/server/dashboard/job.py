@@ -17,7 +17,7 @@ from balsam.server.dashboard import family, history, pages
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Looking
 from balsam.server.messages import TailQuery
-from balsam.store import apps, event_lists, jobs, names, transfers
+from balsam.store import app_versions, apps, event_lists, jobs, names, runs, transfers
 from balsam.store.events import EventFilter
 from balsam.store.jobs import JobFilter
 from balsam.store.paging import Page
@@ -31,13 +31,21 @@ EVENTS, ATTEMPTS, CHILDREN = 400, 60, 1_000
 
 
 @router.get("/ui/jobs/{job_id}")
-def job_page(request: Request, server: Srv, visitor: Looking, job_id: JobId) -> Response:
+def job_page(
+    request: Request,
+    server: Srv,
+    visitor: Looking,
+    job_id: JobId,
+    attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+) -> Response:
+    """`attempt`: whose output is shown; left out: the last one's."""
+
     def of_this(make: Any) -> Any:
         return lambda look: make(look, _job(look, job_id))
 
     parts = {"state": state, "facts": facts, "history": life, "family": kin, "source": source}
     made = {name: of_this(make) for name, make in parts.items()}
-    return pages.show(request, server, visitor, "job", made, job_id=job_id)
+    return pages.show(request, server, visitor, "job", made, job_id=job_id, attempt=attempt)
 
 
 def _job(look: Look, job_id: int) -> dict[str, Any]:
@@ -99,8 +107,14 @@ def kin(look: Look, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def source(look: Look, job: dict[str, Any]) -> dict[str, Any]:
+    """Of the version that its last run ran; of a job that has not run, the newest."""
     app = apps.get(look.conn, look.owner, job["app_id"])
-    return {"app_name": app["name"] if app else "", "source": app["source_code"] if app else ""}
+    ran = runs.last_version(look.conn, look.owner, job["id"])
+    if app is None or (ran is not None and ran.app_version is None):
+        return {"app": app, "version": None, "source": "", "has_run": ran is not None}
+    version = app["version"] if ran is None or ran.app_version is None else ran.app_version
+    text = app_versions.source(look.conn, look.owner, app["id"], version)
+    return {"app": app, "version": version, "source": text or "", "has_run": ran is not None}
 
 
 @router.get("/ui/jobs/{job_id}/output")

@@ -12,6 +12,7 @@ function Tail(box) {
   const output = box.querySelector("pre");
   const state = box.querySelector(".tail-state");
   const button = box.querySelector(".follow");
+  const attempt = box.dataset.attempt; // none: the last one
   let offset = null;
   let following = true;
   let run = null;
@@ -48,12 +49,15 @@ function Tail(box) {
           await pause(AFTER_FAULT_MS);
           continue;
         }
-        if (run !== null && piece.num_runs !== run && piece.size < offset) { offset = null; output.textContent = ""; }
+        // The next run begins a file of its own.
+        const isAnother = !attempt && run !== null && piece.num_runs !== run;
         run = piece.num_runs;
+        if (isAnother) { offset = null; output.textContent = ""; continue; }
         append(piece.text);
         offset = piece.offset;
-        const isOver = OVER.has(piece.state);
-        say(isOver ? `${piece.state}: it ends here` : piece.state === "RUNNING" ? "following" : piece.state);
+        const isEarlier = attempt && Number(attempt) < piece.num_runs;
+        const isOver = isEarlier || OVER.has(piece.state);
+        say(isEarlier ? "an earlier attempt" : isOver ? `${piece.state}: it ends here` : piece.state === "RUNNING" ? "following" : piece.state);
         if (isOver && !piece.text) { mine.abort(); break; }
         await pause(PAUSE_MS);
       } catch (fault) {
@@ -67,7 +71,8 @@ function Tail(box) {
 
   async function ask(signal) {
     const query = offset === null ? `lines=${LINES}` : `after=${offset}&follow=${!failed}`;
-    const answer = await fetch(`${box.dataset.address}?${query}`, { headers: { accept: "application/json" }, signal });
+    const which = attempt ? `&attempt=${attempt}` : "";
+    const answer = await fetch(`${box.dataset.address}?${query}${which}`, { headers: { accept: "application/json" }, signal });
     if (answer.ok) return answer.json();
     say(await answer.text());
     return null;

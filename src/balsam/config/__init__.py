@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +59,10 @@ class ClientSettings:
         """Stores the login, private to its owner."""
         save_login(self._login())
 
+    def dict(self) -> Mapping[str, Any]:
+        """All fields by name."""
+        return dict(vars(self))
+
     def build_client(self) -> Client:
         """A new connection with these settings."""
         return self._login().client(login_path() if self.refresh_token else None, outage_sec=OUTAGE_SEC)
@@ -76,7 +81,7 @@ class SiteConfig:
     def __init__(self, site_path: str | Path | None = None, settings: Settings | None = None) -> None:
         from balsam.runtime.site_folder import SiteFolder
 
-        self.folder = SiteFolder(self.resolve_site_path(site_path))
+        self.folder = SiteFolder(self._site_path(site_path))
         self.site_path = self.folder.path
         self.site_id = self.folder.site_id
         self.settings = settings or self.folder.settings
@@ -94,8 +99,15 @@ class SiteConfig:
         return self._client
 
     @staticmethod
-    def resolve_site_path(site_path: str | Path | None = None) -> Path:
-        """The path of a site folder; raises ValueError where there is none."""
+    def resolve_site_path(site_path: str | Path | None = None) -> tuple[Path, int]:
+        """The path of a site folder, and the site's id; raises ValueError where there is none."""
+        from balsam.runtime.site_folder import SiteFolder
+
+        path = SiteConfig._site_path(site_path)
+        return path, SiteFolder(path).site_id
+
+    @staticmethod
+    def _site_path(site_path: str | Path | None) -> Path:
         found = Path(site_path).expanduser().resolve() if site_path else SiteConfig.search_site_dir()
         if found is None:
             raise ValueError(
@@ -120,7 +132,7 @@ class SiteConfig:
         site.save()
 
     def enable_logging(self, basename: str, filename: str | Path | None = None) -> dict[str, Any]:
-        """Log lines of this process go to a file in the site's log folder; its path, as `filename`."""
+        """Log lines of this process go to a file in the site's log folder: `filename` in what is answered."""
         stamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
         path = Path(filename) if filename else self.log_path / f"{basename}_{stamp}.log"
         told = self.settings.logging
@@ -129,7 +141,7 @@ class SiteConfig:
         root = logging.getLogger("balsam")
         root.setLevel(told.level)
         root.addHandler(handler)
-        return {"filename": str(path), "level": told.level}
+        return {"filename": str(path), **told.model_dump()}
 
 
 def current_site_config() -> SiteConfig | None:

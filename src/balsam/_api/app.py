@@ -1,0 +1,5 @@
+"""Apps."""
+
+from balsam.sdk.application import ApplicationDefinition
+
+__all__ = ["ApplicationDefinition"]

@@ -1,0 +1,5 @@
+"""Managers: the `objects` of models."""
+
+from balsam.sdk.query import Manager
+
+__all__ = ["Manager"]

@@ -1,0 +1,5 @@
+"""Queries."""
+
+from balsam.sdk.query import Query
+
+__all__ = ["Query"]

@@ -1,0 +1,1 @@
+"""Apps to try Balsam with, and to start one's own from."""
