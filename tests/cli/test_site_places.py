@@ -31,6 +31,13 @@ def test_mv_moves_the_folder_and_tells_the_server(site: Site, balsam: Balsam, ho
     assert Site.objects.get(id=site.id).path == target
 
 
+def test_mv_of_a_link_moves_the_folder_that_it_leads_to(site: Site, balsam: Balsam, home: Path) -> None:
+    (home / "link").symlink_to(home / "runs")
+    assert balsam("site", "mv", "link", "place").status == 0
+    assert not (home / "runs").exists() and not (home / "place").is_symlink()
+    assert SiteFolder(home / "place").site_id == site.id
+
+
 def test_mv_into_a_folder_keeps_the_name(site: Site, balsam: Balsam, home: Path) -> None:
     (home / "there").mkdir()
     assert balsam("site", "mv", "runs", "there").status == 0

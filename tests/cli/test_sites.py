@@ -206,7 +206,7 @@ def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) ->
     assert header.split() == ["ID", "Name", "Path", "Active", "Agent"] and row.endswith("No      never ran")
 
 
-def told(state: str, seen: timedelta = timedelta(minutes=3), **values: Any) -> AgentOut:
+def told(state: str, seen: timedelta = timedelta(days=3), **values: Any) -> AgentOut:
     at = (datetime.now(UTC) - seen).replace(tzinfo=None).isoformat()
     place: dict[str, Any] = {"host": "login1", "path": "/a/site", "pid": 7, "since": at, "seen": at}
     return AgentOut(**{**place, "refused": None, **values}, state=state)
@@ -219,8 +219,8 @@ def told(state: str, seen: timedelta = timedelta(minutes=3), **values: Any) -> A
         (None, "5 s ago", "last told of it 5 s ago"),  # of release 0.7
         (told("works"), "5 s ago", "works on login1"),
         (told("works", path="/a/copy"), "5 s ago", "works on login1 in /a/copy"),
-        (told("stopped"), "5 s ago", "stopped 3 min ago"),
-        (told("silent"), "5 s ago", "last heard of 3 min ago, on login1"),
+        (told("stopped"), "5 s ago", "stopped 3 d ago"),
+        (told("silent"), "5 s ago", "last heard of 3 d ago, on login1"),
         (
             told("works", refused=RefusedAgent(host="login2", path="/b", at="")),
             None,

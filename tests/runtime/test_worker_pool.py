@@ -60,7 +60,7 @@ class Play(ApplicationDefinition):
         if act == "leave a child":
             subprocess.Popen(["sleep", "600"])
         if act == "leave a thread":
-            threading.Thread(target=time.sleep, args=(600,)).start()
+            threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
         if act == "leave files":
             Play.left = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]  # type: ignore[attr-defined]
         if act == "leave memory":
@@ -169,28 +169,28 @@ def test_output_of_python_c_and_children_is_captured_in_order(ask: Ask, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("act", "sentence"),
-    [("exit", "exit code 3"), ("segfault", "signal 11"), ("fork and die", "exit code 4")],
+    ("act", "sentence", "code"),
+    [("exit", "exit code 3", 3), ("segfault", "signal 11", -11), ("fork and die", "exit code 4", 4)],
 )
 def test_death_of_a_worker_is_told_and_costs_one_request(
-    ask: Ask, tmp_path: Path, act: str, sentence: str
+    ask: Ask, tmp_path: Path, act: str, sentence: str, code: int
 ) -> None:
     reply = ask(run(tmp_path, act))
-    assert (reply.ok, reply.crashed) == (False, True)
+    assert (reply.ok, reply.crashed, reply.return_code) == (False, True, code)
     assert sentence in reply.error
     assert ask(run(tmp_path)).ok
 
 
-def test_sys_exit_is_an_error_of_the_run_and_not_of_the_worker(ask: Ask, tmp_path: Path) -> None:
+def test_sys_exit_ends_the_run_with_that_code_and_not_the_worker(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "sys.exit"))
     assert not reply.ok and not reply.crashed
+    assert reply.return_code == 5
     assert "SystemExit: 5" in reply.error
 
 
-def test_sys_exit_of_zero_is_no_return_either(ask: Ask, tmp_path: Path) -> None:
+def test_sys_exit_of_zero_is_the_end_of_a_good_run(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "sys.exit(0)"))
-    assert not reply.ok and not reply.crashed
-    assert "run() must return" in reply.error and "sys.exit(0)" in reply.error
+    assert reply.ok and deserialize(reply.serialized_return_value) is None
 
 
 def test_large_result_passes_and_a_larger_one_is_refused_with_the_limit(ask: Ask, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.schemas import SerializeError
 from balsam.sdk.command_template import TemplateError, TemplateWarning
 from balsam.sdk.parameters import ParameterError
+from balsam.sdk.same_workdir import WorkdirTaken
 from tests.services import User
 
 Apps = type[ApplicationDefinition]
@@ -278,6 +279,25 @@ def test_workdirs_that_cannot_be_are_refused(hello: Apps, workdir: str) -> None:
         hello.submit(workdir, name="x")
 
 
+def test_what_is_done_where_the_app_has_a_job_in_that_workdir(hello: Apps) -> None:
+    first = hello.submit("w/1", name="x", if_exists="error")
+    hello.submit("w/12", name="x", if_exists="error")
+    assert hello.submit("w/1", name="x", if_exists="skip").id == first.id
+    with pytest.raises(WorkdirTaken, match=f"job {first.id} .* has the workdir 'w/1' already"):
+        hello.submit("w/1", name="x", if_exists="error")
+    assert hello.submit("w/1", name="x").id != first.id
+    with pytest.raises(ValueError, match="if_exists is 'no'"):
+        hello.submit("w/1", name="x", if_exists="no")
+
+
+def test_saving_a_job_that_was_deleted_elsewhere_says_so(hello: Apps) -> None:
+    job = hello.submit("w", name="x")
+    Job.objects.get(id=job.id).delete()
+    job.priority = 5
+    with pytest.raises(Job.DoesNotExist, match=f"Job {job.id} does not exist"):
+        job.save()
+
+
 def test_a_template_without_a_command_is_refused(lab: Site) -> None:
     class Idle(ApplicationDefinition):
         site = "lab"
@@ -407,3 +427,17 @@ def test_user_modules_travel_with_the_app(lab: Site, me: User, tmp_path: Path) -
 def _python(code: str, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_cleanup_files_that_nobody_removes_are_told_at_sync(
+    lab: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A switch that does nothing has to say so."""
+
+    class Untidy(ApplicationDefinition):
+        site = "lab"
+        command_template = "true"
+        cleanup_files = ["*.hdf"]
+
+    Untidy.sync()
+    assert "app Untidy names cleanup_files, and sites of this release remove none" in caplog.text

@@ -71,7 +71,8 @@ def test_a_hook_that_raises_fails_its_job_with_the_reason() -> None:
     raised = reply(J.staged_in, ok=False, error="Traceback\nValueError: no", serialized_exception="abc")
     update = hooks.outcome(job(J.staged_in), raised)
     assert update["state"] is J.failed
-    assert update["state_data"] == {"message": "preprocess() failed", "error": "Traceback\nValueError: no"}
+    told = "Traceback\nValueError: no"
+    assert update["state_data"] == {"message": "preprocess() failed", "error": told, "exception": told}
     assert update["serialized_exception"] == "abc"
     assert hooks.reason_of_failure(update) == "preprocess() failed: ValueError: no"
 

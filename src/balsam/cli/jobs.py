@@ -19,6 +19,8 @@ from balsam.cli.options import can_ask, confirm, pairs, site_option
 from balsam.cli.site_logs import job_logs as logs
 from balsam.cli.why import job_why
 from balsam.sdk import parameters as app_parameters
+from balsam.sdk.context import default_client
+from balsam.sdk.same_workdir import IfExists, WorkdirTaken, earlier
 
 
 @click.group()
@@ -51,6 +53,13 @@ def job(context: click.Context) -> None:
 @click.option("-t", "--wall-time-min", type=int, default=0, show_default=True, help="0: unknown.")
 @click.option("-pid", "--parent-id", "parent_ids", type=int, multiple=True, help="Runs after these jobs.")
 @click.option("-s", "--stage-data", "transfer_args", multiple=True, metavar="SLOT=LOCATION:PATH")
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "skip", "allow"]),
+    default="allow",
+    show_default=True,
+    help="What to do where the app has a job in this workdir.",
+)
 @click.option("-y", "--yes", "force_create", is_flag=True, help="Do not ask.")
 @json_option
 @site_option()
@@ -62,6 +71,7 @@ def create(
     launch_params: tuple[str, ...],
     parent_ids: tuple[int, ...],
     transfer_args: tuple[str, ...],
+    if_exists: IfExists,
     force_create: bool,
     as_json: bool,
     site_selector: str,
@@ -81,6 +91,14 @@ def create(
         transfers=pairs(transfer_args, "--stage-data"),
         **resources,
     )
+    try:
+        found = earlier(default_client(), new, app.id, if_exists)
+    except WorkdirTaken as exc:
+        raise click.ClickException(str(exc)) from exc
+    if found is not None:
+        told = f"Job id={found.id} ({found.state}) is there already."
+        click.echo(one_json(found.display_dict()) if as_json else told)
+        return
     if can_ask():
         confirm(f"Create a job of {app.name} in {workdir}?", force_create)
     new.save()

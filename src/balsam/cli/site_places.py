@@ -38,7 +38,7 @@ def mv(src: Path, dest: Path) -> None:
     refuse_used_folder(target)
     _refuse_busy(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
-    site_id, origin = folder.site_id, folder.path
+    site_id, origin = folder.site_id, folder.path.resolve()  # a link stays, and leads nowhere then
     shutil.move(origin, target)
     try:
         default_client().put(f"/sites/{site_id}", {"path": str(target)})

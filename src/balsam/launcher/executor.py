@@ -396,7 +396,9 @@ class LocalExecutor:
             return
         payload = {"serialized_exception": reply.serialized_exception} if reply.serialized_exception else {}
         ended_us = reply.ended_us or now_us()
-        self._tell_end(job_id, Ending(1, ended_us, reply.error, payload, outside=reply.outside))
+        self._tell_end(
+            job_id, Ending(reply.return_code, ended_us, reply.error, payload, outside=reply.outside)
+        )
 
 
 def make_workdir(workdir: str) -> None:

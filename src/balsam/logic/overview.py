@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, JobState
 from balsam.logic.failures import tail_of
 from balsam.logic.places import Places, minutes_left
+from balsam.logic.reasons import Agent
 from balsam.logic.signature import failure_signature
 from balsam.store import batch_jobs, overview, sites
 from balsam.store.batch_jobs import BatchJobFilter
@@ -55,12 +56,20 @@ def _site(places: Places, row: Row, counts: dict[str, int], moves: dict[tuple[in
         "name": row["name"],
         "path": row["path"],
         "agent_alive": agent.alive,
-        "health": "the agent works" if agent.alive else agent.absence(places.now),
+        "health": _health(agent, row["agent"], places.now),
         "jobs_by_state": counts,
         "started_per_min": moves.get((row["id"], JobState.running), 0) * per_min,
         "finished_per_min": moves.get((row["id"], JobState.job_finished), 0) * per_min,
         "failed_per_min": moves.get((row["id"], JobState.failed), 0) * per_min,
     }
+
+
+def _health(agent: Agent, record: Row | None, now: int) -> str:
+    told = "the agent works" if agent.alive else agent.absence(now)
+    refused = (record or {}).get("refused")
+    if not agent.alive or not refused:
+        return told
+    return f"{told}; a second one, on {refused['host']} in {refused['path']}, was not let in"
 
 
 def _allocations(places: Places) -> list[Row]:

@@ -1,4 +1,4 @@
-"""One rank of a run() under an MPI launcher: `python -m balsam.runtime.python_rank SITE REQUEST`.
+"""One rank of a run() under an MPI launcher, or a run() behind a preamble; its arguments: SITE REQUEST.
 
 Request and answer travel in files beside job.out, readable by their owner alone. Rank 0 leaves its value; a
 rank that fails leaves its exception, and takes the others with it.
@@ -69,32 +69,25 @@ def rank_of(environ: Mapping[str, str]) -> int:
 
 
 def main() -> int:
-    from balsam.core.start import scripts_path
-    from balsam.runtime.python_worker import Worker, encode, run_app
+    from balsam.runtime.python_worker import Worker, begin, encode, run_app
 
     site_path, files = Path(sys.argv[1]), Files(Path(sys.argv[2]))
     rank = rank_of(os.environ)
-    sys.argv = ["balsam"]
-    sys.path[:] = scripts_path(sys.path)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    begin()
     request = orjson.loads(files.request.read_bytes())
-    answer = Worker(site_path).answer(request, {"run": lambda kind, app: run_app(app)})
+    answer = Worker(site_path).answer(request, {"run": lambda kind, app, ends: run_app(app, ends.exits)})
     if rank == 0 or not answer["ok"]:
         files.answer(rank, encode(answer))
     if answer["ok"]:
         return 0
     sys.stdout.flush()
     sys.stderr.flush()
-    _abort()
-    return 1
+    _abort(answer["return_code"])
+    return int(answer["return_code"])
 
 
-def _abort() -> None:
+def _abort(code: int) -> None:
     """The other ranks may wait for this one in a call that never returns."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
-        mpi.COMM_WORLD.Abort(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        mpi.COMM_WORLD.Abort(code)

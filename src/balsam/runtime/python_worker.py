@@ -1,19 +1,21 @@
-"""A warm child that runs users' app classes: `balsam.runtime.python_worker FD SITE`.
+"""A warm child that runs users' app classes; `core.start` starts one.
 
-It serves requests of a `WorkerPool` over the inherited socket FD, one at a time, until the stream ends.
+It serves requests of a `WorkerPool` over an inherited socket, one at a time, until the stream ends.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import contextvars
 import os
 import socket
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -22,13 +24,17 @@ from balsam.core.clock import now_us
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.core.start import scripts_path
 from balsam.runtime import job_output
-from balsam.runtime.capture import NotWritable, flush, output_to
+from balsam.runtime.capture import NotWritable, Output, flush, high
 from balsam.runtime.children import NODE_SHORT
+from balsam.runtime.endings import ExitFunctions, finish_threads
 from balsam.runtime.frames import frame, receive
+from balsam.runtime.interpreter import Interpreter
 from balsam.runtime.job_output import JOB_OUTPUT, Attempt
-from balsam.runtime.leftovers import Leftovers
+from balsam.runtime.leftovers import Leftovers, write_out
+from balsam.runtime.shipped import EVERYWHERE, AppClass, ShippedApp
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
+from balsam.schemas.reading import UserModules
 from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
 from balsam.sdk.apps import App
 from balsam.sdk.context import use_client
@@ -38,11 +44,17 @@ HOOK_OUTPUT = "balsam.log"
 RUN = "run"
 ERROR_LINES = 15
 
-log = logging.getLogger(__name__)
-
-AppClass = type[ApplicationDefinition]
 Answer = dict[str, Any]
-Steps = Mapping[str, Callable[[str, ApplicationDefinition], Answer]]
+Step = Callable[[str, ApplicationDefinition, "Ends"], Answer]
+Steps = Mapping[str, Step]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Where a step's output goes, and what is done at its end."""
+
+    output: Output
+    exits: ExitFunctions
 
 
 class Worker:
@@ -50,16 +62,20 @@ class Worker:
 
     def __init__(self, site_path: Path) -> None:
         self._home = str(site_path)
-        self._classes: dict[tuple[int, str], AppClass | Exception] = {}
-        self._client = lazy_client(site_path)
+        self._apps: dict[tuple[int, str], ShippedApp] = {}
+        self._client, self._rest = lazy_client(site_path)
+        self._ends = Ends(Output(), ExitFunctions())
+        self._reach = EVERYWHERE
+        self._environment = _Environment()
         use_client(self._client)
 
     def serve(self, link: socket.socket) -> None:
         """Greets, then answers each request, until the other end closes.
 
-        After a run that leaves what would harm the next one it says so, and answers nothing more.
+        After a step that leaves what would harm the next one it says so, and answers nothing more.
         """
-        owner = os.getpid()
+        pid = os.getpid()
+        interpreter = Interpreter()
         link.sendall(frame(b"{}"))
         leftovers = Leftovers()
         left = ""
@@ -68,13 +84,16 @@ class Worker:
                 continue
             request = orjson.loads(body)
             answer = self.answer(request)
-            if os.getpid() != owner:
-                # A child that user code has forked came back from run(): only its parent answers.
+            if os.getpid() != pid:  # a child that user code has forked, and that came back from it
                 flush()
-                os._exit(0 if answer["ok"] else 1)
-            if request["kind"] == RUN and (left := leftovers.find()):
-                log.info("a run of %s left %s: its process ends", request["app"]["name"], left)
-            link.sendall(frame(encode({**answer, "worn": bool(left)})))
+                os._exit(answer.get("return_code", 0))
+            if request["job"] is None:
+                interpreter = Interpreter()  # with what the class has imported
+            else:
+                left = interpreter.put_back(self._reach) or leftovers.find()
+            if left:
+                write_out()
+            link.sendall(frame(encode({**answer, "worn": left})))
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
         """What came of it. `steps`: others than STEPS for the kinds that they name."""
@@ -83,37 +102,41 @@ class Worker:
             answer = self._step(request, {**STEPS, **(steps or {})})
         except BaseException as exc:  # user code may raise anything, sys.exit() included
             answer = failure(exc)
+        finally:
+            self._rest()
         return {**answer, "started_us": started, "ended_us": now_us()}
 
     def _step(self, request: dict[str, Any], steps: Steps) -> Answer:
-        app_class = self._app_class(request["app"])
+        app = self._app(request["app"])
+        app_class = app.open()
+        self._reach = app.reach
         if request["job"] is None:
             return {"ok": True, "result": describe(app_class)}
         job = self._job(request)
         step = steps.get(request["kind"], hook)
-        with _in_workdir(request, self._home), _environment(request["environment"]):
-            return step(request["kind"], app_class(job))
+        with (
+            _in_workdir(request, self._home),
+            self._environment.with_(request["environment"]),
+            app.importable(request["workdir"]),
+        ):
+            # What is kept for the current context, such as decimal's or numpy's settings, goes with it.
+            context = contextvars.copy_context()
+            return context.run(lambda: step(request["kind"], app_class(job), self._ends))
 
     def _job(self, request: dict[str, Any]) -> Job:
         job = Job.from_row(request["job"], self._client)
         job._session_id = request["session_id"]
         return job
 
-    def _app_class(self, record: dict[str, Any]) -> AppClass:
+    def _app(self, record: dict[str, Any]) -> ShippedApp:
         key = (record["id"], record["digest"])
         if "serialized_class" in record:
-            self._classes[key] = self._load(record)
-        loaded = self._classes[key]
-        if isinstance(loaded, Exception):
-            raise loaded
-        return loaded
+            row = {name: record[name] for name in ("id", "name", "serialized_class", "serializer")}
+            self._apps[key] = ShippedApp(lambda modules: self._load(row, modules), orjson.dumps(row))
+        return self._apps[key]
 
-    def _load(self, record: dict[str, Any]) -> AppClass | Exception:
-        row = {name: record[name] for name in ("id", "name", "serialized_class", "serializer")}
-        try:
-            return ApplicationDefinition.from_serialized(App.from_row(row, self._client))
-        except Exception as exc:  # the class body is user code
-            return exc
+    def _load(self, row: dict[str, Any], modules: UserModules) -> AppClass:
+        return ApplicationDefinition.from_serialized(App.from_row(row, self._client), modules)
 
 
 def describe(app_class: AppClass) -> dict[str, Any]:
@@ -130,7 +153,7 @@ def describe(app_class: AppClass) -> dict[str, Any]:
     }
 
 
-def command(kind: str, app: ApplicationDefinition) -> Answer:
+def command(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     given: Any = app.shell_preamble
     given = (given() if callable(given) else given) or ()
     preamble = _shell_text(given, "shell_preamble()") if isinstance(given, str) else list(given)
@@ -164,42 +187,69 @@ def _begin_output(job: Job) -> None:
         raise NotWritable(f"can't write {JOB_OUTPUT} in {Path.cwd()}: {exc.strerror}") from exc
 
 
-def run(kind: str, app: ApplicationDefinition) -> Answer:
+def run(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     _begin_output(app.job)
-    with output_to(JOB_OUTPUT):
-        return run_app(app)
+    with ends.output.to(JOB_OUTPUT):
+        return run_app(app, ends.exits)
 
 
-def run_app(app: ApplicationDefinition) -> Answer:
-    """Calls `run()`; what it raises is written to stderr, too."""
+def run_app(app: ApplicationDefinition, exits: ExitFunctions) -> Answer:
+    """Calls `run()`, then does what the end of a script does; what is raised is written to stderr, too."""
     try:
         os.environ.update({name: str(value) for name, value in app.get_environ_vars().items()})
         value = app.run(**app.job.get_parameters())
-        return {"ok": True, "serialized_return_value": _payload_of(value)}
+        answer = {"ok": True, "serialized_return_value": _payload_of(value)}
+    except SystemExit as exc:
+        answer = _exited(exc)
     except BaseException as exc:
-        raised = _early_exit(exc) or exc
-        sys.stderr.write(_user_traceback(raised))
-        return failure(raised)
+        _report(exc)
+        answer = failure(exc)
+    try:
+        finish_threads()
+        exits.call()
+    except BaseException as exc:
+        _report(exc)
+        answer = failure(exc)
+    return answer
 
 
-def _early_exit(exc: BaseException) -> RuntimeError | None:
-    """The error to report for sys.exit(0): whether the run was complete, nobody can tell."""
-    if not isinstance(exc, SystemExit) or exc.code not in (None, 0):
-        return None
-    error = RuntimeError("run() must return, with its value or without: it called sys.exit(0) instead")
-    error.__cause__ = exc
-    return error.with_traceback(exc.__traceback__)
+def _exited(exc: SystemExit) -> Answer:
+    """As Python ends a script: None is 0, a number is itself, anything else is written out, and is 1."""
+    if exc.code is None or exc.code == 0:
+        return {"ok": True, "serialized_return_value": _payload_of(None)}
+    if isinstance(exc.code, int):
+        code = exc.code & 0xFF
+    else:
+        sys.stderr.write(f"{exc.code}\n")
+        code = 1
+    return (
+        {**failure(exc), "return_code": code}
+        if code
+        else {"ok": True, "serialized_return_value": _payload_of(None)}
+    )
 
 
-def hook(kind: str, app: ApplicationDefinition) -> Answer:
+def _report(exc: BaseException) -> None:
+    """As Python does where nobody catches: by the hook that user code may have set."""
+    exc = exc.with_traceback(_users_part(exc))
+    try:
+        sys.excepthook(type(exc), exc, exc.__traceback__)
+    except BaseException:
+        sys.stderr.write(_user_traceback(exc))
+
+
+def hook(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     heading = f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {kind} of job {app.job.id} ====\n"
-    with output_to(HOOK_OUTPUT, heading):
+    with ends.output.to(HOOK_OUTPUT, heading):
         try:
             getattr(app, kind)()
-            return {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
+            answer = {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
         except BaseException as exc:  # its traceback belongs into balsam.log
             sys.stderr.write(_user_traceback(exc))
-            return failure(exc)
+            answer = failure(exc)
+        finish_threads()
+        ends.exits.call()
+        return answer
 
 
 STEPS: Steps = {"command": command, RUN: run}
@@ -210,7 +260,12 @@ def failure(exc: BaseException) -> Answer:
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
         payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
-    told: Answer = {"ok": False, "error": _text(_told(exc)), "serialized_exception": payload}
+    told: Answer = {
+        "ok": False,
+        "return_code": 1,
+        "error": _text(_told(exc)),
+        "serialized_exception": payload,
+    }
     return {**told, "node_short": True} if _is_the_nodes(exc) else told
 
 
@@ -234,10 +289,14 @@ def _told(exc: BaseException) -> str:
 
 def _user_traceback(exc: BaseException) -> str:
     """The traceback without the frames of this file."""
+    return "".join(traceback.format_exception(type(exc), exc, _users_part(exc)))
+
+
+def _users_part(exc: BaseException) -> TracebackType | None:
     tb = exc.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename == __file__:
         tb = tb.tb_next
-    return "".join(traceback.format_exception(type(exc), exc, tb))
+    return tb
 
 
 def _payload_of(value: Any) -> str:
@@ -276,19 +335,24 @@ def _make(workdir: str) -> None:
         raise NotWritable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
 
 
-@contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    # `_data` is copied and compared at once; to decode it variable by variable took half of a run's time.
-    content: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
-    before = content.copy()
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        if content != before:
-            for name in content.keys() - before.keys():
+class _Environment:
+    """The variables of this process, and what a step adds to them for a while."""
+
+    def __init__(self) -> None:
+        # `_data` is compared at once; to decode it variable by variable took half of a run's time.
+        self._content: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+        self._before = self._content.copy()
+
+    @contextlib.contextmanager
+    def with_(self, changes: Mapping[str, str]) -> Iterator[None]:
+        os.environ.update(changes)
+        try:
+            yield
+        finally:
+            for name in self._content.keys() - self._before.keys():
                 del os.environb[name]
-            os.environb.update({name: text for name, text in before.items() if content.get(name) != text})
+            for name, text in self._before.items() - self._content.items():
+                os.environb[name] = text
 
 
 def encode(answer: Answer) -> bytes:
@@ -301,20 +365,22 @@ def encode(answer: Answer) -> bytes:
 
 def main() -> None:
     # Its number is the parent's, which may have many files open: here it would look like as many.
-    fd = os.dup(int(sys.argv[1]))
+    fd = high(int(sys.argv[1]))
     os.close(int(sys.argv[1]))
     site_path = Path(sys.argv[2])
-    sys.argv = ["balsam"]
-    sys.path[:] = scripts_path(sys.path)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin()
     os.chdir(site_path)
     with socket.socket(fileno=fd) as link, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         os.register_at_fork(after_in_child=link.close)  # what user code forks is no worker
         Worker(site_path).serve(link)
-    sys.stdout.flush()
+    flush()
     os._exit(0)  # threads that user code left behind would keep the process
 
 
-if __name__ == "__main__":
-    main()
+def begin() -> None:
+    """What a script finds in its interpreter, instead of what has started this."""
+    sys.argv = ["balsam"]
+    sys.path[:] = scripts_path(sys.path)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for name in [name for name in vars(sys.modules["__main__"]) if not name.startswith("__")]:
+        delattr(sys.modules["__main__"], name)

@@ -80,7 +80,8 @@ class Reply:
 
     `ok` False: `error` is a sentence and the end of the traceback; `crashed`: the worker itself died;
     `node_short`: the step could not begin, since its node or a filesystem fails for the moment; `outside`:
-    somebody else killed the worker, as far as can be told.
+    somebody else killed the worker, as far as can be told; `return_code`: as a script's, and -9 where
+    signal 9 ended the worker.
     `changes`: for hooks, the fields of the job that the hook changed, as the API takes them (`state`
     among them if it set one). `result`: the answer to `describe` and `command`.
     """
@@ -90,6 +91,7 @@ class Reply:
     error: str = ""
     crashed: bool = False
     node_short: bool = False
+    return_code: int = 0
     outside: bool = False
     serialized_return_value: str = field(default="", repr=False)
     serialized_exception: str = field(default="", repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -35,10 +36,21 @@ class LazyClient:
                 self._client = SiteFolder(self._site_path).client(outage_sec=OUTAGE_SEC)
             return self._client
 
+    def rest(self) -> None:
+        """Closes what is open; the next request opens anew."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._made(), name)
 
 
-def lazy_client(site_path: Path) -> Client:
-    """A client of the site whose folder this is; raises NoSiteHere at its first use if it is none."""
-    return cast("Client", LazyClient(site_path))
+def lazy_client(site_path: Path) -> tuple[Client, Callable[[], None]]:
+    """A client of the site whose folder this is, and what closes it for a while.
+
+    Raises NoSiteHere at its first use if there is no site.
+    """
+    lazy = LazyClient(site_path)
+    return cast("Client", lazy), lazy.rest

@@ -10,6 +10,7 @@ readable; replies come through the callbacks of `submit`. Programs with several 
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import selectors
@@ -30,6 +31,8 @@ from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
+
+log = logging.getLogger(__name__)
 
 ENDING = (Signals.SIGTERM, Signals.SIGKILL)
 OUTSIDE = {-Signals.SIGKILL, -Signals.SIGTERM, -Signals.SIGHUP}  # what others end a process with
@@ -209,10 +212,22 @@ class WorkerPool:
         os.close(self._bell)
 
     def _fail(
-        self, ticket: Ticket, sentence: str, *, node_short: bool = False, outside: bool = False
+        self,
+        ticket: Ticket,
+        sentence: str,
+        *,
+        node_short: bool = False,
+        outside: bool = False,
+        code: int = 1,
     ) -> None:
         reply = Reply(
-            ticket.request, ok=False, error=sentence, crashed=True, node_short=node_short, outside=outside
+            ticket.request,
+            ok=False,
+            error=sentence,
+            crashed=True,
+            node_short=node_short,
+            outside=outside,
+            return_code=code,
         )
         self._answers.append((ticket, reply))
         os.eventfd_write(self._bell, 1)
@@ -341,7 +356,9 @@ class WorkerPool:
         if ticket is None:
             return  # its greeting
         ticket.worker = None
-        worn = message.pop("worn", False)
+        worn = message.pop("worn", "")
+        if worn:
+            log.info("a step of %s left %s: its process ends", ticket.request.app.name, worn)
         self._answers.append((ticket, Reply(ticket.request, **message)))
         if worker.fresh or worn:
             self._bury(worker)
@@ -380,12 +397,16 @@ class WorkerPool:
 
     def _tell_death(self, worker: _Worker, ticket: Ticket, epitaph: str, outside: bool) -> None:
         """Of a worker that had something to do."""
+        ended = worker.process.returncode  # None: it hangs in the kernel
+        code = -int(Signals.SIGKILL) if ended is None else ended
         if outside and self._memory_kills.now() > worker.memory_kills:
-            self._fail(ticket, f"killed for want of memory: the Python worker died with {epitaph}")
+            sentence = f"killed for want of memory: the Python worker died with {epitaph}"
+            self._fail(ticket, sentence, code=code)
         elif outside and not ticket.signalled and not self._closed:
-            self._fail(ticket, f"the Python worker was killed from outside, by {epitaph}", outside=True)
+            sentence = f"the Python worker was killed from outside, by {epitaph}"
+            self._fail(ticket, sentence, outside=True, code=code)
         else:
-            self._fail(ticket, f"the Python worker died with {epitaph}")
+            self._fail(ticket, f"the Python worker died with {epitaph}", code=code)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> str:
         try:

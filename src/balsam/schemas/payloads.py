@@ -12,10 +12,22 @@ import io
 import pickle
 import pickletools
 import traceback
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from balsam.schemas.serializers import Maker, here, holds_code, maker_of, runs_code_of, signed
+from balsam.schemas.serializers import (
+    BY_VALUE,
+    NAMES_SOMETHING,
+    Maker,
+    here,
+    holds_code,
+    maker_of,
+    runs_code_of,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from balsam.schemas.reading import UserModules
 
 PUBLISHED_MARKS = (b"dill._dill", b"balsam._api", b"balsam.schemas.", b"tblib")
 
@@ -60,13 +72,30 @@ def serialize(obj: Any) -> str:
 def deserialize(payload: str, serializer: Mapping[str, str] | None = None) -> Any:
     """The object of `serialize`; raises EmptyPayload, or DeserializeError with the reason.
 
+    Classes and functions that this program has under their names, or can import, are those.
     `serializer`: the record of what made it, for one that does not tell itself. MadeElsewhere is raised
     before code of another Python can be run.
     """
+    raw, made = _raw_and_maker(payload, serializer)
+    return _opened(raw, made)
+
+
+def deserialize_class(
+    payload: str, serializer: Mapping[str, str] | None = None, modules: UserModules | None = None
+) -> Any:
+    """An app's class as it was sent, whatever this program has under its name; errors as of `deserialize`.
+
+    `modules`: where the user's modules are made, so that they can be imported.
+    """
+    raw, made = _raw_and_maker(payload, serializer)
+    return _opened(raw, made, lambda raw: _as_sent(raw, modules))
+
+
+def _raw_and_maker(payload: str, serializer: Mapping[str, str] | None) -> tuple[bytes, Maker | None]:
     if not payload:
         raise EmptyPayload("the payload is empty")
     raw = _raw(payload)
-    return _opened(raw, maker_of(raw) or (Maker.of_record(serializer) if serializer else None))
+    return raw, maker_of(raw) or (Maker.of_record(serializer) if serializer else None)
 
 
 def describe_exception(exc: BaseException) -> str:
@@ -98,21 +127,41 @@ def raise_from_serialized(payload: str, subject: str = "") -> NoReturn:
     if not payload:
         raise EmptyPayload("the payload is empty")
     exc, told, text = _exception_of(_raw(payload))
-    cause = RemoteTraceback(text) if text else None
-    if isinstance(exc, Exception):
-        raise exc from cause
-    raise RuntimeError(f"{subject}: {told}" if subject else told) from cause
+    remote = RemoteTraceback(text) if text else None
+    if not isinstance(exc, Exception):
+        raise RuntimeError(f"{subject}: {told}" if subject else told) from remote
+    if exc.__cause__ is None:
+        raise exc from remote
+    _first_cause(exc).__cause__ = remote
+    raise exc
+
+
+def _first_cause(exc: BaseException) -> BaseException:
+    """The end of its chain of causes."""
+    seen = {id(exc)}
+    while exc.__cause__ is not None and id(exc.__cause__) not in seen:
+        exc = exc.__cause__
+        seen.add(id(exc))
+    return exc
 
 
 def _openable(exc: BaseException, told: str) -> bytes:
-    """The pickle of the exception and no traceback, or of a RuntimeError where that would not come back."""
+    """The pickle of the exception and no traceback, or of what is left of it if that would not come back."""
+    from balsam.schemas.exceptions import without_what_fails
+
+    if (raw := _returning(exc)) is None:
+        without_what_fails(exc, lambda value: _returning(value) is not None)
+        raw = _returning(exc)
+    return _pickled((RuntimeError(told), None)) if raw is None else raw
+
+
+def _returning(value: Any) -> bytes | None:
+    """The pickle of a value and None, if that opens again as a value of its class."""
     try:
-        raw = _pickled((exc, None))
-        if isinstance(_opened(raw)[0], BaseException):
-            return raw
+        raw = _pickled((value, None))
+        return raw if isinstance(_opened(raw)[0], type(value)) else None
     except (SerializeError, DeserializeError):
-        pass  # e.g. a constructor that takes other arguments than it hands to Exception
-    return _pickled((RuntimeError(told), None))
+        return None
 
 
 def _exception_of(raw: bytes) -> tuple[BaseException | None, str, str]:
@@ -162,26 +211,50 @@ def _split(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def _pickled(obj: Any) -> bytes:
+    try:
+        raw = pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
+        if NAMES_SOMETHING not in raw:
+            return raw  # numbers and texts, in lists and the like: what most results are
+    except Exception:  # cloudpickle can do more, or tells what is wrong
+        pass
     from balsam.schemas import portable  # with cloudpickle, which few processes need
 
     try:
-        return portable.dumps(obj)
+        raw = portable.dumps(obj)
+        return portable.dumps(portable.Prepared(obj)) if BY_VALUE in raw else raw
     except Exception as exc:  # whatever the object's own __reduce__ raises
         raise SerializeError(f"can't serialize a {type(obj).__name__}: {exc}") from exc
 
 
-def _opened(raw: bytes, made: Maker | None = None) -> Any:
+def _opened(raw: bytes, made: Maker | None = None, load: Callable[[bytes], Any] | None = None) -> Any:
     if made is not None and holds_code(raw) and not runs_code_of(here(), made):
         raise MadeElsewhere(made)
     try:
         if not any(mark in raw for mark in PUBLISHED_MARKS):
-            return pickle.loads(raw)
+            return (load or _as_known_here)(raw)
         from balsam.schemas import published_payloads  # with dill
 
         return published_payloads.loads(raw)
     except Exception as exc:  # unpickling runs code of the payload's author
         told = f", which was made with {made}," if made else ""
         raise DeserializeError(f"can't open the payload{told} with {here()}: {exc!r}") from exc
+
+
+def _as_known_here(raw: bytes) -> Any:
+    """The object, of the classes that this program knows."""
+    if BY_VALUE not in raw:
+        return pickle.loads(raw)
+    from balsam.schemas.reading import Reader  # with cloudpickle
+
+    return Reader(raw).load()
+
+
+def _as_sent(raw: bytes, modules: UserModules | None) -> Any:
+    if modules is None:
+        return pickle.loads(raw)
+    from balsam.schemas.reading import Reader
+
+    return Reader(raw, modules).load()
 
 
 def _text(raw: bytes) -> str:

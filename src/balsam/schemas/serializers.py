@@ -15,6 +15,8 @@ import orjson
 
 # What cloudpickle and dill write before a code object.
 _CODE_MARKS = (b"CodeType", b"_create_code")
+# In a pickle that needs cloudpickle to be opened, and in one that names any class or function.
+BY_VALUE, NAMES_SOMETHING = b"cloudpickle", b"\x93"
 _SIGNATURE = b"\n#made-with:"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -14,6 +15,8 @@ from balsam.schemas import AppParameter, TransferSlot
 from balsam.sdk import command_template
 from balsam.sdk.parameters import ANY_NAME
 from balsam.sdk.spelling import unknown
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
@@ -40,7 +43,15 @@ def _check_variable(app: str, name: str, value: str) -> None:
 
 
 def warn_of_doubts(app: type[ApplicationDefinition]) -> None:
-    """Warns where a command template hardly means what it says; TemplateError for one without a command."""
+    """Warns where a command template hardly means what it says; TemplateError for one without a command.
+
+    Also logs what no site of this release acts on.
+    """
+    if app.cleanup_files:
+        log.warning(
+            "app %s names cleanup_files, and sites of this release remove none: remove them in postprocess()",
+            app.__name__,
+        )
     if app.command_template is not None:
         for sentence in command_template.doubts(app.command_template):
             warnings.warn(

@@ -15,10 +15,9 @@ from balsam.schemas import (
     EmptyPayload,
     JobTransferItem,
     TransferSlot,
-    deserialize,
 )
-from balsam.schemas.payloads import MadeElsewhere
-from balsam.sdk import app_interface, class_origin, command_template, registration
+from balsam.schemas.payloads import MadeElsewhere, deserialize_class
+from balsam.sdk import app_interface, class_origin, command_template, registration, same_workdir
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
 from balsam.sdk.model import DoesNotExist
@@ -26,6 +25,7 @@ from balsam.sdk.sites import Site
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
+    from balsam.schemas.reading import UserModules
     from balsam.sdk.jobs import Job
 
 HOOKS = (
@@ -204,10 +204,14 @@ class ApplicationDefinition:
         Other keywords are the app's parameters, but for `priority`, `parents_must`, `max_restarts` and
         `mem_mb_per_rank` where the app has no such parameter. A wrong one is a ParameterError (a
         TypeError and a ValueError) that names the right ones, before anything is sent.
+
+        `if_exists`, too: what to do where this app has a job in this workdir: `error` raises WorkdirTaken,
+        `skip` returns that job, `allow` (the default) makes another one.
         """
         from balsam.sdk.jobs import JOB_EXTRAS, Job
 
         taken = cls.interface()
+        if_exists: Any = "allow" if "if_exists" in taken else app_params.pop("if_exists", "allow")
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
@@ -230,6 +234,11 @@ class ApplicationDefinition:
             parameters=app_params,
             **extras,
         )
+        if if_exists != "allow":
+            client = default_client()
+            found = same_workdir.earlier(client, job, cls.synced_id(client), if_exists)
+            if found is not None:
+                return found
         if save:
             job.save()
         return job
@@ -289,11 +298,14 @@ class ApplicationDefinition:
         return cls.from_serialized(App.objects.get(id=app_id))
 
     @classmethod
-    def from_serialized(cls, app: App) -> type[ApplicationDefinition]:
-        """The class that an App record carries; raises ModuleLoadError with the reason."""
+    def from_serialized(cls, app: App, modules: UserModules | None = None) -> type[ApplicationDefinition]:
+        """The class that an App record carries; raises ModuleLoadError with the reason.
+
+        `modules`: where the user's modules are made, for a process that runs the app.
+        """
         try:
-            loaded = deserialize(
-                app.serialized_class, made.model_dump() if (made := app.serializer) else None
+            loaded = deserialize_class(
+                app.serialized_class, made.model_dump() if (made := app.serializer) else None, modules
             )
         except MadeElsewhere as exc:
             raise ModuleLoadError(

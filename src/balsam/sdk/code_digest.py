@@ -16,11 +16,10 @@ import types
 from collections import deque
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from balsam.core.limits import MAX_CODE_PARTS
-from balsam.sdk.class_payload import is_user_code
+from balsam.schemas.user_code import is_user_code
 from balsam.sdk.model import Model
 
 # Made by Python.
@@ -337,7 +336,7 @@ def _is_users_module(module: types.ModuleType) -> bool:
     if name in ("__main__", "__mp_main__"):
         return True
     if file is not None:
-        return is_user_code(name, Path(file))
+        return is_user_code(name, file)
     return sys.modules.get(name) is not module  # built in, or a module that came by value
 
 

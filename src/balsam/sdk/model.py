@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
+from balsam.client.errors import NotFoundError
 from balsam.sdk.context import default_client
 from balsam.sdk.fields import CREATE, READ, UPDATE, Field, WrongType
 from balsam.sdk.spelling import reject_unknown, unknown
@@ -71,7 +72,11 @@ class Model:
         if not self.is_saved:
             self._create()
         elif changed := self.changed():
-            self._update(changed)
+            try:
+                self._update(changed)
+            except NotFoundError as exc:
+                name = f"{type(self).__name__} {self.id}"
+                raise DoesNotExist(f"{name} does not exist (any more): it can't be changed") from exc
 
     def delete(self) -> None:
         """Deletes the object on the server."""

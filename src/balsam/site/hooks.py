@@ -69,7 +69,7 @@ def failure(job: Record, message: str, error: str, at_us: int) -> dict[str, Any]
     """The update of a job that fails here, with a sentence and the end of a traceback."""
     data = {"message": storable(message)}
     if error:
-        data["error"] = storable(error)
+        data["error"] = data["exception"] = storable(error)  # by its name of 0.7, too
     return _update(job, JobState.failed, data, at_us)
 
 
