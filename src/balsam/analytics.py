@@ -339,6 +339,10 @@ def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) 
 def summary(job_query: JobQuery) -> SummaryOut:
     """Jobs by state, median time in each state, and node-hours busy and available, over the same jobs."""
     must_be_whole(job_query)
+    if job_query.matches_nothing:
+        return SummaryOut(
+            jobs_by_state={}, state_times=[], node_hours_busy=0, node_hours_available=0, skewed_events=0
+        )
     return SummaryOut(**job_query.client().get("/analytics/summary", job_query.filters))
 
 
@@ -382,4 +386,5 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
         raise AttributeError(f"module 'balsam.analytics' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        """What users may rely on, and nothing that this module imports for itself."""
+        return sorted(__all__)

@@ -19,11 +19,11 @@ from balsam.sdk.sites import Site
 from balsam.sdk.transfers import TransferItem
 
 if TYPE_CHECKING:
-    from balsam.client.transport import Client
     from balsam.config import ClientSettings as ClientSettings
     from balsam.config import SiteConfig as SiteConfig
+    from balsam.sdk.api_client import ApiClient
 
-    client: Client
+    client: ApiClient
     site_config: SiteConfig | None
 
 __all__ = [
@@ -65,3 +65,7 @@ if not TYPE_CHECKING:  # the names above tell a type checker what there is
         if name == "_APIApp":  # as published
             return App
         raise AttributeError(f"module 'balsam.api' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """What users may rely on, and nothing that this module imports for itself."""
+        return sorted({*__all__, "ClientSettings", "SiteConfig", "client"})

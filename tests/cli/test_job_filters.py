@@ -71,7 +71,7 @@ def test_what_changes_jobs_wants_to_be_told_which(verb: str, campaign: Campaign,
     ("words", "question"),
     [
         (["rm", "-t", "lane=b"], "Remove 2 jobs?"),
-        (["modify", "--with-tag", "lane=b", "-t", "new=tag"], "Change 2 jobs?"),
+        (["modify", "-t", "lane=b", "--set-tag", "new=tag"], "Change 2 jobs?"),
         (["retry", "-s", "FAILED"], "Retry 1 job?"),
         (["kill", "-t", "lane=b"], "Kill 2 jobs?"),
     ],
@@ -89,15 +89,15 @@ def test_the_count_is_shown_before_anything_is_changed(
 
 
 def test_modify_by_filters(campaign: Campaign, balsam: Balsam) -> None:
-    said = balsam("job", "modify", "--with-tag", "lane=a", "-a", "Add", "-t", "new=tag", "-y")
+    said = balsam("job", "modify", "--with-tag", "lane=a", "-a", "Add", "--set-tag", "new=tag", "-y")
     assert said.out == "Changed 1 job.\n"
     assert Job.objects.get(id=campaign.two.id).tags == {"lane": "a", "hot": "yes", "new": "tag"}
     said = balsam("job", "modify", "--in-state", "AWAITING_PARENTS", "-s", "FAILED", "-y")
     assert said.out == "Changed 1 job.\n"
     assert Job.objects.get(id=campaign.four.id).state is JobState.failed
-    assert balsam("job", "modify", "-t", "a=b").status == 2
+    assert balsam("job", "modify", "--set-tag", "a=b").status == 2
     assert balsam("job", "modify", campaign.one.id).status == 2
-    assert balsam("job", "modify", "--in-state", "RUNNING", "-t", "a=b", "-y").out == "No such jobs.\n"
+    assert balsam("job", "modify", "--in-state", "RUNNING", "--set-tag", "a=b", "-y").out == "No such jobs.\n"
 
 
 def test_retry_runs_failed_jobs_again_and_no_others(campaign: Campaign, balsam: Balsam) -> None:
@@ -121,7 +121,7 @@ def test_retry_of_what_never_ran_begins_with_its_parents(campaign: Campaign, bal
 
 
 def test_an_id_that_is_not_there_changes_nothing(campaign: Campaign, balsam: Balsam) -> None:
-    for words in (["rm", "-y"], ["retry"], ["modify", "-t", "a=b"], ["kill", "-y"]):
+    for words in (["rm", "-y"], ["retry"], ["modify", "--set-tag", "a=b"], ["kill", "-y"]):
         said = balsam("job", words[0], campaign.one.id, 987654321, *words[1:])
         assert said.status == 1 and "no job 987654321" in said.err
     one = Job.objects.get(id=campaign.one.id)
@@ -135,7 +135,7 @@ def test_a_value_that_names_nothing_does_not_choose_all(
 ) -> None:
     """As a script says it whose variable is not set."""
     before = balsam("job", "ls", "--json").out
-    for words in (["rm"], ["kill"], ["retry"], ["modify", "-t", "a=b"]):
+    for words in (["rm"], ["kill"], ["retry"], ["modify", "--set-tag", "a=b"]):
         for more in ([], ["--with-tag", "lane=a"]):
             said = balsam("job", *words, *more, flag, nothing, "-y")
             assert said.status == 2 and f"{nothing!r} names nothing" in said.err

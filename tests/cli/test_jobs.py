@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from balsam.api import ApplicationDefinition, Job, JobState, Site
+from balsam.api import App, ApplicationDefinition, Job, JobState, Site
 from balsam.cli.main import run
 from balsam.client.transport import Client
+from balsam.sdk.fields import UPDATE
 from tests.cli.conftest import Balsam
 
 
@@ -89,14 +90,30 @@ def test_create_refuses_what_can_not_run(words: list[str], named: str, site: Sit
         ('"3"', "3"),
         ("text", "text"),
         ("NaN", "NaN"),
+        ("1.10", "1.10"),
+        ("007", "007"),
     ],
 )
 def test_create_gives_a_function_what_json_says(
     typed: str, value: object, site: Site, balsam: Balsam
 ) -> None:
-    said = balsam("job", "create", "-w", "x", "-a", "Add", "-p", f"a={typed}")
+    """Where nothing is declared; `1.10` is how no number is written."""
+
+    class Take(ApplicationDefinition):
+        site = "laptop"
+
+        def run(self, a) -> None: ...  # type: ignore[no-untyped-def]
+
+    Take.sync()
+    said = balsam("job", "create", "-w", "x", "-a", "Take", "-p", f"a={typed}")
     assert said.status == 0, said.err
     assert Job.objects.get(id=int(said.out.split()[2].removeprefix("id="))).get_parameters() == {"a": value}
+
+
+def test_create_refuses_what_the_declared_type_does_not_take(site: Site, balsam: Balsam) -> None:
+    said = balsam("job", "create", "-w", "x", "-a", "Add", "-p", "a=abc")
+    assert said.status == 2 and "--param" in said.err and "a: 'abc' is no whole number" in said.err
+    assert Job.objects.count() == 0
 
 
 def test_create_gives_texts_to_commands_and_to_parameters_that_are_texts(site: Site, balsam: Balsam) -> None:
@@ -119,7 +136,7 @@ def test_ids_are_repeated_or_joined_by_commas(site: Site, balsam: Balsam) -> Non
     one, two, three, four = ids
     words = ["--id", f"{one},{two}", "--id", three]
     assert len(balsam("job", "ls", *words).out.splitlines()) == 4
-    assert balsam("job", "modify", *words, "-t", "a=b").out == "Changed 3 jobs.\n"
+    assert balsam("job", "modify", *words, "--set-tag", "a=b").out == "Changed 3 jobs.\n"
     assert balsam("job", "rm", *words, "-y").out == "Removed 3 jobs.\n"
     assert balsam("job", "rm", "-i", four, "-y").out == "Removed 1 job.\n"
     for command in ("ls", "rm"):
@@ -214,7 +231,11 @@ def test_ls_shows_why_in_a_column_where_it_is_asked_for(site: Site, balsam: Bals
 
 
 def test_an_unknown_job_is_named(site: Site, balsam: Balsam) -> None:
-    for words in (["why", 999_999], ["ls", "--history", 999_999], ["modify", "-i", 999_999, "-t", "a=b"]):
+    for words in (
+        ["why", 999_999],
+        ["ls", "--history", 999_999],
+        ["modify", "-i", 999_999, "--set-tag", "a=b"],
+    ):
         said = balsam("job", *words)
         assert said.status == 1
         assert "999999" in said.err
@@ -233,10 +254,70 @@ def test_history_and_events_show_the_moves(site: Site, balsam: Balsam) -> None:
 
 def test_modify_sets_tags_and_state(site: Site, balsam: Balsam) -> None:
     job = create(balsam, "-tag", "k=v")
-    assert balsam("job", "modify", "-i", job, "-t", "l=w", "-s", "failed").status == 0
+    assert balsam("job", "modify", "-i", job, "--set-tag", "l=w", "-s", "failed").status == 0
     changed = Job.objects.get(id=job)
     assert changed.tags == {"k": "v", "l": "w"}
     assert changed.state is JobState.failed
+    assert balsam("job", "modify", "-t", "l:w", "--set-tag", "k=2", "--unset-tag", "l", "-y").status == 0
+    assert Job.objects.get(id=job).tags == {"k": "2"}
+
+
+def test_modify_sets_every_field_that_a_job_may_have_changed(site: Site, balsam: Balsam) -> None:
+    """Whatever `why` advises to change can be changed here."""
+    job = create(balsam)
+    words = ["-n", 2, "-rpn", 3, "-tpr", 4, "-tpc", 2, "-g", 0.5, "-npc", 6, "--wall-time-min", 7]
+    words += ["--priority", -8, "--parents-must", "end", "--max-restarts", 9, "--mem-mb-per-rank", 10]
+    words += ["--set-workdir", "else/where", "-lp", "x=1=2", "--data", '{"n": [1, null]}', "-p", "name=new"]
+    said = balsam("job", "modify", job, *words)
+    assert said.status == 0, said.err
+    now = Job.objects.get(id=job)
+    assert (now.num_nodes, now.ranks_per_node, now.threads_per_rank, now.threads_per_core) == (2, 3, 4, 2)
+    assert (now.gpus_per_rank, now.node_packing_count, now.wall_time_min, now.priority) == (0.5, 6, 7, -8)
+    assert (now.parents_must, now.max_restarts, now.mem_mb_per_rank) == ("end", 9, 10)
+    assert (str(now.workdir), now.launch_params, now.data) == ("else/where", {"x": "1=2"}, {"n": [1, None]})
+    assert now.get_parameters()["name"] == "new"
+    settable = {name for name, field in Job.FIELDS.items() if field.use & UPDATE}
+    flags = balsam("job", "modify", "--help").out
+    not_here = {"return_code", "batch_job_id", "pending_file_cleanup", "state_timestamp", "state_data"}
+    not_here |= {name for name in settable if name.startswith(("serialized", "parameters_json"))}
+    for name in settable - not_here:
+        assert f"--{name.replace('_', '-').removesuffix('s')}" in flags or f"--set-{name}" in flags, name
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--data", '{"loss": NaN}'], "data['loss'] holds nan"),
+        (["--data", "[1]"], "JSON object"),
+        (["--data", "{"], "no JSON"),
+        (["--data", ""], "no JSON"),
+        (["-n", 0], "num_nodes"),
+        (["-n", "two"], "two"),
+        (["-g", "nan"], "gpus_per_rank"),
+        (["-npc", 0], "node_packing_count"),
+        (["-rpn", -1], "ranks_per_node"),
+        (["--wall-time-min", -1], "wall_time_min"),
+        (["-s", ""], "''"),
+        (["--set-workdir", ""], "names nothing"),
+        (["-p", "nmae=x"], "nmae"),
+        (["--set-tag", "k"], "KEY=VALUE"),
+    ],
+)
+def test_modify_refuses_what_can_not_be_kept(
+    words: list[object], told: str, site: Site, balsam: Balsam
+) -> None:
+    job = create(balsam)
+    before = Job.objects.get(id=job).display_dict()
+    said = balsam("job", "modify", job, *words)
+    assert said.status != 0 and told in said.err
+    assert Job.objects.get(id=job).display_dict() == before
+
+
+def test_rm_by_site_alone_removes_that_sites_jobs(site: Site, balsam: Balsam) -> None:
+    create(balsam)
+    assert balsam("job", "rm", "--site", "", "-y").status == 2
+    assert balsam("job", "rm", "--site", "all", "-y").status == 2
+    assert balsam("job", "rm", "--site", "laptop", "-y").out == "Removed 1 job.\n"
 
 
 def test_rm_needs_to_be_told_which(site: Site, balsam: Balsam) -> None:
@@ -272,6 +353,17 @@ def test_rm_removes_what_matches_and_no_more(site: Site, balsam: Balsam) -> None
     assert [job.id for job in Job.objects.all()] == [kept]
     assert balsam("job", "rm", "--all", "-y").status == 0
     assert Job.objects.count() == 0
+
+
+def test_app_versions_with_their_sources_and_differences(site: Site, balsam: Balsam) -> None:
+    app = App.objects.create(site.id, "Kept", "abc", "one\ntwo\n")
+    app.source_code = "one\nthree\n"
+    app.save()
+    rows = json.loads(balsam("app", "versions", "Kept", "--json").out)
+    assert [row["version"] for row in rows] == [1, 2]
+    assert balsam("app", "versions", app.id, "--source", 1).out == "one\ntwo\n"
+    assert "-two\n+three" in balsam("app", "versions", "Kept", "--diff", 2).out
+    assert "has no version 3: there are 1 to 2" in balsam("app", "versions", "Kept", "--source", 3).err
 
 
 def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:

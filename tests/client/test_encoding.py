@@ -23,7 +23,6 @@ from balsam.schemas import BatchJobPartition, JobMode, JobState
         (True, ["True"]),
         ([1, 2], ["1", "2"]),
         (range(2), ["0", "1"]),
-        ((), []),
         ({"a": 1, "b": "x:y", "c": ""}, ["a:1", "b:x:y", "c:"]),
         (JobState.failed, ["FAILED"]),
         ([JobState.failed, "RUNNING"], ["FAILED", "RUNNING"]),

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balsam.core.clock import UtcDatetime, from_us, naive_text, offset_text, to_us
+from balsam.core.clock import ClockOffset, UtcDatetime, from_us, naive_text, offset_text, to_us
 
 
 @given(st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)))
@@ -36,3 +36,28 @@ def test_utc_datetime_compares_with_and_subtracts_from_naive_ones() -> None:
 
 def naive_difference() -> timedelta:
     return timedelta(seconds=10)
+
+
+def test_offset_of_a_clock_is_that_of_the_shortest_way_there_and_back() -> None:
+    """The server is 10 s ahead; two of its answers came late, by one way or the other."""
+    clock = ClockOffset()
+    clock.add(0, 10_000_000 + 2_000_000, 2_000_000)
+    clock.add(5_000_000, 15_000_000 + 1_000, 5_002_000)
+    clock.add(9_000_000, 19_000_000, 12_000_000)
+    assert clock.us == 10_000_000
+
+
+def test_clocks_that_may_agree_are_left_alone() -> None:
+    """On one host there is no offset but that of the way."""
+    clock = ClockOffset()
+    assert clock.us == 0
+    clock.add(0, 900_000, 1_000_000)
+    assert clock.us == 0
+
+
+def test_offset_follows_a_clock_that_is_set() -> None:
+    clock = ClockOffset()
+    clock.add(0, 60_000_000, 1_000)
+    for at in range(ClockOffset.KEPT):
+        clock.add(at, at + 90_000_000, at + 2_000)
+    assert abs(clock.us - 90_000_000) < 2_000

@@ -389,3 +389,34 @@ def test_shared_pool_serves_several_threads_and_times_out(site: Path, tmp_path: 
         assert [reply.ok for reply in replies] == [True] * 5
         assert not slow.ok and "took longer than 1 s" in slow.error
         assert pool.submit(run(tmp_path)).result(10).ok
+
+
+class Prepared(ApplicationDefinition):
+    site = 1
+
+    def shell_preamble(self) -> str:
+        return "export LOADED=yes\nfalse\ntrue"
+
+    def run(self, code: int = 0) -> Any:
+        if code:
+            os._exit(code)
+        print("it runs")
+        return os.environ["LOADED"]
+
+
+class Unprepared(Prepared):
+    shell_preamble = ["false", "true"]  # type: ignore[assignment]
+
+
+def test_a_run_behind_a_preamble_sees_what_it_has_set(ask: Ask, tmp_path: Path) -> None:
+    def reply(app: type[ApplicationDefinition], **parameters: Any) -> Reply:
+        code = AppCode(9, app.__name__, class_payload(app))
+        return ask(Request(Kind.run, code, job(parameters), str(tmp_path), {}))
+
+    good = reply(Prepared)
+    assert good.ok and deserialize(good.serialized_return_value) == "yes"
+    assert (tmp_path / "job.out").read_text() == "it runs\n"
+    assert reply(Prepared, code=9).return_code == 9
+    failed = reply(Unprepared)
+    assert (failed.ok, failed.return_code) == (False, 1)
+    assert "the shell preamble failed with exit code 1" in (tmp_path / "job.out").read_text()

@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import yaml
 
 from balsam.api import (
     App,
@@ -139,11 +140,11 @@ def test_a_value_of_a_wrong_type_is_told_what_is_expected(field: str, value: obj
         Job("w", 1, **{field: value})  # type: ignore[arg-type]
 
 
-def test_a_filter_or_update_by_tags_takes_a_dict(lab: Site) -> None:
+def test_a_filter_by_tags_takes_a_dict_or_texts_and_an_update_a_dict(lab: Site) -> None:
     with pytest.raises(TypeError, match=r"Job.tags can't be 'foo': a dict"):
         Job.objects.all().update(tags="foo")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"'tags' of Job takes a dict.*'foo'"):
-        Job.objects.filter(tags="foo")  # type: ignore[arg-type]
+        Job.objects.filter(tags="foo")
 
 
 def test_state_data_and_time_go_into_the_event(hello: Apps) -> None:
@@ -346,9 +347,13 @@ def test_one_app_class_serves_two_users(new_user: object) -> None:
         assert Echo.submit("w").app_id == job.app_id
 
 
-def test_display_leaves_payloads_out(hello: Apps) -> None:
+def test_what_is_printed_of_a_job_is_every_field_but_payloads(hello: Apps) -> None:
     job = hello.submit("w", name="x")
     shown = job.display_dict()
     assert shown["workdir"] == "w" and shown["state"] == "PREPROCESSED"
-    assert not [name for name in shown if name.startswith("serialized")]
-    assert "workdir: w" in job.display_model()
+    assert shown["serialized_parameters"]
+    read = yaml.safe_load(str(job))
+    assert read == {name: value for name, value in shown.items() if not name.startswith("serialized_")}
+    assert "workdir=PosixPath('w')" in repr(job) and "serialized_parameters" not in repr(job)
+    assert set(Job.FIELDS) <= set(dir(job))
+    assert "app_id" in str(hello.submit("w", name="x", save=False))

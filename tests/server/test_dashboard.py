@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -337,7 +338,7 @@ def test_pages_follow_each_other_and_count_up_to_a_bound(visit: Visit, lab: Lab)
 def test_bulk_actions_say_how_many_and_do_no_more_than_that(visit: Visit, lab: Lab) -> None:
     made = lab.create(5, tags={"of": "bulk"})
     bystander = lab.create(1)[0]
-    page = visit.page("/ui/jobs/confirm?action=kill&tags=of:bulk")
+    page = visit.page("/ui/jobs/confirm?action=kill&tags=of:bulk&whom=all")
     assert "Kill 5 jobs" in page and 'name="confirmed" value="5"' in page
     more = lab.create(2, tags={"of": "bulk"})
     refused = visit.send("/ui/jobs/act", action="kill", confirmed="5", tags="of:bulk")
@@ -372,7 +373,7 @@ def test_a_list_of_chosen_ids_stays_it_where_none_is_ticked(visit: Visit, lab: L
     page = visit.page(address)
     sent = re.findall(r'<input type="hidden" name="(\w+)" value="(\d+)">', page)
     assert sent == [("id", str(first)), ("id", str(second))] and "disabled" not in page
-    asked = visit.page(f"/ui/jobs/confirm?action=kill&id={first}&id={second}")
+    asked = visit.page(f"/ui/jobs/confirm?action=kill&id={first}&id={second}&whom=all")
     assert "Kill 2 jobs" in asked and "these are all your jobs" not in asked
     ticked = visit.page(f"/ui/jobs/confirm?action=kill&id={first}&id={second}&ticked={second}")
     assert "Kill 1 job<" in ticked and f'name="id" value="{first}"' not in ticked
@@ -380,6 +381,44 @@ def test_a_list_of_chosen_ids_stays_it_where_none_is_ticked(visit: Visit, lab: L
     done = visit.send("/ui/jobs/act", action="kill", confirmed="1", id=str(second), back=back)
     assert done.headers["location"] == f"{address}&killed=1&told=0"
     assert [lab.state(job) for job in (first, bystander)] == ["PREPROCESSED"] * 2
+
+
+@pytest.mark.parametrize("action", ["kill", "retry", "delete"])
+def test_with_nothing_ticked_nothing_is_done(action: str, visit: Visit, lab: Lab) -> None:
+    """All that the filter chooses are meant only where that was said, and so are all jobs."""
+    made = lab.create(3, tags={"of": "us"})
+    lab.move(made[:1], "FAILED")
+    for more in ("", "&tags=of:us", "&whom=ticked", "&ticked=", "&tags=of%3Dus&whom="):
+        page = visit.page(f"/ui/jobs/confirm?action={action}{more}")
+        assert "No job is ticked" in page and 'action="/ui/jobs/act"' not in page
+    for fields in ({}, {"id": ""}, {"tags": " "}):
+        refused = visit.send("/ui/jobs/act", action=action, confirmed="3", **fields)
+        assert refused.status_code == 400 and "which jobs was not said" in refused.text
+    assert [lab.state(job) for job in made] == ["FAILED", "PREPROCESSED", "PREPROCESSED"]
+    page = visit.page(f"/ui/jobs/confirm?action={action}&whom=all")
+    assert "these are all your jobs" in page and 'name="whom" value="all"' in page
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("tags", "nocolon"), ("tags", "a=1, a=2"), ("batch_job_id", "x"), ("parent_id", "-1")]
+)
+@pytest.mark.parametrize("path", ["/ui/jobs", "/ui/analytics"])
+def test_a_filter_with_an_error_stays_filled(
+    path: str, field: str, text: str, visit: Visit, lab: Lab
+) -> None:
+    lab.create(1)
+    page = visit.get(f"{path}?{field}={quote(text)}&workdir__contains=kept", headers=HTML).text
+    assert 'class="fault" role="alert"' in page and 'value="kept"' in page
+    assert f'value="{text}"' in page
+    if path == "/ui/jobs":
+        assert ids_of(page) == []
+
+
+def test_tags_are_read_with_an_equals_sign_and_with_a_colon(visit: Visit, lab: Lab) -> None:
+    [job] = lab.create(1, tags={"url": "a:b=c", "n": "1"})
+    for text in ("url=a:b=c, n:1", "url:a:b=c,n=1", "n=1"):
+        assert ids_of(visit.page(f"/ui/jobs?tags={quote(text)}")) == [job]
+    assert "n=1</span>" in visit.page("/ui/jobs")
 
 
 def test_filters_that_hold_several_ids_survive_their_form(visit: Visit, lab: Lab) -> None:

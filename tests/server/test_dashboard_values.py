@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams
 
 from balsam.core.states import BatchJobState, JobState, TransferItemState
+from balsam.server.dashboard import apps as dashboard_apps
 from balsam.server.dashboard import family, history, words
 from balsam.server.dashboard.choice import Choice
 from balsam.server.dashboard.login import _then
@@ -154,3 +155,16 @@ def test_a_time_of_another_day_tells_its_date() -> None:
     now = 1_772_000_000_000_000
     assert ">06:13:20<" in words.clock(now, now)
     assert ">2026-02-24 06:13:20<" in words.clock(now - 86_400_000_000, now)
+
+
+def test_versions_tell_what_changed_and_the_difference_of_their_texts() -> None:
+    rows = [
+        {"number": 3, "digest": "a", "source_code": "one\n", "parts": {"f": "1", "g": "2"}},
+        {"number": 2, "digest": "b", "source_code": "one\n", "parts": {"f": "2"}},
+        {"number": 1, "digest": "a", "source_code": "two\n", "parts": None},
+    ]
+    shown = dashboard_apps.versions(rows)
+    assert [one.changed for one in shown] == [["f", "g"], None, None]
+    assert [one.restores for one in shown] == [1, None, None]
+    assert shown[0].difference == "" and shown[2].difference is None
+    assert "-two\n+one\n" in (shown[1].difference or "")

@@ -25,7 +25,7 @@ def lab(client: Client) -> Lab:
     [
         ({"num_nodes": -1}, "num_nodes should be greater than or equal to 0"),
         ({"state": "NO_STATE"}, "state should be"),
-        ({"data": {"x": "\x00"}}, "data must not hold a NUL character"),
+        ({"data": {"x": "\x00"}}, "data ['x'] must not hold a NUL character"),
         ({"workdir": "/absolute"}, "workdir must be relative"),
         ({"serialized_return_value": "x" * 512_001}, "serialized_return_value: Value should have at most"),
         ({"state": "RUNNING", "state_timestamp": "yesterday"}, "state_timestamp should be"),

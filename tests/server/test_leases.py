@@ -44,9 +44,10 @@ def test_jobs_are_taken_by_priority_then_size(lab: Lab) -> None:
     [large] = lab.create(num_nodes=4)
     [long] = lab.create(wall_time_min=5)
     [urgent] = lab.create(priority=1)
+    [packed] = lab.create(node_packing_count=4)
     session = lab.session()
-    assert lab.acquire(session, 3) == [urgent, large, long]
-    assert lab.acquire(session) == [small]
+    assert lab.acquire(session, 3) == [urgent, packed, long]
+    assert lab.acquire(session) == [small, large]
 
 
 def test_long_large_first_takes_the_longest_first(lab: Lab) -> None:
@@ -63,7 +64,7 @@ def test_long_large_first_takes_the_longest_first(lab: Lab) -> None:
         ({"max_nodes_per_job": 1}, ["tagged", "long", "ranks"]),
         ({"serial_only": True}, ["tagged", "long"]),
         ({"gpus_per_node": 1, "mem_mb_per_node": 100}, ["tagged", "long", "wide"]),
-        ({"max_aggregate_nodes": 2.5}, ["wide"]),
+        ({"max_aggregate_nodes": 2.5}, ["tagged", "long"]),
     ],
 )
 def test_a_session_gets_only_what_it_asks_for(lab: Lab, asked: dict[str, Any], taken: list[str]) -> None:
@@ -249,3 +250,12 @@ def test_a_session_whose_allocation_is_seen_running_outlives_the_short_lease(has
         return forgotten not in live and session in live
 
     wait_until(forgotten_is_gone)
+
+
+def test_a_launcher_whose_clock_is_far_off_is_told_of(lab: Lab) -> None:
+    batch_job = lab.batch_job()["id"]
+    lab.client.put(f"/batch-jobs/{batch_job}", {"state": "running"})
+    session = lab.session(batch_job_id=batch_job)
+    lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 600_000_000})
+    told = lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
+    assert "the clock of its host is 600 s ahead of the server's" in told

@@ -270,3 +270,14 @@ def test_staging_moves_a_job_along(client: Client) -> None:
     assert lab.state(job) == "POSTPROCESSED", "a new run makes new output"
     client.put(f"/transfers/{stage_out['id']}", {"state": "error", "transfer_info": {"error": "no space"}})
     assert "no space" in client.get(f"/jobs/{job}/why")["sentence"]
+
+
+def test_report_of_a_holder_whose_clock_is_ahead_is_taken_at_the_servers_time(lab: Lab) -> None:
+    """Refused, it would be refused for ever: the job would run again, or its hook never count."""
+    [job] = lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    assert lab.move([job], "RUNNING", session, state_timestamp="2999-01-01T00:00:00") == (1, [])
+    event = lab.events(job)[-1]
+    assert event["to_state"] == "RUNNING" and event["timestamp"] < "2999"
+    assert "ahead of the server's clock" in event["data"]["clock"]

@@ -9,7 +9,7 @@ import click
 
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import confirm, member, pairs, site_option
+from balsam.cli.options import confirm, member, site_option, tags_of
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import minute
@@ -79,7 +79,7 @@ def add(
     body: Row = {
         "kind": member(AlertKind, kind.replace("-", "_"), "KIND"),
         "site_id": selected_sites(site_selector),
-        "tags": pairs(tags, "--tag"),
+        "tags": tags_of(tags, "--tag"),
         "channel": Channel.mail if url is None else Channel.webhook,
         "address": mail if url is None else url,
         "secret": None if secret_file is None else secret_file.read().strip(),

@@ -1,46 +1,38 @@
-"""Parameters of an app as they are typed: text for commands, values for Python functions."""
+"""Parameters of an app as they are typed: text for commands, values of the declared types for functions."""
 
 from __future__ import annotations
 
-import inspect
-import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from balsam.sdk import declared_types
 from balsam.sdk.application import ApplicationDefinition, ModuleLoadError
 from balsam.sdk.apps import App
+from balsam.sdk.declared_types import NotOfType
 
 
 def parameter_values(app: App, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The values that the app is to get; its class is loaded only where some text is JSON."""
-    values = {name: value_of(text) for name, text in texts.items()}
-    if values == texts:
-        return values
+    """The values that the app is to get; raises click.BadParameter naming the one that is of no such type."""
+    if not texts:
+        return {}
     try:
         run = ApplicationDefinition.from_serialized(app).run
     except ModuleLoadError as exc:
-        click.echo(f"Parameters stay text, for the app can't be loaded here: {exc}", err=True)
+        if any(declared_types.undeclared(text) != text for text in texts.values()):
+            click.echo(f"Parameters stay text, for the app can't be loaded here: {exc}", err=True)
         return dict(texts)
-    return dict(texts) if run is None else {**values, **_texts_of(run, texts)}
+    if run is None:
+        return dict(texts)
+    kinds = declared_types.of_run(run)
+    return {name: _value(name, text, kinds.get(name, Any), run) for name, text in texts.items()}
 
 
-def value_of(text: str) -> Any:
-    """What the text says as JSON; the text itself where it is none."""
+def _value(name: str, text: str, kind: Any, run: Any) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except ValueError:
-        return text
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _texts_of(run: Any, texts: Mapping[str, str]) -> dict[str, str]:
-    """Those whose parameter is annotated as text."""
-    known = inspect.signature(run).parameters
-    return {
-        name: text for name, text in texts.items() if name in known and known[name].annotation in (str, "str")
-    }
+        return declared_types.value_of(text, kind)
+    except NotOfType as exc:
+        if not declared_types.is_declared(run, name):  # a default of another type is no declaration
+            return declared_types.undeclared(text)
+        raise click.BadParameter(f"{name}: {exc}", param_hint="--param") from exc

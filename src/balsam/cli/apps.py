@@ -11,7 +11,7 @@ from balsam.api import Job, Site
 from balsam.cli.app_choice import one_app
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import confirm, counted, site_option
+from balsam.cli.options import Word, confirm, counted, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import render_record
@@ -110,7 +110,7 @@ def _version_row(one: AppVersion) -> Row:
 
 
 @app.command()
-@click.option("-n", "--name", "name_selector", help="The app's name or id.")
+@click.option("-n", "--name", "name_selector", type=Word(), help="The app's name or id.")
 @click.option("-a", "--all", "remove_all", is_flag=True, help="Every app of the selected sites.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @site_option("-s")

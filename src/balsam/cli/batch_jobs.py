@@ -11,7 +11,7 @@ import click
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, Row, View, json_option, listing_options, one_json
-from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option
+from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option, tags_of
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
@@ -91,7 +91,7 @@ def submit(
         site_id=site.id,
         project=project,
         queue=queue_name,
-        filter_tags=pairs(filter_tags, "--tag"),
+        filter_tags=tags_of(filter_tags, "--tag"),
         partitions=[partition(text) for text in partitions] or None,
         optional_params=pairs(optional_params, "--extra-param"),
     )

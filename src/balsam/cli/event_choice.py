@@ -12,7 +12,7 @@ import click
 from balsam.api import EventLog, JobState
 from balsam.cli.completion_values import job_states
 from balsam.cli.moment import Moment
-from balsam.cli.options import ids_of, member, pairs, site_option
+from balsam.cli.options import ids_of, member, site_option, tags_of
 from balsam.cli.site_selector import selected_sites
 from balsam.sdk.events import EventLogQuery
 
@@ -87,8 +87,8 @@ def _query(
         "job_id": ids_of(job_ids, "--job-id"),
         "batch_job_id": batch_job_id,
         "scheduler_id": scheduler_id,
-        "tags": pairs(tags, "--tag"),
-        "data": pairs(data, "--data"),
+        "tags": tags_of(tags, "--tag"),
+        "data": tags_of(data, "--data"),
         "timestamp_before": before,
         "timestamp_after": after,
         "from_state": None if from_state is None else member(JobState, from_state, "--from-state"),

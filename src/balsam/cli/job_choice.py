@@ -14,19 +14,22 @@ from balsam.api import Job, JobState
 from balsam.cli.app_choice import app_ids_of
 from balsam.cli.completion_values import app_names, job_states
 from balsam.cli.moment import Moment
-from balsam.cli.options import confirm, counted, ids_of, member, pairs, site_option, words_of
+from balsam.cli.options import Word, confirm, counted, ids_of, member, site_option, tags_of, words_of
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import DONE_STATES
 from balsam.sdk.jobs import JobQuery
 
 F = TypeVar("F", bound=Callable[..., Any])
-WHICH = "Give ids, --tag, --state, --exclude-state, --workdir, --app, --batch-job, --parent or --all."
+WHICH = (
+    "Give ids, --tag, --state, --exclude-state, --workdir, --app, --batch-job, --parent, --failure, --site "
+    "or --all."
+)
 
 
 @dataclass(frozen=True)
 class JobChoice:
-    """The jobs that were chosen. `is_narrowed`: by anything but their site; `told`: how, in words."""
+    """The jobs that were chosen. `is_narrowed`: by anything; `told`: how, in words."""
 
     ids: list[int]
     filters: dict[str, Any]
@@ -61,7 +64,7 @@ class JobChoice:
 def job_filters(*, taken: Sequence[str] = (), changes: bool = False) -> Callable[[F], F]:
     """The filters as options and arguments; the command gets a `choice`.
 
-    `taken`: short flags that mean something else there; the long forms `--with-tag` and `--in-state` are
+    `taken`: flags that mean something else there; the long forms `--with-tag` and `--in-state` are
     the same everywhere. `changes`: with `--all` and `-y`; the command gets `yes`, too.
     """
 
@@ -81,7 +84,7 @@ def job_filters(*, taken: Sequence[str] = (), changes: bool = False) -> Callable
 
 _NAMES = (
     *("words", "ids", "tags", "states", "excluded", "workdir", "apps"),
-    *("batch_jobs", "parents", "after", "before", "sites"),
+    *("batch_jobs", "parents", "failure", "after", "before", "sites"),
 )
 
 
@@ -114,7 +117,11 @@ def _options(taken: set[str], changes: bool) -> list[Callable[[Any], Any]]:
             shell_complete=job_states,
             help="Only jobs in none of these states.",
         ),
-        click.option("-w", "--workdir", "chosen_workdir", help="Only jobs whose workdir contains this."),
+        click.option(
+            *("-w", "--workdir", "chosen_workdir"),
+            type=Word(),
+            help="Only jobs whose workdir contains this.",
+        ),
         click.option(
             *("-a", "--app", "chosen_apps"),
             metavar="APP[,APP...]",
@@ -133,6 +140,13 @@ def _options(taken: set[str], changes: bool) -> list[Callable[[Any], Any]]:
             multiple=True,
             metavar="ID[,ID...]",
             help="Only children of these jobs.",
+        ),
+        click.option(
+            "--failure",
+            "chosen_failure",
+            type=Word(),
+            metavar="SIGNATURE",
+            help="Only jobs with a run that failed so, as `balsam job why` and reports name it.",
         ),
         click.option(
             "--updated-after",
@@ -168,22 +182,22 @@ def _choice(
     apps: str | None,
     batch_jobs: Sequence[str],
     parents: Sequence[str],
+    failure: str | None,
     after: datetime | None,
     before: datetime | None,
     sites: str,
     everything: bool,
 ) -> JobChoice:
     """Several values of one filter: any of them; several filters, or tags: all of them."""
-    if workdir == "":
-        raise click.BadParameter("'' names nothing", param_hint="--workdir")
     named = list(dict.fromkeys([*ids_of(words, "ID"), *ids_of(ids)]))
     filters: dict[str, Any] = {
         "id": named,
-        "tags": pairs(tags, "--tag"),
+        "tags": tags_of(tags, "--tag"),
         "state": _states(states, excluded),
         "workdir__contains": workdir,
         "batch_job_id": ids_of(batch_jobs, "--batch-job"),
         "parent_id": ids_of(parents, "--parent"),
+        "failure": failure,
         "last_update_after": after,
         "last_update_before": before,
     }
@@ -194,16 +208,18 @@ def _choice(
         filters["app_id"] = [
             app_id for word in words_of([apps], "--app") for app_id in app_ids_of(word, sites)
         ]
-    is_narrowed = bool(filters)
+    # Naming sites is asking for their jobs; `--site all` is the default's long form.
+    is_narrowed = bool(filters) or sites not in ("", "all")
     told: dict[str, Sequence[Any]] = {
         "job": named,
-        **{f"tag {key}": [value] for key, value in pairs(tags, "--tag").items()},
+        **{f"tag {key}": [value] for key, value in tags_of(tags, "--tag").items()},
         "state": states,
         "state not": excluded,
         "workdir contains": [workdir],
         "app": [apps],
         "BatchJob": batch_jobs,
         "parent": parents,
+        "failed with": [failure],
         "changed since": [after],
         "not changed since": [before],
         "site": [sites],

@@ -11,6 +11,7 @@ from balsam.api import EventLog, Job, Site
 from balsam.cli.events import EVENTS, event_rows
 from balsam.cli.job_choice import JobChoice, job_filters, refuse_unknown
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
+from balsam.cli.options import Word
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
 from balsam.cli.why import reasons_of_jobs
@@ -38,7 +39,7 @@ JOBS = Listing(
 @click.option("--by-state", is_flag=True, help="Count jobs by state.")
 @click.option("--by-app", is_flag=True, help="Count jobs by app.")
 @click.option("--by-site", is_flag=True, help="Count jobs by site.")
-@click.option("--by-tag", metavar="KEY", help="Count jobs by the value of this tag.")
+@click.option("--by-tag", type=Word(), metavar="KEY", help="Count jobs by the value of this tag.")
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each job.")
 @click.option("--why", "with_why", is_flag=True, help="What keeps each job, in a column.")
 @click.option("--history", type=int, metavar="ID", help="What happened to this job, and when.")

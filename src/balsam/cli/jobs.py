@@ -15,7 +15,7 @@ from balsam.cli.job_changes import modify, retry, rm
 from balsam.cli.job_control import kill, tail
 from balsam.cli.job_listing import ls
 from balsam.cli.listing import json_option, one_json
-from balsam.cli.options import can_ask, confirm, pairs, site_option
+from balsam.cli.options import can_ask, confirm, pairs, site_option, tags_of
 from balsam.cli.site_logs import job_logs as logs
 from balsam.cli.why import job_why
 from balsam.sdk import parameters as app_parameters
@@ -40,8 +40,9 @@ def job(context: click.Context) -> None:
     "parameters",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A parameter of the app. A command gets the text. A run() gets what JSON says (3, true, null, "
-    """[1, 2], {...}), else the text, as it does for a parameter annotated as str; '"3"' is the text 3.""",
+    help="A parameter of the app. A command gets the text. A run() gets what the declared type makes of it: "
+    "text stays text where text is declared; lists and dicts are JSON, and so is what "
+    "nothing is declared of, where it can be.",
 )
 @click.option("-n", "--num-nodes", type=int, default=1, show_default=True)
 @click.option("-rpn", "--ranks-per-node", type=int, default=1, show_default=True)
@@ -84,7 +85,7 @@ def create(
     new = Job(
         workdir=workdir,
         app_id=app.id,
-        tags=pairs(tags, "--tag"),
+        tags=tags_of(tags, "--tag"),
         parameters=given,
         launch_params=pairs(launch_params, "--launch-param"),
         parent_ids=set(parent_ids),

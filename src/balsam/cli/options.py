@@ -6,8 +6,10 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from balsam.cli.completion_values import site_names
+from balsam.core import tags
 
 F = TypeVar("F", bound=Callable[..., Any])
 E = TypeVar("E", bound=StrEnum)
@@ -19,6 +21,26 @@ class NoTerminal(click.ClickException):
     exit_code = 2
 
 
+def _not_blank(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuses an empty text: it comes of a variable that is not set, and must not mean the default."""
+    is_given = context.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT
+    if is_given and not value.strip():
+        raise click.BadParameter(f"{value!r} names nothing", param=parameter)
+    return value
+
+
+class Word(click.ParamType[str]):
+    """Text that chooses something, and so is not empty."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not text.strip():
+            self.fail(f"{text!r} names nothing", param, ctx)
+        return text
+
+
 def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[F], F]:
     """`--site`: which sites a command acts on."""
     return click.option(
@@ -26,6 +48,7 @@ def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[
         "--site",
         variable,
         default="",
+        callback=_not_blank,
         metavar="SELECTOR",
         shell_complete=site_names,
         help="Sites: all, this, active, or ids, names or path fragments with commas between. "
@@ -34,7 +57,10 @@ def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[
 
 
 def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
-    """`key=value` texts as a dict; raises click.BadParameter naming the flag."""
+    """`key=value` texts as a dict; raises click.BadParameter naming the flag.
+
+    For what is no tag: a value may hold anything, and there is no other way to write it.
+    """
     result = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -42,6 +68,14 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
             raise click.BadParameter(f"{text!r} is not of the form key=value", param_hint=flag)
         result[key] = value
     return result
+
+
+def tags_of(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """Tags, `key=value` or, as in release 0.7, `key:value`; click.BadParameter names the flag."""
+    try:
+        return tags.tags_of(texts)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint=flag) from exc
 
 
 def words_of(texts: Iterable[str], flag: str) -> list[str]:

@@ -11,6 +11,7 @@ from balsam.api import BatchJob
 from balsam.cli.connection import connect
 from balsam.cli.job_choice import JobChoice, job_filters
 from balsam.cli.moment import Moment
+from balsam.cli.options import Word
 from balsam.cli.report_output import FORMATS, kind_of, must_be_writable, write, write_table
 from balsam.report.campaign import Bounds, gather
 from balsam.report.words import moment
@@ -23,7 +24,9 @@ ATTEMPTS = Bounds().attempts
 @job_filters()
 @click.option("--since", type=Moment(), help="From this time (UTC) or age on: 2026-01-31T12:00, 12h, 7d.")
 @click.option("--until", type=Moment(), help="Up to this time or age.")
-@click.option("--by-tag", "by_tags", multiple=True, metavar="KEY", help="Node-hours by this tag.")
+@click.option(
+    "--by-tag", "by_tags", multiple=True, type=Word(), metavar="KEY", help="Node-hours by this tag."
+)
 @click.option(
     "-f", "--format", "kind", type=click.Choice(FORMATS), help="Default: as the file's name says, else text."
 )
@@ -70,9 +73,8 @@ def report(
 
 def _query(choice: JobChoice) -> AnyQuery:
     if choice.filters.keys() - {"site_id"} == {"batch_job_id"}:
-        return BatchJob.objects.filter(
-            id=choice.filters["batch_job_id"], site_id=choice.filters.get("site_id")
-        )
+        sites = {name: choice.filters[name] for name in choice.filters.keys() & {"site_id"}}
+        return BatchJob.objects.filter(**{"id": choice.filters["batch_job_id"], **sites})
     return choice.query()
 
 

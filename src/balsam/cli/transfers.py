@@ -7,7 +7,7 @@ import click
 from balsam.api import TransferItem
 from balsam.cli.connection import connect
 from balsam.cli.listing import Listing, View, listing_options
-from balsam.cli.options import ids_of, member, pairs, site_option, words_of
+from balsam.cli.options import ids_of, member, site_option, tags_of, words_of
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import TransferDirection, TransferItemState
 
@@ -50,14 +50,11 @@ def ls(
         "job_id": ids_of(jobs, "--job-id"),
         "state": [member(TransferItemState, one, "--state") for one in states],
         "direction": None if direction is None else member(TransferDirection, direction, "--direction"),
-        "tags": pairs(tags, "--tag"),
+        "tags": tags_of(tags, "--tag"),
     }
     query = TransferItem.objects.all().narrowed({name: one for name, one in filters.items() if one})
-    items = [item for site in _sites(site_selector) for item in query.narrowed({"site_id": site})]
+    sites = selected_sites(site_selector)
+    # One at a time, as the server takes them.
+    parts = [query] if sites is None else [query.narrowed({"site_id": site}) for site in sites]
+    items = [item for part in parts for item in part]
     view.show(view.cut(one.display_dict() for one in items))
-
-
-def _sites(selector: str) -> list[int | None]:
-    """One at a time, as the server takes them; None for all."""
-    chosen = selected_sites(selector)
-    return [None] if chosen is None else list(chosen)

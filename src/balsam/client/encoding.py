@@ -18,10 +18,23 @@ Pairs = list[tuple[str, str]]
 
 
 def query_pairs(params: Mapping[str, Any] | None) -> Pairs:
-    """Key and value pairs of a query: keys repeated for lists and sets, `key:value` for dicts, no Nones."""
+    """Key and value pairs of a query: keys repeated for lists and sets, `key:value` for dicts, no Nones.
+
+    ValueError for an empty list or dict: it would vanish from the query, which would then choose more.
+    """
     return [
-        (key, text) for key, value in (params or {}).items() if value is not None for text in _texts(value)
+        (key, text)
+        for key, value in (params or {}).items()
+        if value is not None
+        for text in _some_texts(key, value)
     ]
+
+
+def _some_texts(key: str, value: Any) -> list[str]:
+    texts = _texts(value)
+    if not texts:
+        raise ValueError(f"{key!r} of a query is empty: leave it out, or do not ask for what matches nothing")
+    return texts
 
 
 def _texts(value: Any) -> list[str]:

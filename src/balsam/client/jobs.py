@@ -35,7 +35,7 @@ def _tree(value: Any) -> Any:
     return orjson.loads(json_body(value))  # e.g. tuples have become lists
 
 
-# Fields that the server does not answer as they were sent; it also takes "2" and 2.0 for 2.
+# Fields that the server does not answer as they were sent: it takes 2.0 for 2.
 _CHANGED: dict[str, Callable[[Any], Any]] = {
     "data": _tree,
     "return_code": int,

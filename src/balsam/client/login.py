@@ -41,13 +41,21 @@ class Login:
     username: str | None = None
 
     def client(
-        self, path: Path | None = None, *, retry_sec: float = 30.0, outage_sec: float | None = None
+        self,
+        path: Path | None = None,
+        *,
+        retry_sec: float = 30.0,
+        outage_sec: float | None = None,
+        kind: type[Client] | None = None,
     ) -> Client:
-        """A new connection with this login; `path` is the file that it stands in and is renewed in."""
+        """A new connection with this login; `path` is the file that it stands in and is renewed in.
+
+        `kind`: a subclass of Client to make it of.
+        """
         from balsam.client.credentials import FixedToken, SharedLogin
         from balsam.client.transport import Client
 
-        return Client(
+        return (kind or Client)(
             self.api_root,
             credentials=SharedLogin(path, self) if path is not None else FixedToken(self.token),
             ca_file=self.ca_file,

@@ -110,11 +110,8 @@ class Client:
             self._feed.close()
         self._connections.close()
 
-    def get(
-        self, path: str, params: Mapping[str, Any] | None = None, *, patience_sec: float | None = None
-    ) -> Any:
-        """`patience_sec`: in place of the client's own, how long it is asked again."""
-        return self.request("GET", path, params=params, patience_sec=patience_sec).body
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
+        return self.request("GET", path, params=params).body
 
     def post(
         self, path: str, body: Any, *, params: Mapping[str, Any] | None = None, key: str | None = None
@@ -152,7 +149,8 @@ class Client:
     ) -> Answer:
         """One request, repeated while it may help; raises a ClientError.
 
-        `prefer`: a further preference of RFC 7240.
+        `prefer`: a further preference of RFC 7240. `patience_sec`: how long it is asked again, in place of the
+        client's own time.
         """
         request = self._request(
             method,
@@ -320,9 +318,12 @@ def _query(params: Mapping[str, Any] | None) -> httpx.QueryParams | None:
 
 def _headers(method: str, has_body: bool, key: str | None, prefer: str | None) -> dict[str, str]:
     headers = {"Content-Type": "application/json"} if has_body else {}
-    if method == "POST":
-        # What can't work is to be refused, with the reason.
+    if method in ("POST", "PUT", "DELETE"):
+        # What can't work is to be refused, with the reason, and so is a change of all that was not asked for.
         prefer = f"handling=strict, {prefer}" if prefer else "handling=strict"
+    if method == "PATCH":
+        # What can be applied is to be, and what was refused is read from the answer.
+        prefer = f"handling=lenient, {prefer}" if prefer else "handling=lenient"
     if prefer:
         headers["Prefer"] = prefer
     if key is not None or method in ("POST", "PATCH"):

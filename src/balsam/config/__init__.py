@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from balsam.client.errors import NotLoggedIn
 from balsam.client.login import CLIENT_CLASS, Login, find_site_path, home, load_login, login_path, save_login
 from balsam.client.retry import OUTAGE_SEC
 
 if TYPE_CHECKING:
-    from balsam.client.transport import Client
     from balsam.runtime.settings import InvalidSettings, Settings
+    from balsam.sdk.api_client import ApiClient
 
 __all__ = ["ClientSettings", "InvalidSettings", "Settings", "SiteConfig", "balsam_home"]
 
@@ -63,9 +63,12 @@ class ClientSettings:
         """All fields by name."""
         return dict(vars(self))
 
-    def build_client(self) -> Client:
+    def build_client(self) -> ApiClient:
         """A new connection with these settings."""
-        return self._login().client(login_path() if self.refresh_token else None, outage_sec=OUTAGE_SEC)
+        from balsam.sdk.api_client import ApiClient
+
+        path = login_path() if self.refresh_token else None
+        return cast("ApiClient", self._login().client(path, outage_sec=OUTAGE_SEC, kind=ApiClient))
 
     def _login(self) -> Login:
         return Login(**vars(self))
@@ -89,10 +92,10 @@ class SiteConfig:
         self.job_path = self.folder.job_path
         self.log_path = self.folder.log_path
         self.apps_path = self.folder.path / "apps"
-        self._client: Client | None = None
+        self._client: ApiClient | None = None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ApiClient:
         """A connection with the site's own token."""
         if self._client is None:
             self._client = self.folder.client(outage_sec=OUTAGE_SEC)

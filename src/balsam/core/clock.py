@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +20,33 @@ _DAY_US = 86_400 * _SECOND_US
 def now_us() -> int:
     """Now, in microseconds since 1970 UTC."""
     return time.time_ns() // 1000
+
+
+class ClockOffset:
+    """How far another host's clock is ahead of this one's, from questions that it answers with its time.
+
+    The one whose way there and back was the shortest tells best: it is wrong by half of that at most. Older
+    ones are forgotten after `KEPT` others, for clocks drift.
+    """
+
+    KEPT = 16
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, int]] = deque(maxlen=self.KEPT)
+
+    def add(self, sent_us: int, theirs_us: int, received_us: int) -> None:
+        """All by the clocks on the wall."""
+        trip_us = received_us - sent_us
+        if trip_us >= 0:  # else this clock was set meanwhile
+            self._samples.append((trip_us, theirs_us - (sent_us + received_us) // 2))
+
+    @property
+    def us(self) -> int:
+        """0 where the difference may as well be none, as on one host."""
+        if not self._samples:
+            return 0
+        trip_us, offset_us = min(self._samples)
+        return offset_us if abs(offset_us) > trip_us // 2 + 1 else 0
 
 
 def to_us(moment: datetime) -> int:

@@ -20,9 +20,9 @@ OrderKey = tuple[int, ...]
 
 def order_key(job: Mapping[str, Any], *, long_first: bool) -> OrderKey:
     """Priority, then what the site's `sort_by` or the published default says; as the server hands out."""
-    size = (-job["num_nodes"], job["node_packing_count"], -job["wall_time_min"])
+    size = (job["num_nodes"], -job["node_packing_count"], -job["wall_time_min"])
     if long_first:
-        size = (-job["wall_time_min"], -job["num_nodes"], 0)
+        size = (-job["wall_time_min"], -job["num_nodes"], -job["node_packing_count"])
     return (-job["priority"], *size, job["id"])
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ import orjson
 from balsam.client.errors import AuthError, ClientError, NotFoundError, ServerRefused
 from balsam.client.transport import Client
 from balsam.core import digest
-from balsam.core.clock import now_us
+from balsam.core.clock import ClockOffset, now_us, to_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
@@ -47,8 +48,8 @@ log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 4
 POLL_SEC = 10.0  # without word from the stream, as a safety net
 BLIND_POLL_SEC = 1.0  # while the stream is cut
+WORTH_TELLING_US = 5_000_000  # by which this host's clock is ahead of the server's, or behind
 _LAST_STATES = RUN_END_STATES | DONE_STATES  # with which the server releases a job
-OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Courier:
         self._last_step = Step.wait
         self._failures = 0
         self._cut_told = False
-        self._offset_us = 0
+        self._clock = ClockOffset()
         self.pulse = Pulse(lambda: self._client, until=terms.gone_at)
 
     # ---- called by the loop ----
@@ -130,7 +131,8 @@ class Courier:
 
     def report(self, *updates: Update) -> None:
         """Writes them to the spool at once, whatever the courier does at the time."""
-        self._outbox.append([update.body(self._offset_us) for update in updates])
+        offset_us = self._clock.us
+        self._outbox.append([update.body(offset_us) for update in updates])
         starts_only = all(update.state is JobState.running for update in updates)
         due = time.monotonic() + (START_GATHER_SEC if starts_only else 0.0)
         with self._bell:
@@ -356,8 +358,10 @@ class Courier:
     # ---- requests ----
 
     def _open(self) -> None:
-        asked_at = time.monotonic()
+        sent, asked_at = now_us(), time.monotonic()
         session = self._client.post("/sessions/", self._terms.session)
+        # Before anything is stamped.
+        self._clock.add(sent, to_us(datetime.fromisoformat(session["heartbeat"])), now_us())
         self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
@@ -385,13 +389,14 @@ class Courier:
         trouble = self._shared.node_trouble
         if trouble != self._told_trouble:
             body = {**body, "trouble": trouble}
+        if abs(self._clock.us) > WORTH_TELLING_US:
+            body = {**body, "clock_ahead_us": -self._clock.us}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
         self._told_trouble = trouble
         self._last_beat = time.monotonic()
-        offset_us = answer["server_time_us"] - (sent + now_us()) // 2
-        self._offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
+        self._clock.add(sent, answer["server_time_us"], now_us())
         return answer
 
     def _report(self) -> None:

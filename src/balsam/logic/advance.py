@@ -22,6 +22,7 @@ from balsam.store import events as event_store
 from balsam.store.database import Tx
 from balsam.store.owner import Owner
 
+WORTH_NOTING_US = 5_000_000  # by which a clock is ahead
 J = JobState
 # Fields of an update that are not columns of the job.
 _ABOUT_STATE = {"id", "state", "state_timestamp", "state_data"}
@@ -138,9 +139,13 @@ def _change(
         if reason is not None:
             return reason
         stamp = writes.now if update.state_timestamp is None else to_us(update.state_timestamp)
-        if stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
-            return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
         data = dict(update.state_data or {})
+        if row["session_id"] is not None and stamp > writes.now:
+            # Somebody runs it whose clock is ahead: refused, the job would run again, and no better.
+            data |= _clock_note(stamp - writes.now)
+            stamp = writes.now
+        elif stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
+            return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
         if holder is None:
             data["forced"] = True
         values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))
@@ -155,6 +160,15 @@ def _change(
     if values:
         writes.change(row, values)
     return None
+
+
+def _clock_note(ahead_us: int) -> dict[str, str]:
+    """What an event's data say of a stamp that was replaced by the server's time."""
+    if ahead_us < WORTH_NOTING_US:
+        return {}
+    return {
+        "clock": f"stamped {ahead_us / 1e6:.0f} s ahead of the server's clock: the server's time is taken"
+    }
 
 
 def _still_staging(

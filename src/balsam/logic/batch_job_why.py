@@ -130,6 +130,7 @@ def _running(facts: Places, row: Row) -> Why:
     if heard:
         left = max(0, int(minutes_left(row, facts.now)))
         told = [session["trouble"] for session in heard if session["trouble"]]
+        told += [_clock(session["clock_ahead_us"]) for session in heard if session["clock_ahead_us"]]
         trouble = f" But: {told[0]}." if told else ""
         return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.{trouble}")
     output = f"its output is {facts.site(row['site_id'])['path']}/qsubmit/qlaunch{row['id']:05d}.output"
@@ -137,6 +138,13 @@ def _running(facts: Places, row: Row) -> Why:
     if last is None:
         return Why("no_launcher", f"{runs}, and no launcher has been heard of there: {output}.")
     return Why("launcher_silent", f"{runs}, and its launcher {facts.heard(last)}: {output}.")
+
+
+def _clock(ahead_us: int) -> str:
+    """Of a launcher's host whose clock is far from the server's."""
+    side = "ahead of" if ahead_us > 0 else "behind"
+    sec = abs(ahead_us) // 1_000_000
+    return f"the clock of its host is {sec} s {side} the server's, which its reports are corrected by"
 
 
 def _deleted(facts: Places, row: Row) -> Why:

@@ -94,15 +94,21 @@ def acquire(tx: Tx, owner: Owner, session: dict[str, Any], want: SessionAcquire)
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     return (
         -row["priority"],
-        -row["num_nodes"],
-        row["node_packing_count"],
+        row["num_nodes"],
+        -row["node_packing_count"],
         -row["wall_time_min"],
         row["id"],
     )
 
 
 def _long_large_first(row: dict[str, Any]) -> tuple[Any, ...]:
-    return (-row["priority"], -row["wall_time_min"], -row["num_nodes"], row["id"])
+    return (
+        -row["priority"],
+        -row["wall_time_min"],
+        -row["num_nodes"],
+        -row["node_packing_count"],
+        row["id"],
+    )
 
 
 def within_nodes(rows: Collection[dict[str, Any]], limit: float | None) -> list[int]:

@@ -94,6 +94,8 @@ def doubt(terms: Terms, job: Row, slots: Collection[str]) -> str | None:
     if terms.needed_slots and not terms.needed_slots <= set(slots):
         missing = sorted(terms.needed_slots.difference(slots))
         return f"app {terms.app} needs transfers for: {', '.join(missing)}"
+    if job["num_nodes"] < 1:
+        return f"num_nodes is {job['num_nodes']}: a job takes one node at least, or a share of it"
     ranks = job["ranks_per_node"]
     gpus, mem_mb = ranks * job["gpus_per_rank"], ranks * job["mem_mb_per_rank"]
     return too_big(terms.limits, job["num_nodes"], job["wall_time_min"], gpus, mem_mb)

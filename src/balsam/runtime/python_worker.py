@@ -31,6 +31,7 @@ from balsam.runtime.frames import frame, receive
 from balsam.runtime.interpreter import Interpreter
 from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers, write_out
+from balsam.runtime.preamble import run_behind
 from balsam.runtime.shipped import EVERYWHERE, AppClass, ShippedApp
 from balsam.runtime.site_client import lazy_client
 from balsam.schemas.payloads import SerializeError, describe_exception, serialize, serialize_exception
@@ -121,7 +122,16 @@ class Worker:
         ):
             # What is kept for the current context, such as decimal's or numpy's settings, goes with it.
             context = contextvars.copy_context()
+            if step is run and (preamble := _preamble_of(app_class(job))):
+                whole = {**request, "app": {**request["app"], **app.record}}
+                return self._behind(preamble, bool(getattr(app_class, "strict", False)), whole)
             return context.run(lambda: step(request["kind"], app_class(job), self._ends))
+
+    def _behind(self, preamble: str | list[str], strict: bool, request: dict[str, Any]) -> Answer:
+        job_id = request["job"]["id"]
+        _begin_output(self._job(request))
+        with self._ends.output.to(JOB_OUTPUT):
+            return run_behind(preamble, strict, orjson.dumps(request), self._home, request["workdir"], job_id)
 
     def _job(self, request: dict[str, Any]) -> Job:
         job = Job.from_row(request["job"], self._client)
@@ -132,7 +142,7 @@ class Worker:
         key = (record["id"], record["digest"])
         if "serialized_class" in record:
             row = {name: record[name] for name in ("id", "name", "serialized_class", "serializer")}
-            self._apps[key] = ShippedApp(lambda modules: self._load(row, modules), orjson.dumps(row))
+            self._apps[key] = ShippedApp(lambda modules: self._load(row, modules), row)
         return self._apps[key]
 
     def _load(self, row: dict[str, Any], modules: UserModules) -> AppClass:
@@ -154,16 +164,21 @@ def describe(app_class: AppClass) -> dict[str, Any]:
 
 
 def command(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
-    given: Any = app.shell_preamble
-    given = (given() if callable(given) else given) or ()
-    preamble = _shell_text(given, "shell_preamble()") if isinstance(given, str) else list(given)
+    preamble = _preamble_of(app)
     variables = {str(name): str(value) for name, value in app.get_environ_vars().items()}
-    for line in preamble if isinstance(preamble, list) else ():
-        _shell_text(line, "a line of shell_preamble()")
     for name, value in variables.items():
         _shell_text(f"{name}={value}", f"the environment variable {name!r}")
     text = _shell_text(app.get_arg_str(), "get_arg_str()")
     return {"ok": True, "result": {"command": text, "preamble": preamble, "environment": variables}}
+
+
+def _preamble_of(app: ApplicationDefinition) -> str | list[str]:
+    """What is run before the command; empty for most."""
+    given: Any = app.shell_preamble
+    given = (given() if callable(given) else given) or ()
+    if isinstance(given, str):
+        return _shell_text(given, "shell_preamble()")
+    return [_shell_text(line, "a line of shell_preamble()") for line in given]
 
 
 def _shell_text(text: Any, what: str) -> str:

@@ -24,6 +24,8 @@ from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+import orjson
+
 from balsam.runtime.capture import high
 from balsam.schemas.reading import UserModules
 from balsam.sdk.application import ApplicationDefinition
@@ -99,9 +101,9 @@ class Script(ModuleType):
 class ShippedApp:
     """Opened anew for a step wherever an earlier one may have changed what was opened."""
 
-    def __init__(self, load: Load, payload: bytes) -> None:
+    def __init__(self, load: Load, record: dict[str, Any]) -> None:
         self._load = load
-        self._payload = payload
+        self.record = record
         self._opened: tuple[AppClass, UserModules] | None = None
         self._watch: Unchanged | None = None
         self._path: str | None = None
@@ -125,7 +127,7 @@ class ShippedApp:
         if is_first:
             self.reach = _reach(app_class, modules)
             if modules.by_name:
-                self._path = _bundle(modules.by_name, self._payload)
+                self._path = _bundle(modules.by_name, orjson.dumps(self.record))
 
     def importable(self, workdir: str) -> contextlib.AbstractContextManager[None]:
         """Within the block the app's modules can be imported; those in its workdir too, behind all others."""

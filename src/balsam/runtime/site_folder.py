@@ -23,6 +23,7 @@ from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_pat
 from balsam.client.transport import Client
 from balsam.platform.machine import usable_machine
 from balsam.runtime.settings import Settings, refuse_unserved, sample_settings_text
+from balsam.sdk.api_client import ApiClient
 
 SETTINGS_FILE = "settings.yml"
 TEMPLATE_FILE = "job-template.sh"
@@ -130,13 +131,13 @@ class SiteFolder:
 
     def client(
         self, *, retry_sec: float = 30.0, outage_sec: float | None = None, timeout_sec: float | None = None
-    ) -> Client:
+    ) -> ApiClient:
         """A new connection to the site's server with the site's token.
 
         `timeout_sec`: for connecting and for each answer, in place of the login file's.
         """
         login = self.login
-        return Client(
+        return ApiClient(
             login.api_root,
             login.token,
             ca_file=login.ca_file,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas.jobs import INT32
-from balsam.schemas.types import Id, Name, Report, Stringy, Tags, Text, UtcTime, Wire
+from balsam.schemas.types import Id, Name, Report, Stringy, Tags, Text, UtcTime, Whole, Wire
 
 
 class BatchJobOrdering(StrEnum):
@@ -23,8 +23,8 @@ class BatchJobPartition(Wire):
 
 
 class BatchJobCreate(Wire):
-    num_nodes: int = Field(ge=1, le=INT32)
-    wall_time_min: int = Field(ge=1, le=INT32)
+    num_nodes: Whole = Field(ge=1, le=INT32)
+    wall_time_min: Whole = Field(ge=1, le=INT32)
     job_mode: JobMode
     site_id: Id
     project: Name

@@ -8,7 +8,7 @@ from pydantic import Field
 from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_PATH_CHARS, MAX_PAYLOAD_CHARS
 from balsam.core.states import JobState, ParentsMust
 from balsam.schemas.apps import SerializerInfo
-from balsam.schemas.types import Id, JsonDict, ReportDict, Tags, Text, UtcTime, Wire, Workdir
+from balsam.schemas.types import Id, JsonDict, Real, ReportDict, Tags, Text, UtcTime, Whole, Wire, Workdir
 
 INT32 = 2**31 - 1
 
@@ -39,21 +39,21 @@ class JobCreate(Wire):
     tags: Tags = Field(default_factory=dict)
     serialized_parameters: Text = Field(default="", max_length=MAX_PAYLOAD_CHARS)
     data: JsonDict = Field(default_factory=dict)
-    return_code: int | None = Field(default=None, ge=-INT32, le=INT32)
-    num_nodes: int = Field(default=1, ge=0, le=INT32)
-    ranks_per_node: int = Field(default=1, ge=1, le=INT32)
-    threads_per_rank: int = Field(default=1, ge=1, le=INT32)
-    threads_per_core: int = Field(default=1, ge=1, le=INT32)
+    return_code: Whole | None = Field(default=None, ge=-INT32, le=INT32)
+    num_nodes: Whole = Field(default=1, ge=0, le=INT32)
+    ranks_per_node: Whole = Field(default=1, ge=1, le=INT32)
+    threads_per_rank: Whole = Field(default=1, ge=1, le=INT32)
+    threads_per_core: Whole = Field(default=1, ge=1, le=INT32)
     launch_params: Tags = Field(default_factory=dict)
-    gpus_per_rank: float = Field(default=0.0, ge=0, le=1e6, allow_inf_nan=False)
-    node_packing_count: int = Field(default=1, ge=1, le=INT32)
-    wall_time_min: int = Field(default=0, ge=0, le=INT32)
+    gpus_per_rank: Real = Field(default=0.0, ge=0, le=1e6, allow_inf_nan=False)
+    node_packing_count: Whole = Field(default=1, ge=1, le=INT32)
+    wall_time_min: Whole = Field(default=0, ge=0, le=INT32)
     parent_ids: set[Id] = Field(default_factory=set)
     transfers: dict[Text, JobTransferItem] = Field(default_factory=dict)
-    priority: int = Field(default=0, ge=-INT32, le=INT32)
+    priority: Whole = Field(default=0, ge=-INT32, le=INT32)
     parents_must: ParentsMust = ParentsMust.finish
-    max_restarts: int = Field(default=DEFAULT_MAX_RESTARTS, ge=0, le=INT32)
-    mem_mb_per_rank: int = Field(default=0, ge=0, le=INT32)
+    max_restarts: Whole = Field(default=DEFAULT_MAX_RESTARTS, ge=0, le=INT32)
+    mem_mb_per_rank: Whole = Field(default=0, ge=0, le=INT32)
     parameters_json: JsonDict | None = None
     serializer: SerializerInfo | None = None
 
@@ -65,15 +65,15 @@ class JobUpdate(Wire):
     tags: Tags | None = None
     serialized_parameters: Text | None = Field(default=None, max_length=MAX_PAYLOAD_CHARS)
     data: JsonDict | None = None
-    return_code: int | None = Field(default=None, ge=-INT32, le=INT32)
-    num_nodes: int | None = Field(default=None, ge=0, le=INT32)
-    ranks_per_node: int | None = Field(default=None, ge=1, le=INT32)
-    threads_per_rank: int | None = Field(default=None, ge=1, le=INT32)
-    threads_per_core: int | None = Field(default=None, ge=1, le=INT32)
+    return_code: Whole | None = Field(default=None, ge=-INT32, le=INT32)
+    num_nodes: Whole | None = Field(default=None, ge=0, le=INT32)
+    ranks_per_node: Whole | None = Field(default=None, ge=1, le=INT32)
+    threads_per_rank: Whole | None = Field(default=None, ge=1, le=INT32)
+    threads_per_core: Whole | None = Field(default=None, ge=1, le=INT32)
     launch_params: Tags | None = None
-    gpus_per_rank: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
-    node_packing_count: int | None = Field(default=None, ge=1, le=INT32)
-    wall_time_min: int | None = Field(default=None, ge=0, le=INT32)
+    gpus_per_rank: Real | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
+    node_packing_count: Whole | None = Field(default=None, ge=1, le=INT32)
+    wall_time_min: Whole | None = Field(default=None, ge=0, le=INT32)
     batch_job_id: Id | None = None
     state: JobState | None = None
     state_timestamp: UtcTime | None = None
@@ -81,10 +81,10 @@ class JobUpdate(Wire):
     pending_file_cleanup: bool | None = None
     serialized_return_value: Text | None = Field(default=None, max_length=MAX_PAYLOAD_CHARS)
     serialized_exception: Text | None = Field(default=None, max_length=MAX_PAYLOAD_CHARS)
-    priority: int | None = Field(default=None, ge=-INT32, le=INT32)
+    priority: Whole | None = Field(default=None, ge=-INT32, le=INT32)
     parents_must: ParentsMust | None = None
-    max_restarts: int | None = Field(default=None, ge=0, le=INT32)
-    mem_mb_per_rank: int | None = Field(default=None, ge=0, le=INT32)
+    max_restarts: Whole | None = Field(default=None, ge=0, le=INT32)
+    mem_mb_per_rank: Whole | None = Field(default=None, ge=0, le=INT32)
     parameters_json: JsonDict | None = None
 
 

@@ -34,6 +34,14 @@ class KillOut(Wire):
     sentence: str
 
 
+class RetriesOut(Wire):
+    """How many failed jobs were sent on. `refused`: (id, reason) of others; `next`: `after` of the next."""
+
+    retried: int = 0
+    refused: list[tuple[int, str]] = Field(default_factory=list)
+    next: Id | None = None
+
+
 class KillsOut(Wire):
     """How many had which outcome. `pending`: ids of those told or noted; `next`: `after` of the next call."""
 

@@ -1,6 +1,5 @@
 """Field types that several nouns share: ids, texts that a database can hold, UTC times."""
 
-import math
 import re
 from datetime import UTC, datetime
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from balsam.core.limits import MAX_ID, MAX_NAME_CHARS, MAX_PATH_CHARS, MAX_REPORT_CHARS
+from balsam.schemas.json_tree import MAX_DEPTH, as_tree
 
 
 class Wire(BaseModel):
@@ -30,25 +30,6 @@ def _storable(text: str) -> str:
     return text
 
 
-def _storable_tree(value: Any, depth: int = 0) -> Any:
-    if depth > 50:
-        raise ValueError("is nested more than 50 levels deep")
-    if isinstance(value, str):
-        _storable(value)
-    elif isinstance(value, int) and abs(value) > MAX_ID:
-        raise ValueError("holds a number of more than 64 bits")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("holds a number that is not finite, which JSON has no word for")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _storable(key)
-            _storable_tree(inner, depth + 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _storable_tree(inner, depth + 1)
-    return value
-
-
 def storable(text: str) -> str:
     """The text with what no database holds replaced."""
     if "\x00" in text or not text.isascii():
@@ -59,7 +40,7 @@ def storable(text: str) -> str:
 def _mended_tree(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return storable(value)
-    if depth > 50:
+    if depth > MAX_DEPTH:
         return value  # which is refused next
     if isinstance(value, dict):
         return {storable(str(key)): _mended_tree(inner, depth + 1) for key, inner in value.items()}
@@ -82,6 +63,10 @@ def _as_utc(moment: datetime) -> datetime:
 
 def _number_to_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float, bool)) else value
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 # Paths that are already what `_relative_inside` makes of them; most are, and PurePosixPath is slow.
@@ -107,6 +92,9 @@ def _absolute(path: str) -> str:
     return path
 
 
+# Numbers that are numbers: no text, no truth value. A fraction that is whole is one, for JSON knows no other.
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+Real = Annotated[float, Field(strict=True)]
 Id = Annotated[int, Field(ge=0, le=MAX_ID)]
 Int64 = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 Text = Annotated[str, AfterValidator(_storable)]
@@ -114,9 +102,9 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS), AfterValid
 Stringy = Annotated[str, BeforeValidator(_number_to_text), Field(max_length=4096), AfterValidator(_storable)]
 # What programs printed: cut and mended rather than refused, or a report would never be taken.
 Report = Annotated[str, BeforeValidator(_end_of_text)]
-ReportDict = Annotated[dict[str, Any], BeforeValidator(_mended_tree), AfterValidator(_storable_tree)]
+ReportDict = Annotated[dict[str, Any], BeforeValidator(_mended_tree), AfterValidator(as_tree)]
 Tags = dict[Annotated[Stringy, Field(max_length=256)], Stringy]
-JsonDict = Annotated[dict[str, Any], AfterValidator(_storable_tree)]
+JsonDict = Annotated[dict[str, Any], AfterValidator(as_tree)]
 Workdir = Annotated[
     str, Field(max_length=MAX_PATH_CHARS), AfterValidator(_storable), AfterValidator(_relative_inside)
 ]

@@ -17,7 +17,14 @@ from balsam.schemas import (
     TransferSlot,
 )
 from balsam.schemas.payloads import MadeElsewhere, deserialize_class
-from balsam.sdk import app_interface, class_origin, command_template, registration, same_workdir
+from balsam.sdk import (
+    app_interface,
+    class_origin,
+    command_template,
+    job_creation,
+    registration,
+    same_workdir,
+)
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
 from balsam.sdk.model import DoesNotExist
@@ -26,7 +33,7 @@ from balsam.sdk.sites import Site
 if TYPE_CHECKING:
     from balsam.client.transport import Client
     from balsam.schemas.reading import UserModules
-    from balsam.sdk.jobs import Job
+    from balsam.sdk.jobs import Job, JobOptions
 
 HOOKS = (
     "preprocess",
@@ -210,30 +217,29 @@ class ApplicationDefinition:
         """
         from balsam.sdk.jobs import JOB_EXTRAS, Job
 
+        own: JobOptions = {
+            "tags": tags,
+            "data": data,
+            "return_code": return_code,
+            "num_nodes": num_nodes,
+            "ranks_per_node": ranks_per_node,
+            "threads_per_rank": threads_per_rank,
+            "threads_per_core": threads_per_core,
+            "launch_params": launch_params,
+            "gpus_per_rank": gpus_per_rank,
+            "node_packing_count": node_packing_count,
+            "wall_time_min": wall_time_min,
+            "parent_ids": parent_ids,
+            "transfers": transfers,
+        }
         taken = cls.interface()
+        job_creation.refuse_hidden(cls.__name__, taken, own)
         if_exists: Any = "allow" if "if_exists" in taken else app_params.pop("if_exists", "allow")
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
-        job = Job(
-            workdir,
-            cls,
-            tags=tags,
-            data=data,
-            return_code=return_code,
-            num_nodes=num_nodes,
-            ranks_per_node=ranks_per_node,
-            threads_per_rank=threads_per_rank,
-            threads_per_core=threads_per_core,
-            launch_params=launch_params,
-            gpus_per_rank=gpus_per_rank,
-            node_packing_count=node_packing_count,
-            wall_time_min=wall_time_min,
-            parent_ids=parent_ids,
-            transfers=transfers,
-            parameters=app_params,
-            **extras,
-        )
+        own["parameters"] = app_params
+        job = Job(workdir, cls, **own, **extras)
         if if_exists != "allow":
             client = default_client()
             found = same_workdir.earlier(client, job, cls.synced_id(client), if_exists)
@@ -290,7 +296,7 @@ class ApplicationDefinition:
 
         `site_name` may be left out where only one site has an app of that name.
         """
-        return cls.from_serialized(App.objects.get(name=app_name, site_name=site_name))
+        return cls.from_serialized(App.objects.named(app_name, site_name))
 
     @classmethod
     def load_by_id(cls, app_id: int) -> type[ApplicationDefinition]:

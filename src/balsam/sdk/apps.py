@@ -32,11 +32,11 @@ class AppUpdates(AppOptions, total=False):
 
 
 class AppFilters(TypedDict, total=False):
-    site_id: int | Site | Iterable[int] | None
-    id: int | Iterable[int] | None
-    name: str | None
-    site_path: str | Path | None
-    site_name: str | None
+    site_id: int | Site | Iterable[int]
+    id: int | Iterable[int]
+    name: str
+    site_path: str | Path
+    site_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +126,16 @@ class App(Model):
 class AppQuery(Query[App]):
     """Apps that match filters."""
 
+    POSITIONS = tuple(AppFilters.__annotations__)
     FILTERS = ("name", "site_path", "site_name")
     LIST_FILTERS = ("site_id", "id")
 
-    def filter(self, **filters: Unpack[AppFilters]) -> AppQuery:
+    def filter(self, *values: Any, **filters: Unpack[AppFilters]) -> AppQuery:
         """`name` and `site_name` match exactly, `site_path` a part."""
-        return self.narrowed(filters)
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[AppFilters]) -> App:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[AppFilters]) -> App:
+        return self.narrowed(filters, values).the_one()
 
     def update(self, **values: Unpack[AppUpdates]) -> int:
         return self.change(values)
@@ -153,12 +154,16 @@ class AppManager(Manager[App, AppQuery]):
     ) -> App:
         return self.created(App(site_id, name, serialized_class, source_code, **options))
 
-    def filter(self, **filters: Unpack[AppFilters]) -> AppQuery:
+    def filter(self, *values: Any, **filters: Unpack[AppFilters]) -> AppQuery:
         """`name` and `site_name` match exactly, `site_path` a part."""
-        return self.all().filter(**filters)
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[AppFilters]) -> App:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[AppFilters]) -> App:
+        return self.all().get(*values, **filters)
+
+    def named(self, name: str, site_name: str | None = None) -> App:
+        """The app of this name; without a site's name, the only one at any site."""
+        return self.get(name=name) if site_name is None else self.get(name=name, site_name=site_name)
 
 
 App.objects = AppManager(App, AppQuery)

@@ -12,7 +12,8 @@ from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
 from balsam.schemas.batch_jobs import BatchJobWhyOut
 from balsam.schemas.messages import DrainOut
-from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema
+from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema, whole
+from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
 from balsam.sdk.sites import Site
@@ -38,16 +39,16 @@ class BatchJobUpdates(TypedDict, total=False):
 
 
 class BatchJobFilters(TypedDict, total=False):
-    id: int | Iterable[int] | None
-    site_id: int | Site | Iterable[int] | None
-    state: BatchJobState | str | Iterable[BatchJobState | str] | None
-    scheduler_id: int | None
-    queue: str | None
-    start_time_before: datetime | None
-    start_time_after: datetime | None
-    end_time_before: datetime | None
-    end_time_after: datetime | None
-    filter_tags: Mapping[str, Any] | None
+    id: int | Iterable[int]
+    site_id: int | Site | Iterable[int]
+    state: BatchJobState | str | Iterable[BatchJobState | str]
+    scheduler_id: int
+    queue: str
+    start_time_before: datetime
+    start_time_after: datetime
+    end_time_before: datetime
+    end_time_after: datetime
+    filter_tags: TagFilter
 
 
 class BatchJob(Model):
@@ -61,8 +62,8 @@ class BatchJob(Model):
     COLUMNS = (*SHOWN, "job_mode", "queue", "project", "scheduler_id", "start_time", "end_time")
     FIELDS = {
         "id": Field(READ, PLAIN),
-        "num_nodes": Field(SET_ONCE, PLAIN),
-        "wall_time_min": Field(SET_ONCE, PLAIN),
+        "num_nodes": Field(SET_ONCE, whole(1)),
+        "wall_time_min": Field(SET_ONCE, whole(1)),
         "job_mode": Field(SET_ONCE, enum(JobMode)),
         "site_id": Field(SET_ONCE, PLAIN),
         "project": Field(SET_ONCE, PLAIN),
@@ -152,6 +153,7 @@ class BatchJob(Model):
 class BatchJobQuery(Query[BatchJob]):
     """BatchJobs that match filters."""
 
+    POSITIONS = tuple(BatchJobFilters.__annotations__)
     FILTERS = (
         "scheduler_id",
         "queue",
@@ -165,14 +167,15 @@ class BatchJobQuery(Query[BatchJob]):
     ENUM_FILTERS = {"state": BatchJobState}
     ORDERINGS = ("start_time",)
     UPDATE_IN_BULK = True
+    DELETE_BY_QUERY = True
 
-    def filter(self, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
-        return self.narrowed(filters)
+    def filter(self, *values: Any, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[BatchJobFilters]) -> BatchJob:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[BatchJobFilters]) -> BatchJob:
+        return self.narrowed(filters, values).the_one()
 
-    def order_by(self, field: BatchJobOrdering | str) -> BatchJobQuery:
+    def order_by(self, field: BatchJobOrdering | str | None) -> BatchJobQuery:
         """`start_time` or `-start_time`."""
         return self.ordered(field)
 
@@ -183,6 +186,7 @@ class BatchJobQuery(Query[BatchJob]):
         """Where these BatchJobs stand, or why they ended; at most `limit` of them."""
         if self.matches_nothing:
             return []
+        self._must_be_whole("explain")
         rows = self.client().get(f"{BatchJob.ROUTE}why", {**self.filters, "limit": limit})
         return [BatchJobWhyOut(**row) for row in rows]
 
@@ -202,11 +206,11 @@ class BatchJobManager(Manager[BatchJob, BatchJobQuery]):
     ) -> BatchJob:
         return self.created(BatchJob(num_nodes, wall_time_min, job_mode, site_id, project, queue, **options))
 
-    def filter(self, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
-        return self.all().filter(**filters)
+    def filter(self, *values: Any, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[BatchJobFilters]) -> BatchJob:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[BatchJobFilters]) -> BatchJob:
+        return self.all().get(*values, **filters)
 
 
 BatchJob.objects = BatchJobManager(BatchJob, BatchJobQuery)

@@ -47,7 +47,9 @@ class _Defaults:
                 return self.made
             login, path = stored_login()
             if self.made is None or self.made_from is None or not login.is_renewal_of(self.made_from):
-                self.made = login.client(path, outage_sec=OUTAGE_SEC)
+                from balsam.sdk.api_client import ApiClient  # and with it the HTTP library
+
+                self.made = login.client(path, outage_sec=OUTAGE_SEC, kind=ApiClient)
             self.made_from, self.made_at = login, stamp
             return self.made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn, TypedDict, Unpack
 
@@ -12,23 +12,24 @@ from balsam.core.states import JobState
 from balsam.schemas import EventOrdering
 from balsam.sdk.event_stream import EventStream
 from balsam.sdk.fields import PLAIN, READ, TIME, TREE, Field
+from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
 from balsam.sdk.query import IDS_PER_REQUEST, Manager, Query
 from balsam.sdk.sites import Site
 
 
 class EventFilters(TypedDict, total=False):
-    id: int | Iterable[int] | None
-    job_id: int | Iterable[int] | None
-    batch_job_id: int | Iterable[int] | None
-    site_id: int | Site | Iterable[int | Site] | None
-    scheduler_id: int | None
-    tags: Mapping[str, Any] | None
-    data: Mapping[str, Any] | None
-    timestamp_before: datetime | None
-    timestamp_after: datetime | None
-    from_state: JobState | str | Iterable[JobState | str] | None
-    to_state: JobState | str | Iterable[JobState | str] | None
+    id: int | Iterable[int]
+    job_id: int | Iterable[int]
+    batch_job_id: int | Iterable[int]
+    scheduler_id: int
+    tags: TagFilter
+    data: TagFilter
+    timestamp_before: datetime
+    timestamp_after: datetime
+    from_state: JobState | str | Iterable[JobState | str]
+    to_state: JobState | str | Iterable[JobState | str]
+    site_id: int | Site | Iterable[int | Site]
 
 
 class EventLog(Model):
@@ -64,6 +65,7 @@ class EventLog(Model):
 class EventLogQuery(Query[EventLog]):
     """Events that match filters, the newest first."""
 
+    POSITIONS = tuple(EventFilters.__annotations__)
     FILTERS = (
         "scheduler_id",
         "tags",
@@ -77,12 +79,12 @@ class EventLogQuery(Query[EventLog]):
     DEFAULT_ORDER = "-timestamp"
     COLUMNAR = True
 
-    def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
+    def filter(self, *values: Any, **filters: Unpack[EventFilters]) -> EventLogQuery:
         """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""
-        return self.narrowed(filters)
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[EventFilters]) -> EventLog:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[EventFilters]) -> EventLog:
+        return self.narrowed(filters, values).the_one()
 
     def stream(
         self, *, cursor: str | None = None, since: datetime | None = None, last: int = 0
@@ -107,7 +109,7 @@ class EventLogQuery(Query[EventLog]):
         """The event of a row that the server answered."""
         return self._model.from_row(row, self._client)
 
-    def order_by(self, field: EventOrdering | str) -> EventLogQuery:
+    def order_by(self, field: EventOrdering | str | None) -> EventLogQuery:
         """`timestamp` or `-timestamp`."""
         return self.ordered(field)
 
@@ -115,12 +117,12 @@ class EventLogQuery(Query[EventLog]):
 class EventLogManager(Manager[EventLog, EventLogQuery]):
     """`EventLog.objects`."""
 
-    def filter(self, **filters: Unpack[EventFilters]) -> EventLogQuery:
+    def filter(self, *values: Any, **filters: Unpack[EventFilters]) -> EventLogQuery:
         """`tags` are those of the jobs; `scheduler_id` that of the BatchJob which ran them."""
-        return self.all().filter(**filters)
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[EventFilters]) -> EventLog:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[EventFilters]) -> EventLog:
+        return self.all().get(*values, **filters)
 
     def stream(
         self,

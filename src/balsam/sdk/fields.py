@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import math
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum
 from functools import cache
-from pathlib import Path
+from numbers import Number
+from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
 from balsam.core.clock import UtcDatetime
+from balsam.schemas.json_tree import as_tree
 
 # When a field may be given or got: at creation, in a later `save()`, in what the server answers. Plain
 # numbers, since submitting a hundred thousand jobs asks millions of times.
@@ -25,10 +29,14 @@ IDS_EXPECTED = "jobs or their ids are expected, such as [1, 2] or {job}"
 
 @dataclass(frozen=True)
 class Kind:
-    """`to_python` takes JSON or what a user assigns, and copies what is mutable; `to_json` is its inverse."""
+    """`to_python` takes what a user assigns, or JSON, and copies what is mutable; `to_json` is its inverse.
+
+    `of_row`: in place of `to_python` for what the server answers, where that may be what nobody may assign.
+    """
 
     to_python: Callable[[Any], Any]
     to_json: Callable[[Any], Any]
+    of_row: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,10 @@ class Field:
 
     def read(self, value: Any) -> Any:
         return None if value is None else self.kind.to_python(value)
+
+    def load(self, value: Any) -> Any:
+        """The value of a server's row."""
+        return None if value is None else (self.kind.of_row or self.kind.to_python)(value)
 
     def write(self, value: Any) -> Any:
         return None if value is None else self.kind.to_json(value)
@@ -62,10 +74,35 @@ class WrongType(TypeError, ValueError):
     """A value of another type than the field's."""
 
 
+_AS_TEXT = (str, Number, Enum, PurePath, UUID, date)  # what has one obvious text
+
+
 def _tags(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise WrongType('a dict is expected, such as {"key": "value"}')
-    return {str(key): str(inner) for key, inner in value.items()}
+    return {_tag_text(key, key): _tag_text(key, inner) for key, inner in value.items()}
+
+
+def _tag_text(key: object, value: Any) -> str:
+    if not isinstance(value, _AS_TEXT):
+        raise WrongType(f"the value of {key!r} is a {type(value).__name__}, and is to be a text or a number")
+    text = str(value.value if isinstance(value, Enum) else value)
+    if not (text.isascii() and text.isprintable()):
+        as_tree(text, f"the value of {key!r}")
+    return text
+
+
+def _path(value: Any) -> Path:
+    path = Path(value)
+    as_tree(str(path), "a path")
+    return path
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise WrongType('a dict is expected, such as {"key": "value"}')
+    tree: dict[str, Any] = as_tree(value)
+    return tree
 
 
 def _ids(value: Any) -> set[int]:
@@ -78,17 +115,55 @@ def _id_of(item: Any) -> int:
     if not hasattr(item, "id"):
         raise WrongType(IDS_EXPECTED)
     if item.id is None:
-        raise ValueError(f"{item!r} is not saved yet, so it has no id: save it first")
+        name = type(item).__name__
+        raise ValueError(f"a {name} among them is not saved yet, so it has no id: save it first")
     return int(item.id)
 
 
 PLAIN = Kind(_same, _same)
-PATH = Kind(Path, str)
+PATH = Kind(_path, str)
 TIME = Kind(_time, _time_text)
 TAGS = Kind(_tags, _tags)
-TREE = Kind(copy.deepcopy, _same)  # a dict of anything JSON
+TREE = Kind(as_tree, as_tree, copy.deepcopy)  # anything JSON
+OBJECT = Kind(_object, _object, copy.deepcopy)  # a dict of anything JSON
 IDS = Kind(_ids, sorted)  # accepts saved objects in place of their ids
 UUIDS = Kind(lambda value: value if isinstance(value, UUID) else UUID(value), str)
+
+
+def whole(least: int, most: int = 2**31 - 1) -> Kind:
+    """An integer in these bounds: no truth value, no text, no fraction."""
+
+    def read(value: Any) -> int:
+        if type(value) is int and least <= value <= most:
+            return value
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # numpy's and pandas' whole numbers among them
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise WrongType(f"a whole number is expected, {_bounds(least, most)}")
+        number = operator.index(value)
+        if not least <= number <= most:
+            raise WrongType(f"a whole number is expected, {_bounds(least, most)}")
+        return number
+
+    return Kind(read, _same, _same)
+
+
+def fraction(least: float, most: float) -> Kind:
+    """A number in these bounds."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, (bool, str)) or not hasattr(value, "__float__"):
+            raise WrongType(f"a number is expected, {_bounds(least, most)}")
+        number = float(value)
+        if math.isnan(number) or not least <= number <= most:
+            raise WrongType(f"a number is expected, {_bounds(least, most)}")
+        return number
+
+    return Kind(read, _same, _same)
+
+
+def _bounds(least: float, most: float) -> str:
+    return f"from {least:,} to {most:,}"
 
 
 def enum(members: type[Enum]) -> Kind:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from balsam.client.jobs import create_jobs
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
-from balsam.schemas import JobTransferItem
-from balsam.sdk import app_interface, command_template, parameters
+from balsam.schemas import AppParameter, JobTransferItem
+from balsam.sdk import app_interface, command_template, declared_types, parameters
 from balsam.sdk.apps import App
 from balsam.sdk.fields import Kind
 
@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
     from balsam.sdk.jobs import Job
 
+# What submit() takes for the job itself, with its defaults: no parameter of an app can be given by these
+# names.
+SUBMIT_FIELDS: dict[str, Any] = {
+    "workdir": None,
+    "tags": None,
+    "data": None,
+    "return_code": None,
+    "launch_params": None,
+    "num_nodes": 1,
+    "ranks_per_node": 1,
+    "threads_per_rank": 1,
+    "threads_per_core": 1,
+    "gpus_per_rank": 0,
+    "node_packing_count": 1,
+    "wall_time_min": 0,
+    "parent_ids": (),
+    "transfers": None,
+    "save": True,
+}
 MAX_CHARS_PER_REQUEST = 16_000_000
 
 
@@ -42,8 +61,34 @@ def check_against_class(app: object, given: Mapping[str, Any], slots: set[str]) 
 
     if isinstance(app, type) and issubclass(app, ApplicationDefinition):
         parameters.check(app.__name__, given, app.interface())
+        _check_types(app, given)
         check_command_values(app, given)
         app_interface.check_transfers(app.__name__, slots, app.slots())
+
+
+def _check_types(app: type[ApplicationDefinition], given: Mapping[str, Any]) -> None:
+    if app.run is None:
+        return
+    try:
+        declared_types.check(app.run, given)
+    except declared_types.NotOfType as exc:
+        raise parameters.ParameterError(f"the app {app.__name__} can't take {exc}") from exc
+
+
+def refuse_hidden(app: str, taken: Mapping[str, AppParameter], own: Mapping[str, Any]) -> None:
+    """Raises ParameterError for a parameter that submit() can't give, since the job has a field of its name.
+
+    An optional one keeps its default, where the job's field was not given either. `own`: the job's fields.
+    """
+    for name, parameter in taken.items():
+        if name not in SUBMIT_FIELDS:
+            continue
+        if parameter.required or own.get(name, SUBMIT_FIELDS[name]) != SUBMIT_FIELDS[name]:
+            raise parameters.ParameterError(
+                f"the app {app} has a parameter {name!r}, and {name!r} is a field of each job's own, which "
+                f"submit() sets: rename the parameter, or give it by Job(workdir, {app}, "
+                f"parameters={{{name!r}: ...}})"
+            )
 
 
 def check_command_values(app: type[ApplicationDefinition], given: Mapping[str, Any]) -> None:
@@ -65,8 +110,10 @@ def app_class(client: Client, ref: Any, site_name: str | None) -> type[Applicati
         return ref
     if isinstance(ref, App):
         return ApplicationDefinition.from_serialized(ref)
-    wanted = {"id": ref} if isinstance(ref, int) else {"name": ref, "site_name": site_name}
-    return ApplicationDefinition.from_serialized(App.objects.using(client).all().narrowed(wanted).the_one())
+    apps = App.objects.using(client)
+    return ApplicationDefinition.from_serialized(
+        apps.get(id=ref) if isinstance(ref, int) else apps.named(ref, site_name)
+    )
 
 
 def _bodies(client: Client, jobs: list[Job]) -> list[dict[str, Any]]:
@@ -86,7 +133,7 @@ def _app_id(client: Client, job: Job) -> int:
     if isinstance(ref, App):
         return ref.id
     if isinstance(ref, str):
-        app = App.objects.using(client).get(name=ref, site_name=job._site_name)
+        app = App.objects.using(client).named(ref, job._site_name)
         if app.hooks is not None:  # older clients describe parameters less exactly
             parameters.check(app.name, job._parameters, app.parameters)
             app_interface.check_transfers(app.name, set(job.transfers), app.transfers)

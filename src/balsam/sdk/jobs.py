@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
@@ -16,7 +17,7 @@ from balsam.core.clock import UtcDatetime
 from balsam.core.limits import DEFAULT_MAX_RESTARTS, MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import DONE_STATES, JobState, ParentsMust
 from balsam.schemas import JobOrdering, JobTransferItem, SerializerInfo
-from balsam.schemas.jobs import WhyCountOut, WhyOut
+from balsam.schemas.jobs import INT32, WhyCountOut, WhyOut
 from balsam.schemas.messages import KillsOut
 from balsam.sdk import job_creation, parameters, results, waiting
 from balsam.sdk.apps import App
@@ -24,20 +25,23 @@ from balsam.sdk.fields import (
     CREATE,
     FULL,
     IDS,
+    OBJECT,
     PATH,
     PLAIN,
     READ,
     TAGS,
     TIME,
-    TREE,
     UPDATE,
     Field,
     enum,
+    fraction,
     schema,
+    whole,
 )
+from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import DoesNotExist
 from balsam.sdk.query import Manager, Query, cut
-from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching
+from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching, retry_matching
 from balsam.sdk.sites import Site
 from balsam.sdk.spelling import reject_unknown
 
@@ -91,19 +95,20 @@ class JobUpdates(JobResources, total=False):
 
 
 class JobFilters(TypedDict, total=False):
-    id: int | Iterable[int] | None
-    parent_id: int | Iterable[int] | None
-    app_id: AppRef | Iterable[AppRef] | None
-    site_id: int | Site | Iterable[int | Site] | None
-    batch_job_id: int | Iterable[int] | None
-    session_id: int | Iterable[int] | None
-    last_update_before: datetime | None
-    last_update_after: datetime | None
-    workdir__contains: str | None
-    state__ne: JobState | str | None
-    state: JobState | str | Iterable[JobState | str] | None
-    tags: Mapping[str, Any] | None
-    pending_file_cleanup: bool | None
+    id: int | Iterable[int]
+    parent_id: int | Iterable[int]
+    app_id: AppRef | Iterable[AppRef]
+    site_id: int | Site | Iterable[int | Site]
+    batch_job_id: int | Iterable[int]
+    last_update_before: datetime
+    last_update_after: datetime
+    workdir__contains: str
+    state__ne: JobState | str
+    state: JobState | str | Iterable[JobState | str]
+    tags: TagFilter
+    pending_file_cleanup: bool
+    session_id: int | Iterable[int]
+    failure: str
 
 
 class Job(RemoteJob):
@@ -126,29 +131,29 @@ class Job(RemoteJob):
         "app_id": Field(SET_ONCE, PLAIN),
         "site_id": Field(READ, PLAIN),
         "tags": Field(FULL, TAGS, {}),
-        "data": Field(FULL, TREE, {}),
-        "return_code": Field(FULL, PLAIN),
-        "num_nodes": Field(FULL, PLAIN, 1),
-        "ranks_per_node": Field(FULL, PLAIN, 1),
-        "threads_per_rank": Field(FULL, PLAIN, 1),
-        "threads_per_core": Field(FULL, PLAIN, 1),
+        "data": Field(FULL, OBJECT, {}),
+        "return_code": Field(FULL, whole(-INT32)),
+        "num_nodes": Field(FULL, whole(1), 1),
+        "ranks_per_node": Field(FULL, whole(1), 1),
+        "threads_per_rank": Field(FULL, whole(1), 1),
+        "threads_per_core": Field(FULL, whole(1), 1),
         "launch_params": Field(FULL, TAGS, {}),
-        "gpus_per_rank": Field(FULL, PLAIN, 0.0),
-        "node_packing_count": Field(FULL, PLAIN, 1),
-        "wall_time_min": Field(FULL, PLAIN, 0),
+        "gpus_per_rank": Field(FULL, fraction(0, 1_000_000), 0.0),
+        "node_packing_count": Field(FULL, whole(1), 1),
+        "wall_time_min": Field(FULL, whole(0), 0),
         "parent_ids": Field(SET_ONCE, IDS, []),
         "transfers": Field(CREATE, job_creation.TRANSFERS, {}),
-        "priority": Field(FULL, PLAIN, 0),
+        "priority": Field(FULL, whole(-INT32), 0),
         "parents_must": Field(FULL, enum(ParentsMust), "finish"),
-        "max_restarts": Field(FULL, PLAIN, DEFAULT_MAX_RESTARTS),
-        "mem_mb_per_rank": Field(FULL, PLAIN, 0),
+        "max_restarts": Field(FULL, whole(0), DEFAULT_MAX_RESTARTS),
+        "mem_mb_per_rank": Field(FULL, whole(0), 0),
         "state": Field(LATER, enum(JobState)),
         "state_timestamp": Field(UPDATE, TIME),
-        "state_data": Field(UPDATE, TREE, {}),
+        "state_data": Field(UPDATE, OBJECT, {}),
         "batch_job_id": Field(LATER, PLAIN),
         "pending_file_cleanup": Field(LATER, PLAIN, False),
         "serialized_parameters": Field(LATER, PLAIN, ""),
-        "parameters_json": Field(LATER, TREE),
+        "parameters_json": Field(LATER, OBJECT),
         "serialized_return_value": Field(LATER, PLAIN, ""),
         "serialized_exception": Field(LATER, PLAIN, ""),
         "serializer": Field(READ, schema(SerializerInfo)),
@@ -270,6 +275,10 @@ class Job(RemoteJob):
         self._must_be_saved("explain")
         return WhyOut(**self.client().get(f"{self.ROUTE}{self.id}/why"))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the app's class, which is fetched anew: it may be of a script that nobody can import."""
+        return {**super().__getstate__(), "_app": None}
+
     def creation_body(self) -> dict[str, Any]:
         """Without what says no more than the defaults, which make most of a job of `submit()`."""
         body = super().creation_body()
@@ -295,6 +304,7 @@ class Job(RemoteJob):
 class JobQuery(Query[Job]):
     """Jobs that match filters."""
 
+    POSITIONS = tuple(JobFilters.__annotations__)
     FILTERS = (
         "last_update_before",
         "last_update_after",
@@ -302,21 +312,26 @@ class JobQuery(Query[Job]):
         "state__ne",
         "tags",
         "pending_file_cleanup",
+        "failure",
     )
     LIST_FILTERS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id", "state")
     ENUM_FILTERS = {"state": JobState, "state__ne": JobState}
     ORDERINGS = ("id", "last_update", "state", "workdir")
     UPDATE_BY_QUERY = True
+    DELETE_BY_QUERY = True
     COLUMNAR = True
 
-    def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
-        """Several values of one filter: any of them; several filters, or tags: all of them."""
-        return self.narrowed(filters)
+    def filter(self, *values: Any, **filters: Unpack[JobFilters]) -> JobQuery:
+        """Several values of one filter: any of them; several filters, or tags: all of them.
 
-    def get(self, **filters: Unpack[JobFilters]) -> Job:
-        return self.narrowed(filters).the_one()
+        `failure`: the signature of a run that failed, as `balsam.analytics.failures` and `why` name it.
+        """
+        return self.narrowed(filters, values)
 
-    def order_by(self, field: JobOrdering | str) -> JobQuery:
+    def get(self, *values: Any, **filters: Unpack[JobFilters]) -> Job:
+        return self.narrowed(filters, values).the_one()
+
+    def order_by(self, field: JobOrdering | str | None) -> JobQuery:
         """`id`, `last_update`, `state` or `workdir`; with `-`: descending."""
         return self.ordered(field)
 
@@ -326,8 +341,15 @@ class JobQuery(Query[Job]):
 
     def why(self, limit: int = 100) -> list[WhyOut]:
         """Why these jobs do not progress; at most `limit` of them."""
-        rows = self.client().get("/jobs/why", {**self.filters, "limit": limit})
-        return [WhyOut(**row) for row in rows]
+        self._must_be_whole("explain")
+        if self.matches_nothing:
+            return []
+        told = (
+            WhyOut(**row)
+            for filters in self._requests()
+            for row in self.client().get("/jobs/why", {**filters, "limit": limit})
+        )
+        return list(itertools.islice(told, limit))
 
     def why_counts(self) -> list[WhyCountOut]:
         """How many of these jobs do not progress for which reason, at which site, with an example of each.
@@ -369,10 +391,21 @@ class JobQuery(Query[Job]):
         """
         return kill_matching(self, [] if self.matches_nothing else self._requests_of_slice(), timeout)
 
-    def _plain(self, value: Any) -> Any:
+    def retry(self) -> int:
+        """Runs those of the matches once more that are FAILED; how many.
+
+        A job that has run before runs anew in its workdir. One that failed before its first run begins again
+        with waiting for its parents. Raises SomeRefused after all others where some may not.
+        """
+        parts = [] if self.matches_nothing else self._requests_of_slice()
+        return retry_matching(self.client(), parts)
+
+    def _with_ids(self, value: Any) -> Any:
         if isinstance(value, type) and hasattr(value, "registered_id"):
             return value.registered_id(self._client)
-        return super()._plain(value)
+        if isinstance(value, (list, tuple, set, frozenset, Iterator)):
+            return [self._with_ids(one) for one in value]
+        return value
 
 
 class JobManager(Manager[Job, JobQuery]):
@@ -381,12 +414,12 @@ class JobManager(Manager[Job, JobQuery]):
     def create(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> Job:
         return self.created(Job(workdir, app_id, **options))
 
-    def filter(self, **filters: Unpack[JobFilters]) -> JobQuery:
+    def filter(self, *values: Any, **filters: Unpack[JobFilters]) -> JobQuery:
         """Several values of one filter: any of them; several filters, or tags: all of them."""
-        return self.all().filter(**filters)
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[JobFilters]) -> Job:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[JobFilters]) -> Job:
+        return self.all().get(*values, **filters)
 
     def bulk_create(self, instances: Iterable[Job]) -> list[Job]:
         """Creates many jobs in few requests; the same instances, saved, in their order."""

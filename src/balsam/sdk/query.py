@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
+from balsam.client.errors import SomeRefused
+from balsam.client.jobs import refusals
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.sdk import columns
 from balsam.sdk.context import default_client
+from balsam.sdk.filters import Filter, both
 from balsam.sdk.model import DoesNotExist, Model, MultipleObjectsReturned, update_body
 from balsam.sdk.spelling import reject_unknown, unknown
 
@@ -21,8 +23,16 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Model)
 Q = TypeVar("Q", bound="Query[Any]")
 
-DICT_FILTERS = ("tags", "filter_tags", "data")
 IDS_PER_REQUEST = 500  # ids in one URL
+
+
+# Said where all objects are to be changed or deleted: the server refuses that to whoever gives no filter and
+# does not say this either.
+EVERYTHING = {"all": "yes"}
+
+
+class Sliced(ValueError, AttributeError):
+    """A query can't be narrowed or ordered after it was sliced; an AttributeError, too, as in release 0.7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +50,18 @@ class Query(Generic[M]):
     """Objects of one kind that match filters, in an order, perhaps a slice of them.
 
     Iteration, `len()`, `bool()`, `[i]`, `[a:b]`, `[a:b:step]`. Rows that were fetched are kept; `all()`
-    gives a fresh query. A filter with an empty list matches nothing.
+    gives a fresh query. A filter with an empty list matches nothing; None, an empty text or an empty dict is
+    refused: see `balsam.sdk.filters`.
     """
 
+    POSITIONS: tuple[str, ...] = ()  # names of filters by their places, where values are given without names
     FILTERS: tuple[str, ...] = ()  # names of filters that take one value
     LIST_FILTERS: tuple[str, ...] = ()  # that take one value or several
     ENUM_FILTERS: Mapping[str, type[Enum]] = {}  # whose values are a state's, a direction's ...
     ORDERINGS: tuple[str, ...] = ()
     DEFAULT_ORDER = "id"
-    UPDATE_BY_QUERY = False  # whether the server has PUT and DELETE by filters
+    UPDATE_BY_QUERY = False  # whether the server has PUT by filters
+    DELETE_BY_QUERY = False  # whether it has DELETE by filters
     UPDATE_IN_BULK = False  # whether it has PATCH of many
     PAGE = 10_000  # rows asked for at a time
     COLUMNAR = False  # whether the server answers columns
@@ -77,26 +90,55 @@ class Query(Generic[M]):
         """All objects, through the same client."""
         return type(self)(self._model, self._client)
 
-    def narrowed(self, filters: Mapping[str, Any]) -> Self:
-        """The matches that also match `filters`; TypeError for a name that is no filter."""
+    def narrowed(self, filters: Mapping[str, Any], values: Sequence[Any] = ()) -> Self:
+        """The matches that also match `filters`, and `values` of the filters in their places.
+
+        TypeError for a name that is no filter, and for a value that chooses nothing.
+        """
         self._must_be_whole("filter")
-        what = f"{self._model.__name__}.objects.filter()"
-        reject_unknown(what, filters, (*self.FILTERS, *self.LIST_FILTERS))
+        given = {**self._in_places(values, filters), **filters}
+        reject_unknown(self._what("filter"), given, (*self.FILTERS, *self.LIST_FILTERS))
         copy = self.all()
-        given = {
-            name: self._filter_value(name, value) for name, value in filters.items() if value is not None
-        }
-        copy._filters = {**self._filters, **given}
+        chosen = dict(self._filters)
+        for name, value in given.items():
+            one = self._filter(name)
+            read = one.read(self._with_ids(value))
+            chosen[name] = both(one, chosen[name], read) if name in chosen else read
+        copy._filters = chosen
         return copy
 
-    def ordered(self, field: str) -> Self:
-        """In the order of a field; `-field`: descending."""
+    def _in_places(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        if len(values) > len(self.POSITIONS):
+            raise TypeError(
+                f"{self._what('filter')} takes at most {len(self.POSITIONS)} values without names"
+            )
+        placed = dict(zip(self.POSITIONS, values, strict=False))
+        for name in placed.keys() & named.keys():
+            raise TypeError(f"{self._what('filter')} got {name!r} twice")
+        # What stands before another's place is None where it is not meant to choose.
+        return {name: value for name, value in placed.items() if value is not None or value is values[-1]}
+
+    def _what(self, verb: str) -> str:
+        return f"{self._model.__name__}.objects.{verb}()"
+
+    def _filter(self, name: str) -> Filter:
+        return Filter(self._model.__name__, name, name in self.LIST_FILTERS, self.ENUM_FILTERS.get(name))
+
+    def _with_ids(self, value: Any) -> Any:
+        """The same with what only this kind of query knows an id of in its place."""
+        return value
+
+    def ordered(self, field: str | None) -> Self:
+        """In the order of a field; `-field`: descending; None: in the default order."""
         self._must_be_whole("order")
+        copy = self.all()
+        if field is None:
+            copy._order = None
+            return copy
         name = str(field.value if isinstance(field, Enum) else field)
         allowed = [sign + ordering for ordering in self.ORDERINGS for sign in ("", "-")]
         if name not in allowed:
             raise TypeError(unknown(f"{self._model.__name__} order_by()", name, allowed))
-        copy = self.all()
         copy._order = name
         return copy
 
@@ -252,7 +294,7 @@ class Query(Generic[M]):
 
     def delete(self) -> None:
         """Deletes all matches."""
-        if not self.UPDATE_BY_QUERY:
+        if not self.DELETE_BY_QUERY:
             raise NotImplementedError(
                 f"many {self._model.__name__} objects can't be deleted at once: delete() them one by one"
             )
@@ -272,29 +314,6 @@ class Query(Generic[M]):
         return notebook.table(self)
 
     # ---- inside ----
-
-    def _filter_value(self, name: str, value: Any) -> Any:
-        if name in DICT_FILTERS and not isinstance(value, Mapping):
-            raise TypeError(
-                f"the filter {name!r} of {self._model.__name__} takes a dict, such as "
-                f'{{"key": "value"}}, and not {value!r}'
-            )
-        if isinstance(value, Query) or (isinstance(value, Iterable) and not _is_single(value)):
-            if name not in self.LIST_FILTERS:
-                raise TypeError(f"the filter {name!r} of {self._model.__name__} takes one value, not several")
-            return [self._member(name, item) for item in value]
-        return self._member(name, value)
-
-    def _member(self, name: str, value: Any) -> Any:
-        states = self.ENUM_FILTERS.get(name)
-        if states is None:
-            return self._plain(value)
-        if value not in [member.value for member in states]:
-            raise ValueError(unknown(f"the filter {name!r}", str(value), [member.value for member in states]))
-        return states(value).value
-
-    def _plain(self, value: Any) -> Any:
-        return value.id if isinstance(value, Model) else value
 
     def _slice(self, start: int, stop: int | None) -> Self:
         part = self.all()
@@ -362,13 +381,13 @@ class Query(Generic[M]):
     def _requests_of_slice(self) -> list[dict[str, Any]]:
         """The filters, or the ids of the slice."""
         if not self.is_sliced:
-            return self._requests()
+            return [filters or EVERYTHING for filters in self._requests()]
         return [{"id": part} for part in cut([row["id"] for row in self._rows()], IDS_PER_REQUEST)]
 
     def _patch_all(self, body: dict[str, Any]) -> int:
         items = [{"id": row["id"], **body} for row in self._rows()]
         for part in cut(items, MAX_ITEMS_PER_BULK_OP):
-            self._client.patch(self._model.ROUTE, part)
+            patch_rows(self._client, self._model.ROUTE, part)
         return len(items)
 
     @property
@@ -378,7 +397,7 @@ class Query(Generic[M]):
 
     def _must_be_whole(self, verb: str) -> None:
         if self.is_sliced:
-            raise ValueError(f"can't {verb} a query after it was sliced: {verb} first, then slice")
+            raise Sliced(f"can't {verb} a query after it was sliced: {verb} first, then slice")
 
     def _told(self) -> str:
         return ", ".join(f"{name}={value!r}" for name, value in self._filters.items()) or "(all)"
@@ -428,8 +447,8 @@ class Manager(Generic[M, Q]):
             )
         changed = [(instance, body) for instance in instances if (body := instance.changed())]
         for part in cut(changed, MAX_ITEMS_PER_BULK_OP):
-            rows = self.client().patch(self._model.ROUTE, [{"id": one.id, **body} for one, body in part])
-            by_id = {row["id"]: row for row in rows}
+            items = [{"id": one.id, **body} for one, body in part]
+            by_id = {row["id"]: row for row in patch_rows(self.client(), self._model.ROUTE, items)}
             for instance, _ in part:
                 instance._load(by_id[instance.id])
         return len(changed)
@@ -441,13 +460,19 @@ class Manager(Generic[M, Q]):
         return instance
 
 
+def patch_rows(client: Client, route: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of what was changed; raises SomeRefused, after all others were, where some could not be."""
+    answer = client.request("PATCH", route, body=items)
+    rows: list[dict[str, Any]] = answer.body
+    refused = refusals(answer.headers.get("Balsam-Refused"))
+    if refused:
+        raise SomeRefused(len(rows), len(items) - len(rows), refused)
+    return rows
+
+
 def cut(items: list[Any], size: int) -> list[list[Any]]:
     """Consecutive parts of at most `size`."""
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def _is_single(value: Any) -> bool:
-    return isinstance(value, (str, bytes, PurePath, Mapping, Enum, type))
 
 
 def _length(value: Any) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
+from balsam.client.errors import SomeRefused
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
-from balsam.schemas.messages import KillOut, KillsOut, TailOut
+from balsam.schemas.messages import KillOut, KillsOut, RetriesOut, TailOut
 from balsam.sdk import waiting
 from balsam.sdk.model import Model
 from balsam.sdk.query import IDS_PER_REQUEST, Query, cut
@@ -46,6 +47,12 @@ class RemoteJob(Model):
                 return KillOut(job_id=self.id, outcome=outcome, sentence=f"Job {self.id} is {self.state}.")
             answer.sentence = self.client().get(f"{path}/why")["sentence"]
         return answer
+
+    def retry(self) -> None:
+        """Runs the job once more, if it is FAILED: see `JobQuery.retry`; SomeRefused has the reason."""
+        self._must_be_saved("retry")
+        retry_matching(self.client(), [{"id": self.id}])
+        self.refresh_from_db()
 
     @overload
     def tail(self, lines: int = ..., *, follow: Literal[False] = ..., attempt: int | None = ...) -> str: ...
@@ -109,6 +116,20 @@ def kill_matching(query: Query[Job], requests: list[dict[str, Any]], timeout: fl
     jobs = [job for ids in cut(total.pending, IDS_PER_REQUEST) for job in fresh.narrowed({"id": ids})]
     total.pending = [job.id for job in waiting.wait(jobs, timeout).not_done]
     return total
+
+
+def retry_matching(client: Client, requests: list[dict[str, Any]]) -> int:
+    """Retries what each of the requests' filters chooses; see `JobQuery.retry`."""
+    retried, refused = 0, list[tuple[int, str]]()
+    for filters in requests:
+        part = RetriesOut(next=0)
+        while part.next is not None:
+            part = RetriesOut(**client.post("/jobs/retry", None, params={**filters, "after": part.next}))
+            retried += part.retried
+            refused += part.refused
+    if refused:
+        raise SomeRefused(retried, len(refused), refused)
+    return retried
 
 
 def _kill_all(client: Client, filters: dict[str, Any], total: KillsOut) -> None:

@@ -26,7 +26,7 @@ class SessionOptions(TypedDict, total=False):
 
 
 class SessionFilters(TypedDict, total=False):
-    id: int | Iterable[int] | None
+    id: int | Iterable[int]
 
 
 class Session(Model):
@@ -78,7 +78,7 @@ class Session(Model):
         sort_by: str | None = None,
         filter_tags: Mapping[str, Any] | None = None,
         states: Iterable[JobState | str] = RUNNABLE_STATES,
-        app_ids: Iterable[int] = (),
+        app_ids: Iterable[int] | None = None,
         *,
         key: str | None = None,
     ) -> list[Job]:
@@ -96,7 +96,7 @@ class Session(Model):
             "sort_by": sort_by,
             "filter_tags": {str(name): str(value) for name, value in (filter_tags or {}).items()},
             "states": sorted(JobState(state).value for state in states),
-            "app_ids": sorted(set(app_ids)),
+            "app_ids": sorted(set(app_ids or ())),
         }
         rows = self.client().post(f"{self.ROUTE}{self.id}", body, key=key)
         return [self._held(row) for row in rows]
@@ -122,13 +122,14 @@ class Session(Model):
 class SessionQuery(Query[Session]):
     """Sessions that match filters."""
 
+    POSITIONS = tuple(SessionFilters.__annotations__)
     LIST_FILTERS = ("id",)
 
-    def filter(self, **filters: Unpack[SessionFilters]) -> SessionQuery:
-        return self.narrowed(filters)
+    def filter(self, *values: Any, **filters: Unpack[SessionFilters]) -> SessionQuery:
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[SessionFilters]) -> Session:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[SessionFilters]) -> Session:
+        return self.narrowed(filters, values).the_one()
 
 
 class SessionManager(Manager[Session, SessionQuery]):
@@ -139,11 +140,11 @@ class SessionManager(Manager[Session, SessionQuery]):
     ) -> Session:
         return self.created(Session(site_id, batch_job_id, **options))
 
-    def filter(self, **filters: Unpack[SessionFilters]) -> SessionQuery:
-        return self.all().filter(**filters)
+    def filter(self, *values: Any, **filters: Unpack[SessionFilters]) -> SessionQuery:
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[SessionFilters]) -> Session:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[SessionFilters]) -> Session:
+        return self.all().get(*values, **filters)
 
 
 Session.objects = SessionManager(Session, SessionQuery)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, TypedDict, Unpack
 from uuid import UUID
 
 from balsam.core.clock import UtcDatetime
@@ -35,10 +35,10 @@ class SiteUpdates(SiteOptions, total=False):
 
 
 class SiteFilters(TypedDict, total=False):
-    name: str | None
-    path: str | Path | None
-    id: int | Iterable[int] | None
-    last_refresh_after: datetime | None
+    name: str
+    path: str | Path
+    id: int | Iterable[int]
+    last_refresh_after: datetime
 
 
 class Site(Model):
@@ -91,15 +91,16 @@ class Site(Model):
 class SiteQuery(Query[Site]):
     """Sites that match filters."""
 
+    POSITIONS = tuple(SiteFilters.__annotations__)
     FILTERS = ("name", "path", "last_refresh_after")
     LIST_FILTERS = ("id",)
 
-    def filter(self, **filters: Unpack[SiteFilters]) -> SiteQuery:
+    def filter(self, *values: Any, **filters: Unpack[SiteFilters]) -> SiteQuery:
         """`name` matches exactly, `path` a part."""
-        return self.narrowed(filters)
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[SiteFilters]) -> Site:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[SiteFilters]) -> Site:
+        return self.narrowed(filters, values).the_one()
 
     def update(self, **values: Unpack[SiteUpdates]) -> int:
         return self.change(values)
@@ -111,12 +112,12 @@ class SiteManager(Manager[Site, SiteQuery]):
     def create(self, name: str, path: str | Path, **options: Unpack[SiteOptions]) -> Site:
         return self.created(Site(name, path, **options))
 
-    def filter(self, **filters: Unpack[SiteFilters]) -> SiteQuery:
+    def filter(self, *values: Any, **filters: Unpack[SiteFilters]) -> SiteQuery:
         """`name` matches exactly, `path` a part."""
-        return self.all().filter(**filters)
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[SiteFilters]) -> Site:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[SiteFilters]) -> Site:
+        return self.all().get(*values, **filters)
 
 
 Site.objects = SiteManager(Site, SiteQuery)

@@ -13,6 +13,11 @@ def reject_unknown(what: str, given: Iterable[str], known: Collection[str]) -> N
             raise TypeError(unknown(what, name, known))
 
 
+def is_near(name: str, known: Collection[str]) -> bool:
+    """Whether the name is most likely meant to be one of the known ones."""
+    return bool(difflib.get_close_matches(name, known, n=1, cutoff=0.75))
+
+
 def unknown(what: str, name: str, known: Collection[str]) -> str:
     """A sentence that names the nearest known names, or all of them when none is near."""
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.6)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from balsam.schemas.totals import TotalKey, TotalOut
 from balsam.sdk.context import default_client
+from balsam.sdk.filters import MATCHES_NOTHING, Filter
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
@@ -31,10 +32,16 @@ def totals(
     for key in by:
         if key not in [*TotalKey]:
             raise ValueError(f"there are no totals by {key!r}: choose from {', '.join(TotalKey)}")
+    chosen = {
+        name: Filter("totals", name, takes_several=True).read(value)
+        for name, value in (("site_id", site_id), ("app_id", app_id))
+        if value is not None
+    }
+    if MATCHES_NOTHING in chosen.values():
+        return []
     options = {
-        "by": list(by),
-        "site_id": site_id,
-        "app_id": app_id,
+        **chosen,
+        "by": list(by) or None,
         "timestamp_after": timestamp_after,
         "timestamp_before": timestamp_before,
     }

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypedDict, Unpack
 
 from balsam.core.states import JobState, TransferDirection, TransferItemState
-from balsam.sdk.fields import PATH, PLAIN, READ, TREE, UPDATE, Field, enum
+from balsam.sdk.fields import OBJECT, PATH, PLAIN, READ, UPDATE, Field, enum
+from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
 from balsam.sdk.sites import Site
@@ -22,13 +23,13 @@ class TransferItemUpdates(TypedDict, total=False):
 
 
 class TransferItemFilters(TypedDict, total=False):
-    id: int | Iterable[int] | None
-    site_id: int | Site | None
-    job_id: int | Iterable[int] | None
-    state: TransferItemState | str | Iterable[TransferItemState | str] | None
-    direction: TransferDirection | str | None
-    job_state: JobState | str | None
-    tags: Mapping[str, Any] | None
+    id: int | Iterable[int]
+    site_id: int | Site
+    job_id: int | Iterable[int]
+    state: TransferItemState | str | Iterable[TransferItemState | str]
+    direction: TransferDirection | str
+    job_state: JobState | str
+    tags: TagFilter
 
 
 class TransferItem(Model):
@@ -47,7 +48,7 @@ class TransferItem(Model):
         "recursive": Field(READ, PLAIN),
         "state": Field(LATER, enum(TransferItemState)),
         "task_id": Field(LATER, PLAIN, ""),
-        "transfer_info": Field(LATER, TREE, {}),
+        "transfer_info": Field(LATER, OBJECT, {}),
     }
     objects: ClassVar[TransferItemManager]
 
@@ -68,17 +69,18 @@ class TransferItem(Model):
 class TransferItemQuery(Query[TransferItem]):
     """TransferItems that match filters."""
 
+    POSITIONS = tuple(TransferItemFilters.__annotations__)
     FILTERS = ("site_id", "direction", "job_state", "tags")
     LIST_FILTERS = ("id", "job_id", "state")
     ENUM_FILTERS = {"state": TransferItemState, "direction": TransferDirection, "job_state": JobState}
     UPDATE_IN_BULK = True
 
-    def filter(self, **filters: Unpack[TransferItemFilters]) -> TransferItemQuery:
+    def filter(self, *values: Any, **filters: Unpack[TransferItemFilters]) -> TransferItemQuery:
         """`job_state` and `tags` are those of the items' jobs."""
-        return self.narrowed(filters)
+        return self.narrowed(filters, values)
 
-    def get(self, **filters: Unpack[TransferItemFilters]) -> TransferItem:
-        return self.narrowed(filters).the_one()
+    def get(self, *values: Any, **filters: Unpack[TransferItemFilters]) -> TransferItem:
+        return self.narrowed(filters, values).the_one()
 
     def update(self, **values: Unpack[TransferItemUpdates]) -> int:
         return self.change(values)
@@ -87,12 +89,12 @@ class TransferItemQuery(Query[TransferItem]):
 class TransferItemManager(Manager[TransferItem, TransferItemQuery]):
     """`TransferItem.objects`."""
 
-    def filter(self, **filters: Unpack[TransferItemFilters]) -> TransferItemQuery:
+    def filter(self, *values: Any, **filters: Unpack[TransferItemFilters]) -> TransferItemQuery:
         """`job_state` and `tags` are those of the items' jobs."""
-        return self.all().filter(**filters)
+        return self.all().filter(*values, **filters)
 
-    def get(self, **filters: Unpack[TransferItemFilters]) -> TransferItem:
-        return self.all().get(**filters)
+    def get(self, *values: Any, **filters: Unpack[TransferItemFilters]) -> TransferItem:
+        return self.all().get(*values, **filters)
 
 
 TransferItem.objects = TransferItemManager(TransferItem, TransferItemQuery)

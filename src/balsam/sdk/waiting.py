@@ -119,7 +119,7 @@ def _look(jobs: list[Job], deadline: float | None) -> None:
 def _refresh_part(client: Client, jobs: list[Job], patience_sec: float | None) -> None:
     ids = list({job.id for job in jobs})
     query = {"id": ids, "count": "no", "limit": len(ids)}
-    found = client.get("/jobs/", query, patience_sec=patience_sec)["results"]
+    found = client.request("GET", "/jobs/", params=query, patience_sec=patience_sec).body["results"]
     rows = {row["id"]: row for row in found}
     gone = [number for number in ids if number not in rows]
     if gone:

@@ -23,8 +23,8 @@ from balsam.schemas.batch_jobs import (
     PaginatedBatchJobOut,
 )
 from balsam.server import answers, items
-from balsam.server.context import Caller, OnceKey, Srv, Strict
-from balsam.server.queries import BatchJobQuery, BatchJobs
+from balsam.server.context import Caller, Lenient, OnceKey, Srv, Strict
+from balsam.server.queries import BatchJobQuery, BatchJobs, BatchJobsToChange, BatchJobTarget
 from balsam.server.query_strings import documented
 from balsam.store import batch_jobs as store
 from balsam.store.paging import next_cursor
@@ -61,10 +61,13 @@ def create_batch_job(
 
 
 @router.patch("/", responses={200: {"model": list[BatchJobOut]}})
-def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdates) -> Response:
+def change_batch_jobs(
+    server: Srv, caller: Caller, key: OnceKey, lenient: Lenient, body: BulkUpdates
+) -> Response:
     """Changes item by item; a state reported of one that has ended is passed over.
 
-    Answers the changed ones; the header `Balsam-Refused` names the others: a JSON list of [id, reason].
+    400 where none was changed, but with `Prefer: handling=lenient`. Answers the changed ones; the header
+    `Balsam-Refused` names the others: a JSON list of [id, reason].
     """
     valid, rejected = items.split(body)
 
@@ -74,7 +77,36 @@ def change_batch_jobs(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdat
 
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, change)
+    items.require_some(len(answer["rows"]), answer["refused"], lenient=lenient)
     return answers.json_answer(answer["rows"], headers=items.header(answer["refused"]))
+
+
+@router.put("/", response_model=int, openapi_extra=documented(BatchJobTarget))
+def change_matching_batch_jobs(
+    server: Srv, caller: Caller, key: OnceKey, choice: BatchJobsToChange, body: BatchJobUpdate
+) -> Response:
+    """The same change for every BatchJob that the filters choose, of which there must be one at least."""
+    chosen = choice.target()
+
+    def change() -> int:
+        ids = store.ids(tx.conn, caller, chosen)
+        updates = [BatchJobBulkUpdate(id=one, **body.model_dump(exclude_unset=True)) for one in ids]
+        return len(batch_jobs.change_many(tx, caller, updates)[0])
+
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, change)
+    return answers.json_answer(answer)
+
+
+@router.delete("/", status_code=204, openapi_extra=documented(BatchJobTarget))
+def delete_matching_batch_jobs(server: Srv, caller: Caller, choice: BatchJobsToChange) -> Response:
+    """Those that the filters choose, of which there must be one at least."""
+    chosen = choice.target()
+    with server.db.write() as tx:
+        for row in store.lock(tx.conn, caller, store.ids(tx.conn, caller, chosen)):
+            store.remove(tx.conn, caller, row["id"])
+            tx.changed(caller.user_id, "batch_jobs", row["site_id"])
+    return answers.no_content()
 
 
 @router.get("/why", response_model=list[BatchJobWhyOut], openapi_extra=documented(BatchJobQuery))

@@ -157,6 +157,14 @@ async def _strict(request: Request) -> bool:
 Strict = Annotated[bool, Depends(_strict)]
 
 
+async def _lenient(request: Request) -> bool:
+    return _prefers(request, "handling=lenient")
+
+
+# Whether the client reads which of many changes were refused; else it takes any 2xx for all of them.
+Lenient = Annotated[bool, Depends(_lenient)]
+
+
 async def _minimal(request: Request) -> bool:
     return _prefers(request, "return=minimal")
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler
 
+from balsam.core.errors import Invalid
 from balsam.schemas.field_errors import sentence
 from balsam.schemas.types import Id
 
@@ -58,6 +59,13 @@ def named(refused: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
         if room < 0:
             return first[:-1]
     return first
+
+
+def require_some(applied: int, refused: Sequence[Sequence[Any]], *, lenient: bool) -> None:
+    """Raises Invalid with the first reason where none was applied, but to who reads what was refused."""
+    if refused and not applied and not lenient:
+        item_id, reason = refused[0][-2:]
+        raise Invalid(f"nothing could be changed: {item_id}: {reason}")
 
 
 def header(refused: Sequence[Sequence[Any]]) -> dict[str, str] | None:

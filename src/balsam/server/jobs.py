@@ -28,8 +28,8 @@ from balsam.schemas.jobs import (
 )
 from balsam.server import answers, columnar, items
 from balsam.server.bodies import BulkRoute
-from balsam.server.context import Caller, Minimal, OnceKey, Representation, Server, Srv, Strict
-from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection
+from balsam.server.context import Caller, Lenient, Minimal, OnceKey, Representation, Server, Srv, Strict
+from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection, JobsToChange, JobTarget
 from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
 from balsam.store.jobs import JobFilter
@@ -96,14 +96,16 @@ def change_jobs(
     caller: Caller,
     key: OnceKey,
     full: Representation,
+    lenient: Lenient,
     body: list[JobItem],
     session_id: SessionId = None,
 ) -> Response:
-    """Changes item by item; answers how many were applied.
+    """Changes item by item; answers how many were applied, or 400 where none was.
 
-    The header `Balsam-Refused` names the others: a JSON list of [job id, reason], as many as a header takes.
-    Where the request names a session, a job may occur several times: its items are applied in their order.
-    With `Prefer: return=representation` the answer names all refused ones, by their places.
+    With `Prefer: handling=lenient` it never is 400 for that. The header `Balsam-Refused` names the others: a
+    JSON list of [job id, reason], as many as a header takes. Where the request names a session, a job may
+    occur several times: its items are applied in their order. With `Prefer: return=representation` the
+    answer names all refused ones, by their places.
     """
     _check_size(body, "update")
     if session_id is None and len({item.id for item in body}) < len(body):
@@ -118,6 +120,8 @@ def change_jobs(
 
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, act)
+    # Of what a session says the fence refuses much that its holder has to know item by item.
+    items.require_some(answer["applied"], answer["refused"], lenient=lenient or session_id is not None)
     return answers.json_answer(answer) if full else _applied(answer)
 
 
@@ -135,30 +139,38 @@ def _applied(answer: Answer) -> Response:
     return answers.json_answer(answer["applied"], headers=items.header(named))
 
 
-@router.put("/", response_model=int, openapi_extra=documented(JobSelection, but="session_id"))
+@router.put("/", response_model=int, openapi_extra=documented(JobTarget, but="session_id"))
 def change_matching_jobs(
     server: Srv,
     caller: Caller,
     key: OnceKey,
-    choice: JobChoice,
+    strict: Strict,
+    choice: JobsToChange,
     body: JobUpdate,
     session_id: SessionId = None,
 ) -> Response:
-    """The same change for every job that the filters choose: all jobs of the caller without a filter."""
+    """The same change for every job that the filters choose.
+
+    Without a filter these are all jobs of the caller, as published; with `Prefer: handling=strict` that has
+    to be said by `all=yes`.
+    """
+    chosen = choice.target(strict=strict)
     with server.db.write() as tx:
         answer, _ = once(
             tx,
             caller,
             key,
-            lambda: _answer(*jobs.change_matching(tx, caller, choice.filter(), body, session_id)),
+            lambda: _answer(*jobs.change_matching(tx, caller, chosen, body, session_id)),
         )
     return _applied(answer)
 
 
-@router.delete("/", status_code=204, openapi_extra=documented(JobSelection))
-def delete_matching_jobs(server: Srv, caller: Caller, choice: JobChoice) -> Response:
+@router.delete("/", status_code=204, openapi_extra=documented(JobTarget))
+def delete_matching_jobs(server: Srv, caller: Caller, strict: Strict, choice: JobsToChange) -> Response:
+    """All jobs of the caller without a filter: see `change_matching_jobs`."""
+    chosen = choice.target(strict=strict)
     with server.db.write() as tx:
-        jobs.remove_matching(tx, caller, choice.filter())
+        jobs.remove_matching(tx, caller, chosen)
     return answers.no_content()
 
 

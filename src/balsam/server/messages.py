@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -13,15 +14,25 @@ from starlette.concurrency import run_in_threadpool
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_ANSWER_BYTES, MAX_ID, MAX_ITEMS_PER_BULK_OP, MAX_TAIL_BYTES, TAIL_SEC
-from balsam.logic import kills, messages
+from balsam.core.states import JobState
+from balsam.logic import kills, messages, retries
 from balsam.logic.kills import Fate
 from balsam.logic.messages import Asked
 from balsam.logic.once import once
-from balsam.schemas.messages import DrainOut, KillOut, KillsOut, MessageAnswer, MessageOut, TailOut
+from balsam.schemas.messages import (
+    DrainOut,
+    KillOut,
+    KillsOut,
+    MessageAnswer,
+    MessageOut,
+    RetriesOut,
+    TailOut,
+)
 from balsam.schemas.types import Id, Wire
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Server, Srv, bearer
-from balsam.server.queries import JobSelection
+from balsam.server.queries import JobParts, PartOfJobs
+from balsam.server.query_strings import documented
 from balsam.server.waiting import Waiting
 from balsam.store import jobs as job_store
 from balsam.store import kills as kill_store
@@ -39,10 +50,6 @@ DEFAULT_LINES = 10
 MARGIN_SEC = 0.5  # an answer in the last moment still has to travel
 
 
-class KillSelection(JobSelection):
-    after: Id = 0
-
-
 class TailQuery(Wire):
     """The last `lines`, or what comes behind `after` bytes. `follow`: waits a while for more.
 
@@ -55,14 +62,10 @@ class TailQuery(Wire):
     attempt: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
-@router.post("/jobs/kill", responses={200: {"model": KillsOut}})
-def kill_jobs(
-    server: Srv, caller: Caller, key: OnceKey, choice: Annotated[KillSelection, Query()]
-) -> Response:
+@router.post("/jobs/kill", responses={200: {"model": KillsOut}}, openapi_extra=documented(JobParts))
+def kill_jobs(server: Srv, caller: Caller, key: OnceKey, choice: PartOfJobs) -> Response:
     """Kills the jobs that the filters choose, 5,000 in one call: `next` is the `after` of the next one."""
-    chosen = choice.filter()
-    if chosen == JobFilter():
-        raise Invalid("Which jobs? Give at least one filter, such as id, tags or state.")
+    chosen = choice.target(strict=True)
 
     def kill() -> dict[str, Any]:
         ids = kill_store.lock_some(tx.conn, caller, chosen, choice.after, MAX_ITEMS_PER_BULK_OP)
@@ -73,6 +76,28 @@ def kill_jobs(
     with server.db.write() as tx:
         answer, _ = once(tx, caller, key, kill)
     return answers.json_answer(answer)
+
+
+@router.post("/jobs/retry", responses={200: {"model": RetriesOut}}, openapi_extra=documented(JobParts))
+def retry_jobs(server: Srv, caller: Caller, key: OnceKey, choice: PartOfJobs) -> Response:
+    """Sends those of the chosen jobs on that are FAILED, 5,000 in one call: `next` as for killing."""
+    chosen = failed_of(choice.target(strict=True))
+
+    def again() -> dict[str, Any]:
+        ids = kill_store.lock_some(tx.conn, caller, chosen, choice.after, MAX_ITEMS_PER_BULK_OP)
+        retried, refused = retries.retry(tx, caller, ids)
+        following = ids[-1] if len(ids) == MAX_ITEMS_PER_BULK_OP else None
+        return {"retried": retried, "refused": [one[1:] for one in refused], "next": following}
+
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, again)
+    return answers.json_answer(answer)
+
+
+def failed_of(chosen: JobFilter) -> JobFilter:
+    """Those of the jobs that are FAILED."""
+    states = {JobState.failed} if chosen.state is None else {JobState.failed} & set(chosen.state)
+    return replace(chosen, state=sorted(states))
 
 
 @router.post("/jobs/{job_id}/kill", responses={200: {"model": KillOut}})

@@ -130,6 +130,30 @@ class JobSelection(Wire):
         )
 
 
+class JobTarget(JobSelection):
+    """Which jobs to change; `all=yes`: every job of the caller."""
+
+    all: str | None = Field(default=None, pattern="^yes$")
+
+    def target(self, *, strict: bool) -> JobFilter:
+        """`strict`: Invalid where all are chosen and that is not said; the published client can't say it."""
+        chosen = self.filter()
+        if chosen != JobFilter():
+            if self.all is not None:
+                raise Invalid(
+                    "Which jobs? all=yes and other filters contradict each other: give one of them."
+                )
+        elif strict and self.all is None:
+            raise Invalid("Which jobs? Give at least one filter, such as id, tags or state, or all=yes.")
+        return chosen
+
+
+class JobParts(JobTarget):
+    """Those with larger ids than `after`, which is the `next` of the answer before."""
+
+    after: Id = 0
+
+
 class JobQuery(ColumnsQuery, JobSelection):
     ordering: JobOrdering = JobOrdering.id
 
@@ -159,6 +183,16 @@ class BatchJobSelection(Wire):
             end_time_after=_us(self.end_time_after),
             filter_tags=pairs(self.filter_tags, "filter_tags"),
         )
+
+
+class BatchJobTarget(BatchJobSelection):
+    """Which BatchJobs to change: those of at least one filter."""
+
+    def target(self) -> BatchJobFilter:
+        chosen = self.filter()
+        if chosen == BatchJobFilter():
+            raise Invalid("Which BatchJobs? Give at least one filter, such as id or state.")
+        return chosen
 
 
 class BatchJobQuery(PageQuery, BatchJobSelection):
@@ -203,7 +237,7 @@ class EventQuery(ColumnsQuery, EventSelection):
     until: Text | None = None
 
 
-class TransferQuery(PageQuery):
+class TransferSelection(Wire):
     id: Ids
     site_id: Id | None = None
     job_id: Ids
@@ -223,6 +257,17 @@ class TransferQuery(PageQuery):
             pairs(self.tags, "tags"),
         )
 
+    def target(self) -> TransferFilter:
+        """Which are to be changed: Invalid without a filter."""
+        chosen = self.filter()
+        if chosen == TransferFilter():
+            raise Invalid("Which TransferItems? Give at least one filter, such as id or job_id.")
+        return chosen
+
+
+class TransferQuery(PageQuery, TransferSelection):
+    pass
+
 
 class SessionQuery(Wire):
     id: Ids
@@ -230,13 +275,17 @@ class SessionQuery(Wire):
 
 
 def pairs(texts: list[str] | None, name: str) -> dict[str, str] | None:
-    """`key:value` texts as a dict; a value may hold colons and may be empty."""
+    """`key:value` texts as a dict, `key=value` where there is no colon; a value may be empty."""
     if texts is None:
         return None
+    found: dict[str, str] = {}
     for text in texts:
-        if ":" not in text:
+        key, separator, value = text.partition(":" if ":" in text else "=")
+        if not separator:
             raise Invalid(f"{name}={text!r} has no colon: write {name}=KEY:VALUE")
-    return dict(text.split(":", 1) for text in texts)
+        if found.setdefault(key, value) != value:
+            raise Invalid(f"{name} has {key!r} twice, as {found[key]!r} and {value!r}: nothing has both")
+    return found
 
 
 def _us(moment: datetime | None) -> int | None:
@@ -248,6 +297,10 @@ Apps = Annotated[AppQuery, Depends(of_query(AppQuery))]
 NewestQuery = Annotated[AppIds, Depends(of_query(AppIds))]
 Jobs = Annotated[JobQuery, Depends(of_query(JobQuery))]
 JobChoice = Annotated[JobSelection, Depends(of_query(JobSelection))]
+JobsToChange = Annotated[JobTarget, Depends(of_query(JobTarget, exact=True))]
+PartOfJobs = Annotated[JobParts, Depends(of_query(JobParts, exact=True))]
+BatchJobsToChange = Annotated[BatchJobTarget, Depends(of_query(BatchJobTarget, exact=True))]
+TransfersToChange = Annotated[TransferSelection, Depends(of_query(TransferSelection, exact=True))]
 BatchJobs = Annotated[BatchJobQuery, Depends(of_query(BatchJobQuery))]
 BatchJobChoice = Annotated[BatchJobSelection, Depends(of_query(BatchJobSelection))]
 Events = Annotated[EventQuery, Depends(of_query(EventQuery))]

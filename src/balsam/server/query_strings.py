@@ -17,15 +17,26 @@ from pydantic import BaseModel, ValidationError
 M = TypeVar("M", bound=BaseModel)
 
 
-def of_query(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+def of_query(model: type[M], *, exact: bool = False) -> Callable[[Request], Awaitable[M]]:
     """A dependency that answers the request's query string as a model.
 
-    Its route carries `openapi_extra=documented(model)`.
+    A parameter that is there and empty is refused: it comes of a variable that was not set, and must not
+    choose as if it were not there. `exact`: names that the model does not know are refused as well, for what
+    is to be changed must not be chosen by less than was said. Its route carries
+    `openapi_extra=documented(model)`.
     """
+    known = frozenset(model.model_fields)
     lists = frozenset(name for name, field in model.model_fields.items() if _is_list(field.annotation))
 
     async def parse(request: Request) -> M:
         sent = request.query_params
+        faults = [
+            _fault(name, EMPTY) for name, text in sent.multi_items() if name in known and not text.strip()
+        ]
+        if exact:
+            faults += [_fault(name, UNKNOWN) for name in sent if name not in known]
+        if faults:
+            raise RequestValidationError(faults)
         values = {name: sent.getlist(name) if name in lists else sent[name] for name in sent}
         try:
             return model.model_validate(values)
@@ -36,6 +47,14 @@ def of_query(model: type[M]) -> Callable[[Request], Awaitable[M]]:
             ) from None
 
     return parse
+
+
+EMPTY = "is empty: leave it out where it is not to choose"
+UNKNOWN = "is no filter"
+
+
+def _fault(name: str, text: str) -> dict[str, Any]:
+    return {"loc": ("query", name), "msg": text, "type": "value_error"}
 
 
 def documented(model: type[BaseModel], *, but: str = "") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from balsam.schemas.transfers import (
 )
 from balsam.server import answers
 from balsam.server.context import Caller, OnceKey, Srv
-from balsam.server.queries import TransferQuery, Transfers
+from balsam.server.queries import TransferQuery, Transfers, TransferSelection, TransfersToChange
 from balsam.server.query_strings import documented
 from balsam.store import transfers as store
 from balsam.store.paging import Page, next_cursor
@@ -50,6 +50,24 @@ def change_transfers(server: Srv, caller: Caller, key: OnceKey, body: BulkUpdate
             key,
             lambda: [answers.transfer(row) for row in transfers.change_many(tx, caller, body)],
         )
+    return answers.json_answer(answer)
+
+
+@router.put("/", response_model=int, openapi_extra=documented(TransferSelection))
+def change_matching_transfers(
+    server: Srv, caller: Caller, key: OnceKey, choice: TransfersToChange, body: TransferItemUpdate
+) -> Response:
+    """The same change for every item that the filters choose, of which there must be one at least."""
+    chosen = choice.target()
+
+    def change() -> int:
+        found = store.page(tx.conn, caller, chosen, Page())
+        sent = body.model_dump(exclude_unset=True)
+        updates = [TransferItemBulkUpdate(id=row["id"], **sent) for row in found]
+        return len(transfers.change_many(tx, caller, updates))
+
+    with server.db.write() as tx:
+        answer, _ = once(tx, caller, key, change)
     return answers.json_answer(answer)
 
 

@@ -69,6 +69,13 @@ def count(conn: Connection, owner: Owner, f: BatchJobFilter) -> int:
     return conn.execute(select(func.count()).select_from(batch_jobs).where(*where(owner, f))).scalar_one()
 
 
+def ids(conn: Connection, owner: Owner, f: BatchJobFilter) -> list[int]:
+    """Of all that are chosen, ascending."""
+    return list(
+        conn.execute(select(batch_jobs.c.id).where(*where(owner, f)).order_by(batch_jobs.c.id)).scalars()
+    )
+
+
 def get(conn: Connection, owner: Owner, batch_job_id: int) -> dict[str, Any] | None:
     row = conn.execute(select(batch_jobs).where(*mine(batch_jobs, owner), batch_jobs.c.id == batch_job_id))
     found = row.mappings().first()

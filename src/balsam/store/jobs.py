@@ -284,14 +284,21 @@ class Acquisition:
     app_ids: Collection[int] | None = None
 
 
+# As published: small jobs first, and of these the long ones.
 _ACQUIRE_ORDER = (
     jobs.c.priority.desc(),
-    jobs.c.num_nodes.desc(),
-    jobs.c.node_packing_count,
+    jobs.c.num_nodes,
+    jobs.c.node_packing_count.desc(),
     jobs.c.wall_time_min.desc(),
     jobs.c.id,
 )
-_LONG_LARGE_FIRST = (jobs.c.priority.desc(), jobs.c.wall_time_min.desc(), jobs.c.num_nodes.desc(), jobs.c.id)
+_LONG_LARGE_FIRST = (
+    jobs.c.priority.desc(),
+    jobs.c.wall_time_min.desc(),
+    jobs.c.num_nodes.desc(),
+    jobs.c.node_packing_count.desc(),
+    jobs.c.id,
+)
 
 
 def acquirable(conn: Connection, owner: Owner, want: Acquisition, state: JobState) -> list[dict[str, Any]]:

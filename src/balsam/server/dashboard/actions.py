@@ -73,10 +73,12 @@ def concerned(action: Action, chosen: JobFilter) -> JobFilter:
 
 @router.get("/ui/jobs/confirm")
 def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> Response:
-    """Says what will be done to how many."""
+    """Says what will be done to how many; with nothing ticked, that there is nothing to do it to."""
     choice = _chosen(request.query_params)
 
     def counts(look: Look) -> dict[str, Any]:
+        if choice is None:
+            return {"by_state": [], "count": 0}
         f = concerned(action, choice.selection.filter())
         by_state = store.count_by_state(look.conn, look.owner, f)
         return {"by_state": sorted(by_state.items()), "count": sum(by_state.values())}
@@ -87,10 +89,17 @@ def confirm(request: Request, server: Srv, visitor: Looking, action: Action) -> 
     )
 
 
-def _chosen(params: QueryParams) -> Choice:
-    """Rows that were ticked stand for themselves, whatever the filter was."""
-    ids = params.getlist(TICKED)  # not as `id`, which is a filter: it would be lost where none is ticked
-    return Choice.of(QueryParams([("id", one) for one in ids]) if ids else params)
+def _chosen(params: QueryParams) -> Choice | None:
+    """Rows that were ticked stand for themselves, whatever the filter was; None where none was.
+
+    All that the filter chooses are meant only where that was said.
+    """
+    if params.get("whom") == "all":
+        return Choice.of(params)
+    ids = [
+        one for one in params.getlist(TICKED) if one.strip()
+    ]  # not as `id`, which is a filter: it would be lost where none is ticked
+    return Choice.of(QueryParams([("id", one) for one in ids])) if ids else None
 
 
 @router.post("/ui/jobs/act")
@@ -100,6 +109,8 @@ async def act(request: Request, server: Srv, visitor: Acting, form: Form) -> Res
     if named not in list(Action) or confirmed is None:
         raise Invalid("what to do with how many jobs was not confirmed: open the page again")
     choice = Choice.of(form)
+    if not choice.fields and form.get("whom") != "all":
+        raise Invalid("which jobs was not said: tick some, or choose all, and go on from there")
     done = await run_in_threadpool(_act, server, visitor.owner, Action(named), choice, confirmed)
     told = words.query(**done)
     job_id = whole(form.get("then", ""))

@@ -47,7 +47,7 @@ def analytics_page(request: Request, server: Srv, visitor: Looking) -> Response:
         {"hours": hours, "delays": delays, "failures": failures},
         frame=filters,
         lazy=frozenset({"hours", "delays", "failures"}),
-        choice=Choice.of(request.query_params),
+        choice=Choice.shown(request.query_params),
         window=_window(request.query_params),
         by=_by(request.query_params),
         tag=_tag(request.query_params),
@@ -79,7 +79,7 @@ def _scope(look: Look) -> Scope:
     )
     if after is not None and before is not None and before <= after:
         raise Invalid("the window ends before it begins")
-    chosen = Choice.of(look.query).selection.filter()
+    chosen = Choice.shown(look.query).selection.filter()
     return Scope.of(look.conn, look.owner, chosen, after, before, now=look.now)
 
 

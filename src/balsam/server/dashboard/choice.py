@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.datastructures import FormData, QueryParams
 
 from balsam.core.clock import naive_text, to_us
+from balsam.core.errors import Invalid
+from balsam.core.tags import tag_of
 from balsam.server.dashboard import words
 from balsam.server.queries import JobSelection
 
-_BETWEEN_TAGS = re.compile(r",\s*(?=[^,:]+:)")  # a comma before another `key:`; values may hold commas
+_BETWEEN_TAGS = re.compile(r",\s*(?=[^,:=]+[:=])")  # a comma before another `key=`; values may hold commas
 IDS = ("id", "parent_id", "app_id", "site_id", "batch_job_id", "session_id")  # several in a field, too
 LISTS = (*IDS, "state", "tags")
+NONE = JobSelection.model_validate({"id": []})  # chooses no job
 NAMES = frozenset(JobSelection.model_fields)
 
 
@@ -40,22 +44,47 @@ def whole(text: object) -> int | None:
 
 
 def tags_in(text: str) -> list[str]:
-    """The tags of a field, `key:value, key:value`."""
+    """The tags of a field, `key=value, key=value`; a colon does as well."""
     return [one.strip() for one in _BETWEEN_TAGS.split(text) if one.strip()]
+
+
+def wire_tag(text: str) -> str:
+    """As requests have it, `key:value`; Invalid for what is no tag."""
+    try:
+        return ":".join(tag_of(text))
+    except ValueError as exc:
+        raise Invalid(str(exc)) from exc
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which jobs, and the same as fields of a form or of an address."""
+    """Which jobs, and the same as fields of a form or of an address, as they were typed.
+
+    `fault`: what is wrong with them; then no job is chosen.
+    """
 
     selection: JobSelection
     fields: Mapping[str, Any]
+    fault: str = ""
 
     @classmethod
     def of(cls, params: QueryParams | FormData) -> Choice:
-        """Raises pydantic's ValidationError for what is no filter."""
+        """Raises pydantic's ValidationError, or Invalid, for what is no filter."""
         values = sent(params)
-        return cls(JobSelection.model_validate(values), values)
+        tags = {"tags": [wire_tag(one) for one in values["tags"]]} if "tags" in values else {}
+        selection = JobSelection.model_validate({**values, **tags})
+        selection.filter()  # which judges the tags together
+        return cls(selection, values)
+
+    @classmethod
+    def shown(cls, params: QueryParams | FormData) -> Choice:
+        """The same for a page, whose form stays filled where a field is wrong."""
+        try:
+            return cls.of(params)
+        except ValidationError as exc:
+            return cls(NONE, sent(params), words.faults(exc.errors()))
+        except Invalid as exc:
+            return cls(NONE, sent(params), exc.sentence)
 
     @property
     def query(self) -> str:
@@ -80,5 +109,7 @@ class Choice:
 
     def time(self, name: str) -> str:
         """As an input of date and time takes it."""
+        if self.fault:
+            return str(self.fields.get(name, ""))
         moment = getattr(self.selection, name)
         return "" if moment is None else (naive_text(to_us(moment)) or "")[:16]

@@ -36,8 +36,8 @@ ORDERS = {
 @router.get("/ui/jobs")
 def job_list(request: Request, server: Srv, visitor: Looking) -> Response:
     query = request.query_params
-    choice = Choice.of(query)
-    return pages.show(
+    choice = Choice.shown(query)
+    response = pages.show(
         request,
         server,
         visitor,
@@ -48,6 +48,8 @@ def job_list(request: Request, server: Srv, visitor: Looking) -> Response:
         order=_order(query.get("ordering")),
         did=_did(query),
     )
+    response.status_code = 400 if choice.fault else response.status_code
+    return response
 
 
 def _order(text: str | None) -> JobOrdering:
@@ -73,7 +75,7 @@ def filters(look: Look) -> dict[str, Any]:
 
 def table(look: Look) -> dict[str, Any]:
     """One page of the list, and how many there are in all."""
-    choice = Choice.of(look.query)
+    choice = Choice.shown(look.query)
     chosen, order = choice.selection.filter(), _order(look.query.get("ordering"))
     after = look.query.get("after") or None
     too_many = (

@@ -21,7 +21,7 @@ from balsam.schemas.jobs import JobCreate
 from balsam.schemas.types import Id
 from balsam.server.context import Server, Srv
 from balsam.server.dashboard import pages, words
-from balsam.server.dashboard.choice import tags_in, whole
+from balsam.server.dashboard.choice import tags_in, whole, wire_tag
 from balsam.server.dashboard.pages import Look, PageRoute
 from balsam.server.dashboard.visitors import Acting, Form, Looking
 from balsam.server.queries import pairs
@@ -102,8 +102,9 @@ def wanted_job(form: FormData) -> JobCreate:
     """What the fields of the form ask for; those that are empty are left to their defaults."""
     given = {name: str(value).strip() for name, value in form.items() if str(value).strip()}
     values: dict[str, Any] = {
-        name: given[name] for name in (*NUMBERS, "workdir", "app_id", "parents_must") if name in given
+        name: given[name] for name in ("workdir", "app_id", "parents_must") if name in given
     }
+    values |= {name: parameter(given[name]) for name in NUMBERS if name in given}
     values["tags"] = tags_of(given.get("tags", ""))
     values["parent_ids"] = [text for text in given.get("parent_ids", "").replace(",", " ").split() if text]
     values["parameters_json"] = {
@@ -120,15 +121,20 @@ def wanted_job(form: FormData) -> JobCreate:
 
 
 def parameter(text: str) -> Any:
-    """A value as JSON where it is JSON (`3`, `true`, `[1, 2]`, `"3"`), else the text itself."""
+    """A value as JSON where it is JSON (`3`, `true`, `[1, 2]`, `"3"`), else the text itself.
+
+    A number that is written as JSON does not write it, such as `1.10` or `1e3`, is the text that it was.
+    """
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except ValueError:
         return text
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return text if is_number and repr(value) != text else value
 
 
 def tags_of(text: str) -> dict[str, str]:
-    return pairs(tags_in(text), "tags") or {}
+    return pairs([wire_tag(one) for one in tags_in(text)], "tags") or {}
 
 
 def _create_job(server: Server, owner: Owner, key: str, want: JobCreate) -> int:
@@ -195,6 +201,7 @@ def wanted_batch_job(form: FormData) -> BatchJobCreate:
     return BatchJobCreate.model_validate(
         {
             **{name: given[name] for name in fields if name in given},
+            **{name: parameter(given[name]) for name in ("num_nodes", "wall_time_min") if name in given},
             "filter_tags": tags_of(given.get("filter_tags", "")),
             "optional_params": {
                 name.removeprefix(OPTION): text for name, text in given.items() if name.startswith(OPTION)

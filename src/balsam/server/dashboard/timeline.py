@@ -51,7 +51,7 @@ def timeline_page(request: Request, server: Srv, visitor: Looking) -> Response:
         "timeline",
         {},
         frame=filters,
-        choice=Choice.of(request.query_params),
+        choice=Choice.shown(request.query_params),
         by=by if by in list(By) else By.node,
     )
 
@@ -61,7 +61,7 @@ def bars(
     request: Request, server: Srv, visitor: Looking, window: Annotated[WindowQuery, Query()]
 ) -> Response:
     """The runs of a window as bars; those that would be narrower than a pixel are drawn together."""
-    chosen = Choice.of(request.query_params).selection.filter()
+    chosen = Choice.shown(request.query_params).selection.filter()
     with server.db.read() as conn:
         scope = Scope.of(conn, visitor.owner, chosen, window.after, window.before, now=now_us())
         runs = runs_of_windows.newest(conn, scope, MAX_RUNS)

@@ -104,7 +104,7 @@ def pretty(value: Any) -> str:
 
 
 def tag_list(tags: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}:{value}" for key, value in tags.items())
+    return ", ".join(f"{key}={value}" for key, value in tags.items())
 
 
 def query(**values: Any) -> str:
