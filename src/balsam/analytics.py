@@ -267,9 +267,9 @@ def run_delays(query: AnyQuery, group_by: str | None = None, **window: Unpack[Wi
 def failures(query: AnyQuery, group_by: str = "signature", **window: Unpack[Window]) -> list[Failures]:
     """Runs that ended in RUN_ERROR in the window, the most frequent group first.
 
-    A signature is the return code and the last line of the output, with `#` for numbers and without folders.
-    Other groups (`host`, `app`, `batch_job`, `num_nodes`, `tag:KEY` ...) also tell which share of their runs
-    failed.
+    A signature is the return code and the line of the output that tells why, with `#` for numbers and
+    without folders. Other groups (`host`, `app`, `batch_job`, `num_nodes`, `tag:KEY` ...) also tell which
+    share of their runs failed.
     """
     return table(query, "failures", Failures, group_by=group_by, **window)
 

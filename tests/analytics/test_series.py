@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -53,19 +54,38 @@ def test_throughput_in_bins(
     with case(db, history, choice, window) as one:
         entered = grouped([event for event in one.events() if event.move.new is J.running], by)
         found = told(analytics.throughput(one.conn, one.scope, J.running, by, number), by)
-        rates = told(analytics.throughput_rates(one.conn, one.scope, J.running, by, number), by)
-        assert found.keys() == rates.keys() == entered.keys()
+        assert found.keys() == entered.keys()
         for group, some in entered.items():
             ends, counts = found[group]
-            edges, per_hour = rates[group]
-            edges_of(edges, number)
-            assert edges[1:] == ends
+            assert len(ends) <= number
             stamps = [event.move.at for event in some]
             expected = [sum(at < end for at in stamps) for end in ends[:-1]] + [len(stamps)]
             assert counts == expected
-            hours = [(high - low) / 3600 for low, high in zip(edges, ends, strict=False)]
-            each = [after - before for before, after in zip([0, *counts], counts, strict=False)]
-            assert per_hour[:-1] == pytest.approx([n / h for n, h in zip(each, hours, strict=True)])
+
+
+@given(histories(), choices, windows, labels, bin_numbers)
+@quickly
+def test_rates(
+    db: Database, history: History, choice: Choice, window: Window, by: str | None, number: int
+) -> None:
+    """Each part's rate times its length is how many entered in it; parts are no shorter than a second."""
+    with case(db, history, choice, window) as one:
+        all_of_it = [event for event in one.events() if event.move.new is J.running]
+        entered = grouped(all_of_it, by)
+        rates = told(analytics.throughput_rates(one.conn, one.scope, J.running, by, number), by)
+        assert rates.keys() == entered.keys()
+        for group, some in entered.items():
+            edges, per_hour = rates[group]
+            edges_of(edges, number)
+            assert len(edges) - 1 <= max(1, len(all_of_it) // 4)
+            stamps = [event.move.at for event in some]
+            assert edges[0] <= min(stamps) and max(stamps) <= edges[-1]
+            if window.after is None:
+                assert min(high - low for low, high in pairwise(edges)) > 0.99
+            last = len(edges) - 2
+            for place, (low, high) in enumerate(pairwise(edges)):
+                inside = sum(low <= at and (at < high or place == last) for at in stamps)
+                assert per_hour[place] == pytest.approx(inside * 3600 / (high - low))
             assert per_hour[-1] == per_hour[-2]
 
 

@@ -52,8 +52,10 @@ def test_node_hours(db: Database, history: History, choice: Choice, window: Wind
         for group, row in rows.items():
             assert row["idle"] * 3600 == pytest.approx(idle.get(group, 0.0), abs=1e-6)
             assert row["available"] * 3600 == pytest.approx(available.get(group, 0.0), abs=1e-6)
+            placed = row["busy"] - row["unplaced"]
             if row["available"]:
-                assert row["busy_fraction"] == pytest.approx(row["busy"] / row["available"])
+                assert row["busy_fraction"] == pytest.approx(placed / row["available"])
+                assert row["busy_fraction"] <= 1 + 1e-9
 
 
 def _held(runs: list[Run], window: Window, unit: str) -> float:
@@ -93,8 +95,21 @@ def _idle(
                 available[group] = available.get(group, 0.0) + share * left
     if not whole:
         for group, some in grouped(runs, by).items():
-            available[group] = available.get(group, 0.0) + _held(some, one.window, "node")
+            placed = _held(some, one.window, "node") - _unplaced(some, every, had, one.window)
+            available[group] = available.get(group, 0.0) + placed
     return idle, available
+
+
+def _unplaced(some: list[Run], every: list[Run], had: dict[int, float], window: Window) -> float:
+    """What these runs kept busy beyond what the launchers of their allocations had, each its share."""
+    beyond = 0.0
+    for run in some:
+        held = _held([run], window, "node")
+        if held and run.allocation is not None:
+            used = _held([other for other in every if other.allocation is run.allocation], window, "node")
+            held *= 1 - min(1.0, had.get(run.allocation.id, 0.0) / used)
+        beyond += held
+    return beyond
 
 
 @given(histories(), choices, windows, st.sampled_from([None, "site", "app", "tag:size", "attempt"]))
@@ -240,6 +255,7 @@ def test_scaling(db: Database, history: History, choice: Choice, window: Window,
                 groups.setdefault(name, []).append(run)
         rows = efficiency.scaling(one.conn, one.scope, by)
         assert {row["group"]: row["runs"] for row in rows} == {g: len(some) for g, some in groups.items()}
+        one_app = len({run.job.app for run in well}) <= 1
         for row in rows:
             some = groups[row["group"]]
             took = reference.durations([run.end.at - run.start for run in some if run.end])
@@ -248,7 +264,9 @@ def test_scaling(db: Database, history: History, choice: Choice, window: Window,
             assert row["active_hours"] * 3600 == pytest.approx(active)
             if active:
                 assert row["per_hour"] == pytest.approx(len(some) / active * 3600)
-            if row["median_run_sec"]:
+            if by == "app" or not one_app:
+                assert row["efficiency"] is row["throughput_efficiency"] is None
+            elif row["median_run_sec"]:
                 assert row["efficiency"] == pytest.approx(rows[0]["median_run_sec"] / row["median_run_sec"])
 
 

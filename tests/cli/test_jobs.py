@@ -67,7 +67,7 @@ def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
         (["-a", "Hello", "-p", "name=x", "-w", "/absolute"], "workdir"),
         (["-a", "Hello", "-p", "name=x", "-s", "slot=laptop:/x"], "slot"),
         (["-a", "Hello", "-p", "name=x", "-pid", "999999"], "999999"),
-        (["-a", "Hello", "-p", "name=x", "-n", "9"], "the queues of its site take at most 1 nodes"),
+        (["-a", "Hello", "-p", "name=x", "-n", "9"], "the queues of its site take at most 1 node "),
         (["-a", "Hello", "-p", "name=x", "--site", "frontera"], "frontera"),
     ],
 )

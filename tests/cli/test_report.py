@@ -43,7 +43,7 @@ def test_text_in_a_terminal(balsam: Balsam, campaign: str) -> None:
         "Node-hours by tag size",
         "Slowest runs",
         "Failed runs by signature",
-        "Failed jobs, the newest first",
+        "Failed jobs by cause, the most frequent first",
     ):
         assert f"\n{heading}\n" in done.out
     assert "█" in done.out and "of 13 jobs" in done.out

@@ -107,7 +107,7 @@ PART = {"job_mode": "mpi", "num_nodes": 1}
         ({"num_nodes": 3}, "3 nodes are more than queue long takes: 2"),
         ({"wall_time_min": 601}, "601 minutes are more than queue long takes: 600"),
         ({"optional_params": {"x": "1"}}, "has no optional parameter x; it has shout"),
-        ({"num_nodes": 2, "partitions": [PART]}, "the partitions have 1 nodes together, and num_nodes is 2"),
+        ({"num_nodes": 2, "partitions": [PART]}, "the partitions have 1 node together, and num_nodes is 2"),
         ({"num_nodes": 2, "partitions": [PART, PART]}, None),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 from balsam.platform.mpi import UnknownLauncher, find, launcher_name, launcher_names
 from balsam.platform.mpi.gpus import gpu_environment
 from balsam.platform.mpi.launch import Host, Launch, LaunchError
+from balsam.platform.mpi.refusals import wrong_launcher
 
 TWO_NODES = (Host("nid1", (0, 1, 2, 3)), Host("nid2", (0, 1, 2, 3)))
 SECRET = {"TOKEN": "sesame", "A": "1"}
@@ -203,3 +204,33 @@ def test_launchers_are_found_by_short_names_and_by_those_of_older_settings(name:
 def test_an_unknown_launcher_is_an_error_that_lists_those_there_are(name: str) -> None:
     with pytest.raises(UnknownLauncher, match="there are: local, mpich, openmpi, pals, srun"):
         find(name)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "[mpiexec@n1] match_arg (lib/utils/args.c:166): unrecognized argument oversubscribe",
+        'mpiexec: Error: unknown option "-ppn"',
+        "srun: unrecognized option '--host'",
+        '/usr/bin/mpirun.openmpi: Error: unknown option "-hosts"',
+        "prterun: invalid option -- 'q'",
+        "bash: line 1: mpiexec.hydra: command not found",
+        "can't start 'mpirun': No such file or directory",
+    ],
+)
+def test_a_wrong_mpi_launcher_names_the_setting(told: str) -> None:
+    hint = wrong_launcher("mpich", told, launcher_names())
+    assert hint is not None and "mpi_app_launcher" in hint and "openmpi" in hint
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "a.out: unrecognized option '--x'",
+        "ERROR: Unknown pair style",
+        "bash: line 1: lmp: command not found",
+        "",
+    ],
+)
+def test_a_program_that_refuses_its_own_options_says_nothing_of_its_launcher(told: str) -> None:
+    assert wrong_launcher("mpich", told, launcher_names()) is None

@@ -12,8 +12,15 @@ from tests.services import PasswordServer
 
 EXPECTED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "surface.json").read_text())
 
+# Where our server answers that client otherwise, on purpose.
+MENDED: dict[str, dict[str, Any]] = {
+    "batch_jobs": {"query update": "returned 2"},  # there is such a route now
+    "transfers": {"query update": "returned 2"},
+    "sessions": {"the rest": ["run/5", "run/1"]},  # in the order in which they are to run
+}
 # Where our SDK answers otherwise, on purpose.
 OURS: dict[str, dict[str, Any]] = {
+    "sites": {"shown": ["agent", "allowed_projects", "allowed_queues"]},  # a field that we add
     "jobs": {  # the app has no hooks, so its jobs are PREPROCESSED at once
         "submitted": EXPECTED["jobs"]["submitted"] | {"state": "PREPROCESSED"},
         "by states": 1,
@@ -30,9 +37,10 @@ OURS: dict[str, dict[str, Any]] = {
     },
     "batch_jobs": {
         "cli": "--part mpi:1:a=1",  # not Python's name of the enum's member
-        "query update": "returned 2",  # the server has no such route; our SDK makes do with others
+        "query update": "returned 2",
     },
     "sessions": {
+        "the rest": ["run/5", "run/1"],
         "of states": [],  # no job waits for a preprocess() that is not there
         "under the limit": "ServerRefused",
     },
@@ -50,7 +58,8 @@ def test_the_published_client_is_answered_as_ever(
 ) -> None:
     told = new_account().script(published, "surface.py")
     assert told.keys() == EXPECTED.keys()
-    assert {name: told[name] for name in told if told[name] != EXPECTED[name]} == {}
+    for name, said in told.items():
+        assert said == EXPECTED[name] | MENDED.get(name, {}), name
 
 
 def test_the_same_script_works_with_our_sdk(ours: Release, new_account: Callable[[], Account]) -> None:

@@ -141,4 +141,21 @@ def test_other_words() -> None:
     assert words.share(0.873) == "87 %"
     assert words.counted(1, "job") == "1 job" and words.counted(2_000, "job") == "2,000 jobs"
     assert words.group(None) == "(none)" and words.group(0.5) == "0.5"
-    assert words.last_line("one\ntwo  \n\n") == "two" and len(words.last_line("x" * 999)) == 160
+    assert words.reason("E: one\n---\n\n") == "E: one" and len(words.reason("x" * 999)) == 160
+
+
+def test_busy_above_available_is_found_and_parts_that_differ_are_not_taken_for_it() -> None:
+    def moments(*seconds: int) -> list[UtcDatetime]:
+        return [at(second) for second in seconds]
+
+    available = (moments(0, 10, 20, 30), [0.5, 2.0, 2.0, 2.0])
+    assert charts.excess((moments(5, 10, 20, 30), [2.0, 2.0, 1.0, 1.0]), available) == 0
+    assert charts.excess((moments(0, 10, 20, 30), [0.0, 5.0, 1.0, 1.0]), available) == 3
+    assert charts.excess((moments(0, 10), [5.0, 5.0]), ([], [])) == 0
+
+
+def test_small_numbers_keep_digits_and_shares_that_are_nearly_nothing_or_all_say_so() -> None:
+    assert words.number(0.00123) == "0.00123" and words.number(0) == "0"
+    assert [words.share(one) for one in (None, 0.0, 0.0031, 0.5, 0.997, 1.0)] == [
+        "-", "0 %", "0.31 %", "50 %", "99.7 %", "100 %"
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ import pytest
 
 from balsam.api import ApplicationDefinition, Job, JobState
 from balsam.client.transport import Client
+from balsam.schemas.jobs import NeverStartingOut
 from balsam.schemas.payloads import RemoteTraceback
+from balsam.sdk import never_starting
 from tests.sdk.moves import fail, finish
 from tests.services import EmbeddedServer, User
 from tests.waiting import wait_until
@@ -173,7 +176,7 @@ def test_as_completed_runs_out_of_time(make_jobs: MakeJobs) -> None:
     jobs = make_jobs(2)
     finish(jobs[0], 0)
     seen = []
-    with pytest.raises(TimeoutError, match="1 jobs have not ended"):
+    with pytest.raises(TimeoutError, match="1 job has not ended"):
         for job in Job.objects.as_completed(jobs, timeout=0.1):
             seen.append(job)
     assert seen == [jobs[0]]
@@ -253,3 +256,84 @@ def _job_of(client: Client) -> Job:
     site = Site.objects.using(client).create("lab", "/lab")
     app = App.objects.using(client).create(site.id, "A", "", "", hooks=[])
     return Job.objects.using(client).create("w", app.id)
+
+
+# ---- jobs that wait for others which failed: nobody waits for ever ----
+
+
+def test_who_waits_for_a_failed_job_or_its_child_is_told_the_root_cause(hello: Apps) -> None:
+    """Grandchildren, too; in `result`, `wait`, `as_completed` and `progress` without a timeout."""
+    root = hello.submit("root", name="x")
+    child = hello.submit("child", name="x", parent_ids=[root.id])
+    grandchild = hello.submit("grandchild", name="x", parent_ids=[child.id])
+    healthy = hello.submit("healthy", name="x")
+    fail(root, returncode=3, error="no such file: input.dat\n--------")
+    finish(healthy, None)
+    asked: list[Callable[[], Any]] = [
+        lambda: grandchild.result(),
+        lambda: child.result(timeout=60),
+        lambda: Job.objects.wait([healthy, child, grandchild]),
+        lambda: list(Job.objects.as_completed([child, grandchild])),
+        lambda: Job.objects.progress([grandchild]),
+    ]
+    for ask in asked:
+        begun = time.monotonic()
+        with pytest.raises(
+            Job.NeverStarts, match=rf"job {root.id}, .* FAILED: exit code 3: no such"
+        ) as caught:
+            ask()
+        assert time.monotonic() - begun < 10
+    assert healthy.state is JobState.job_finished
+    assert [one.chain for one in caught.value.blocked] == [[child.id, root.id]]
+    assert isinstance(pickle.loads(pickle.dumps(caught.value)), Job.NeverStarts)
+
+
+def test_who_waits_already_is_told_when_a_job_before_fails(
+    hello: Apps, background: ThreadPoolExecutor
+) -> None:
+    root = hello.submit("root", name="x")
+    child = hello.submit("child", name="x", parent_ids=[root.id])
+    grandchild = hello.submit("grandchild", name="x", parent_ids=[child.id])
+    feed = root.client().feed()
+    promise = background.submit(Job.objects.using(root.client()).wait, [grandchild], None, NEVER_POLL)
+    wait_until(lambda: feed.connected.is_set() and feed.num_waiters)
+    fail(root, returncode=1)
+    with pytest.raises(Job.NeverStarts, match=f"job {grandchild.id} can never start, since job {root.id}"):
+        promise.result(timeout=10)
+
+
+def test_a_wait_with_a_timeout_goes_on_until_then_and_says_so(
+    hello: Apps, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = hello.submit("root", name="x")
+    child = hello.submit("child", name="x", parent_ids=[root.id])
+    fail(root, returncode=1)
+    done, not_done = Job.objects.wait([child], timeout=0.3)
+    assert (done, not_done) == ([], [child])
+    assert f"job {child.id} can never start" in caplog.text
+
+
+def test_a_deleted_parent_and_parents_that_must_only_end(hello: Apps) -> None:
+    gone, bad = hello.submit("gone", name="x"), hello.submit("bad", name="x")
+    orphan = hello.submit("orphan", name="x", parent_ids=[gone.id], parents_must="end")
+    lenient = hello.submit("lenient", name="x", parent_ids=[bad.id], parents_must="end")
+    heir = hello.submit("heir", name="x", parent_ids=[lenient.id])
+    gone.delete()
+    fail(bad, returncode=1)
+    with pytest.raises(Job.NeverStarts, match="was deleted"):
+        orphan.result()
+    with pytest.raises(TimeoutError):
+        heir.result(timeout=0.1)
+
+
+def test_many_jobs_that_never_start_are_counted_by_root_and_what_is_left_out_is_said() -> None:
+    def blocked(job: int, root: int) -> NeverStartingOut:
+        return NeverStartingOut(job_id=job, chain=[root], root_state=JobState.failed, reason="boom")
+
+    text = never_starting.sentence(
+        [blocked(number, 1) for number in range(10, 20)] + [blocked(30 + n, 2 + n) for n in range(6)]
+    )
+    assert text.startswith(
+        "jobs 10, 11, 12, 13, 14 and 5 more can never start, since job 1, for which they wait"
+    )
+    assert text.endswith("and 2 more such roots: `balsam job why` counts jobs by reason")

@@ -148,7 +148,7 @@ def test_durations_are_told_in_two_units(us: float | None, text: str) -> None:
 
 def test_numbers_are_grouped() -> None:
     assert words.number(1234567).replace("\u202f", " ") == "1 234 567"
-    assert words.number(0.5) == "0.50" and words.number(3.0) == "3"
+    assert words.number(0.5) == "0.5" and words.number(0.000123) == "0.000123" and words.number(3.0) == "3"
 
 
 def test_a_time_of_another_day_tells_its_date() -> None:

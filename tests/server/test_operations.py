@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from starlette.types import Receive, Scope, Send
 
-from balsam.client.errors import ServerFault
+from balsam.client.errors import ServerFault, ServerRefused
 from balsam.client.transport import Client
 from balsam.server import logs
 from balsam.server.exchange import Exchanges
@@ -55,7 +55,7 @@ def test_metrics_tell_requests_by_template_and_jobs_by_state(
     [job] = lab.create()
     lab.job(job)
     # What an earlier test has let count is used for a while.
-    wait_until(lambda: scrape(password_server)["balsam_jobs state=PREPROCESSED"] >= 1, timeout=60)
+    wait_until(lambda: scrape(password_server).get("balsam_jobs state=PREPROCESSED", 0) >= 1, timeout=60)
     found = scrape(password_server)
     assert found["balsam_request_seconds_count method=GET route=/jobs/{job_id} status=200"] >= 1
     assert found["balsam_jobs_waiting"] >= 1
@@ -76,6 +76,17 @@ def test_metrics_tell_how_many_nodes_there_are_and_are_busy(new_database: Callab
         found = scrape(server)
         assert found["balsam_nodes_available"] == 4
         assert found["balsam_nodes_busy"] == 2.25
+
+
+def test_the_count_of_events_is_of_those_that_were_written(new_database: Callable[[], str]) -> None:
+    """Ids are also given to what is rolled back, and the sequence may begin anywhere."""
+    with PasswordServer(new_database()) as server, server.new_user().client as client:
+        lab = Lab(client, hooks=[])
+        lab.create()
+        with pytest.raises(ServerRefused):
+            lab.create(2, parent_ids=[10**9])
+        events = client.get("/events/", {"limit": 1, "count": "yes"})["count"]
+        assert scrape(server)["balsam_events_written_total"] == events
 
 
 def test_the_count_of_events_is_never_behind(password_server: PasswordServer, user: User) -> None:

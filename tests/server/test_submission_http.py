@@ -34,7 +34,7 @@ BAD = [
     ({"parameters_json": {}}, "app App needs 'a'"),
     ({"parameters_json": {"a": 1, "b": 1}}, "does not take 'b'"),
     ({"transfers": {}}, "app App needs transfers for: source"),
-    ({"gpus_per_rank": 2}, "a node of its site has 1 GPUs and 100 MB"),
+    ({"gpus_per_rank": 2}, "a node of its site has 1 GPU and 100 MB"),
     ({"num_nodes": 3}, "the queues of its site take at most 2 nodes for 60 minutes"),
 ]
 
@@ -118,7 +118,7 @@ def test_the_bad_one_of_many_is_named_and_none_is_created(lab: Lab) -> None:
         ({"project": "x"}, "no project 'x'; it has p"),
         ({"num_nodes": 3}, "3 nodes are more than queue q takes: 2"),
         ({"wall_time_min": 61}, "61 minutes are more than"),
-        ({"num_nodes": 2, "partitions": [{"job_mode": "mpi", "num_nodes": 1}]}, "1 nodes together"),
+        ({"num_nodes": 2, "partitions": [{"job_mode": "mpi", "num_nodes": 1}]}, "1 node together"),
     ],
 )
 def test_allocations_that_no_queue_takes(

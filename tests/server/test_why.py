@@ -44,6 +44,7 @@ class Scene(Lab):
         assert timeless(self.client.get("/jobs/why", {"id": job_id})) == timeless([answer])
         counted = {"code": answer["code"], "site_id": self.site["id"], "count": 1, "job_id": job_id}
         counts = self.client.get("/jobs/why/counts", {"id": job_id})
+        assert all((row.pop("cause") is not None) == row["code"].startswith("failed") for row in counts)
         assert timeless(counts) == timeless([{**counted, "sentence": answer["sentence"]}])
         assert f"{job_id}" in answer["sentence"]
         return answer["code"], answer["sentence"]
@@ -56,7 +57,10 @@ class Scene(Lab):
 
     def counts(self, **filters: Any) -> dict[str, int]:
         rows = self.client.get("/jobs/why/counts", {"site_id": self.site["id"], **filters})
-        return {row["code"]: row["count"] for row in rows}
+        return {
+            code: sum(row["count"] for row in rows if row["code"] == code)
+            for code in {r["code"] for r in rows}
+        }
 
     def allocation(self, state: str = "running", minutes_ago: float = 1, **values: Any) -> int:
         """A BatchJob in this state, as its agent would have told."""
@@ -344,14 +348,65 @@ def test_parents_failed_went_or_are_not_done(scene: Scene) -> None:
     assert scene.why(of_gone)[0] == "parent_gone" and f"{gone} of job {of_gone}" in scene.why(of_gone)[1]
     assert scene.why(of_slow) == (
         "parent_unfinished",
-        f"Job {of_slow} waits for 1 of its 1 parent, e.g. job {slow}, which is PREPROCESSED (`balsam job why "
-        f"{slow}`).",
+        f"Job {of_slow} waits for its parent, job {slow}, which is PREPROCESSED (`balsam job why {slow}`). "
+        f"Job {slow} waits for nodes, and no BatchJob is queued or running at site {scene.name}: run `balsam "
+        "queue submit`.",
     )
     assert scene.why(lenient)[0] == "parent_unfinished"
     assert scene.counts(state="AWAITING_PARENTS") == {
         "parent_failed": 1,
         "parent_gone": 1,
         "parent_unfinished": 2,
+    }
+
+
+def test_a_chain_of_parents_is_followed_to_its_root(scene: Scene) -> None:
+    """A root that failed, one that was deleted, one that goes on; parents that must only end stop a chain."""
+    [root] = scene.create()
+    [child] = scene.create(parent_ids=[root])
+    [grandchild] = scene.create(parent_ids=[child])
+    [waits_long] = scene.create(parent_ids=[grandchild], parents_must="end")
+    code, sentence = scene.why(grandchild)
+    assert code == "parent_unfinished"
+    assert f"That waits for job {root}, which is PREPROCESSED. Job {root} waits for nodes" in sentence
+    scene.client.put(f"/jobs/{root}", {"state": "RUNNING"})
+    data = {"returncode": 127, "error": "bash: x: command not found\n----\n"}
+    scene.client.put(f"/jobs/{root}", {"state": "RUN_ERROR", "state_data": data})
+    for job, chain in ((grandchild, f"job {child}"), (waits_long, f"job {grandchild}, that for job {child}")):
+        code, sentence = scene.why(job)
+        assert code == "ancestor_failed"
+        assert (
+            f"Job {job} can never start as things are: it waits for {chain}, and that for job {root}, which "
+            "FAILED: exit code 127: bash: x: command not found. Mend and retry"
+        ) in sentence
+    assert scene.counts(state="AWAITING_PARENTS") == {"parent_failed": 1, "ancestor_failed": 2}
+    backlog = scene.client.get("/analytics/jobs/backlog", {"site_id": scene.site["id"]})[0]
+    assert (backlog["left"], backlog["never_starting"], backlog["failed"]) == (0, 3, 1)
+    assert backlog["seconds_left"] == 0
+    scene.client.delete(f"/jobs/{root}")
+    code, sentence = scene.why(grandchild)
+    assert code == "ancestor_failed" and f"job {root}, which was deleted" in sentence
+
+
+def test_jobs_that_failed_are_counted_by_their_cause(scene: Scene) -> None:
+    """Of runs by their signature, signals apart; of others by what their last event says."""
+    jobs = scene.create(6)
+    scene.client.put(
+        f"/jobs/{jobs[5]}", {"state": "FAILED", "state_data": {"message": "the workdir is gone"}}
+    )
+    session = scene.session(num_nodes=10)
+    scene.acquire(session)
+    scene.move(jobs[:5], "RUNNING", session)
+    ends = [(1, f"Error: step {number}\n----\n") for number in (7, 12)] + [(-9, ""), (-11, ""), (-11, "")]
+    for job, (code, text) in zip(jobs, ends, strict=False):
+        data = {"returncode": code, "error": text}
+        scene.move([job], "RUN_ERROR", session, state_data=data)
+    rows = scene.client.get("/jobs/why/counts", {"site_id": scene.site["id"]})
+    assert {row["cause"]: (row["count"], row["job_id"]) for row in rows} == {
+        "1: Error: step #": (2, jobs[0]),
+        "-11: killed by signal 11 (SIGSEGV)": (2, jobs[3]),
+        "-9: killed by signal 9 (SIGKILL)": (1, jobs[2]),
+        "the workdir is gone": (1, jobs[5]),
     }
 
 

@@ -99,7 +99,7 @@ def ls(view: View) -> None:
         click.echo("No alert rules. `balsam alert add --help` tells how to make one.")
         return
     names = {site["id"]: site["name"] for site in client.get("/sites/", {"count": "no"})["results"]}
-    view.show(view.cut(_row(one, names) for one in rules))
+    view.show_first(_row(one, names) for one in rules)
     if view.form is not Form.TEXT:
         return
     for one in client.get("/alerts/"):

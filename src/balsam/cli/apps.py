@@ -61,7 +61,7 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
         click.echo("\n\n".join(_describe(one) for one in apps))
     else:
         sites = {site.id: site.name for site in Site.objects.all()}
-        view.show(view.cut({**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps))
+        view.show_first({**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps)
 
 
 @app.command()

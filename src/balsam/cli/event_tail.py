@@ -10,6 +10,7 @@ import click
 from balsam.api import EventLog
 from balsam.cli.event_choice import event_filters
 from balsam.cli.printable import printable
+from balsam.report.words import cut
 from balsam.sdk.events import EventLogQuery
 
 DEFAULT_NUM = 10
@@ -42,7 +43,7 @@ def _line(event: EventLog) -> str:
     time = event.timestamp.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     data = " ".join(" ".join(f"{key}={value}" for key, value in event.data.items()).split())
     moved = f"{event.from_state:>16} -> {event.to_state:<16}"
-    return printable(f"{time}  job {event.job_id:<8} {moved} {data[:MAX_DATA_CHARS]}".rstrip())
+    return printable(f"{time}  job {event.job_id:<8} {moved} {cut(data, MAX_DATA_CHARS)}".rstrip())
 
 
 def _json_line(event: EventLog) -> str:

@@ -10,8 +10,9 @@ import click
 from balsam.api import EventLog
 from balsam.cli.connection import connect
 from balsam.cli.event_choice import event_filters
-from balsam.cli.event_tail import tail
+from balsam.cli.event_tail import MAX_DATA_CHARS, tail
 from balsam.cli.listing import Listing, Row, View, listing_options
+from balsam.report.words import cut
 from balsam.sdk.events import EventLogQuery
 
 DEFAULT_LIMIT = 100
@@ -77,4 +78,4 @@ def _clock(moment: datetime) -> str:
 
 def _data(one: EventLog) -> str:
     text = " ".join(f"{key}={value}" for key, value in one.data.items())
-    return " ".join(text.split())[:200]
+    return cut(" ".join(text.split()), MAX_DATA_CHARS)

@@ -19,6 +19,7 @@ from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.core.states import DONE_STATES
 from balsam.sdk.jobs import JobQuery
+from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 F = TypeVar("F", bound=Callable[..., Any])
 WHICH = (
@@ -252,6 +253,12 @@ def refuse_unknown(job_ids: Sequence[int], jobs: Sequence[Job]) -> None:
         raise no_jobs(missing)
 
 
+def unknown_ids(job_ids: Sequence[int]) -> list[int]:
+    """Those of these ids of which there is no job, in order."""
+    known = {one.id for ids in cut(list(job_ids), IDS_PER_REQUEST) for one in Job.objects.filter(id=ids)}
+    return sorted(set(job_ids) - known) if job_ids else []
+
+
 def no_jobs(ids: Sequence[int]) -> click.ClickException:
     return click.ClickException(f"no job {', '.join(map(str, ids))} (see `balsam job ls`)")
 
@@ -273,12 +280,14 @@ def waiting_children(jobs: list[Job]) -> list[Job]:
 
 def removal_question(jobs: list[Job], children: list[Job]) -> str:
     """What is asked before jobs are removed, naming those that would wait for ever."""
-    question = f"Remove {len(jobs)} jobs?" if len(jobs) > 1 else f"Remove job {jobs[0].id}?"
+    question = f"Remove {len(jobs)} jobs?" if len(jobs) != 1 else f"Remove job {jobs[0].id}?"
     if not children:
         return question
     named = ", ".join(printable(f"{one.id} ({one.workdir})") for one in children[:5])
     more = f" and {len(children) - 5} more" if len(children) > 5 else ""
-    return f"Jobs {named}{more} wait for jobs that are to be removed and could never run. {question}"
+    who = f"Jobs {named}{more} wait" if len(children) > 1 else f"Job {named} waits"
+    what = "jobs that are" if len(jobs) != 1 else "a job that is"
+    return f"{who} for {what} to be removed and could never run. {question}"
 
 
 def delete_jobs(jobs: list[Job]) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from balsam.api import EventLog, Job, Site
 from balsam.cli.events import EVENTS, event_rows
-from balsam.cli.job_choice import JobChoice, job_filters, refuse_unknown
+from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, refuse_unknown, unknown_ids
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.options import Word
 from balsam.cli.table import render_record
@@ -56,17 +57,55 @@ def ls(
     history: int | None,
 ) -> None:
     """List the newest jobs, the oldest of them first."""
+    _refuse_idle_options(click.get_current_context())
     by = _by(by_state, by_app, by_site, by_tag)
-    if by is not None and (view.columns is not None or view.sort is not None):
-        raise click.UsageError("--columns and --sort are for listings of jobs, not for counts.")
     if with_why:
         view = view.with_column("why")
     if history is not None:
         _show_history(history, view)
-    elif by is not None:
+        return
+    missing = unknown_ids(choice.ids)
+    if by is not None:
         watch(view.watch, lambda: Shown(_counts(choice, by, view, verbose)))
     else:
         watch(view.watch, lambda: _look(choice, view, verbose))
+    if missing:
+        raise no_jobs(missing)
+
+
+# What goes with --history and with counts, beside the choice of jobs; all else would do nothing there.
+_WITH_HISTORY = {"history", "as_json", "as_csv"}
+_WITH_COUNTS = {"by_state", "by_app", "by_site", "by_tag", "as_json", "as_csv", "watch", "verbose"}
+
+
+def _refuse_idle_options(context: click.Context) -> None:
+    """Raises click.UsageError for an option that was given and does nothing beside another one."""
+    given = [one for one in context.command.params if _is_given(context, one)]
+    names = {one.name for one in given}
+    counts = names & {"by_state", "by_app", "by_site", "by_tag"}
+    if "history" in names:
+        what, idle = "--history", [one for one in given if one.name not in _WITH_HISTORY]
+    elif counts:
+        what = "--" + min(counts).replace("_", "-")
+        idle = [
+            one for one in given if one.name not in _WITH_COUNTS and not str(one.name).startswith("chosen_")
+        ]
+    else:
+        idle = [one for one in given if one.name == "verbose" and names & {"as_json", "as_csv", "columns"}]
+        what = "--json, --csv and --columns"
+    if idle:
+        more = ": for a job's events in another form, balsam event ls -j ID" if what == "--history" else ""
+        raise click.UsageError(f"{_flag(idle[0])} does nothing with {what}{more}.")
+
+
+def _is_given(context: click.Context, one: click.Parameter) -> bool:
+    return context.get_parameter_source(str(one.name)) is ParameterSource.COMMANDLINE and bool(
+        context.params.get(str(one.name)) is not None
+    )
+
+
+def _flag(one: click.Parameter) -> str:
+    return "an ID" if isinstance(one, click.Argument) else max(one.opts, key=len)
 
 
 def _by(state: bool, app: bool, site: bool, tag: str | None) -> str | None:
@@ -128,10 +167,6 @@ def _show_history(job_id: int, view: View) -> None:
     events = sorted(EventLog.objects.filter(job_id=job_id), key=lambda one: one.id)
     if not events:
         refuse_unknown((job_id,), list(Job.objects.filter(id=job_id)))
-    if view.columns is not None or view.sort is not None:
-        raise click.UsageError(
-            "--history shows all of a job's events; for columns and order of events: balsam event ls -j ID"
-        )
     View(EVENTS, view.form).show(event_rows(events))
 
 

@@ -84,6 +84,15 @@ class View:
             found.sort(key=lambda row: _rank(row[name]), reverse=self.sort.startswith("-"))
         return found[: self.limit]
 
+    def show_first(self, rows: Iterable[Row]) -> None:
+        """Prints `cut`, and on standard error how many rows that left out."""
+        every = list(rows)
+        shown = self.cut(every)
+        self.show(shown)
+        if len(shown) < len(every):
+            by = "" if self.sort is None else f", by {self.sort}"
+            click.echo(f"The first {len(shown):,} of {len(every):,}{by}; all with -n 0.", err=True)
+
     def text(self, rows: Iterable[Row]) -> str:
         """The listing itself, safe for where it goes."""
         told = self._told(rows)

@@ -50,9 +50,12 @@ def _parts(campaign: Campaign, width: int) -> Iterable[RenderableType]:
     yield from map(_tile, tiles(campaign))
     span, nodes = campaign.span, top([*campaign.available[1], *campaign.busy[1]])
     if span is not None:
-        yield from _series("Jobs finished", campaign.finished, span, top(campaign.finished[1]), width)
+        done = top(campaign.finished[1])
+        yield from _series("Jobs finished", campaign.finished, span, done, width, stays=True)
         yield from _series("Nodes available", campaign.available, span, nodes, width)
         yield from _series("Nodes busy", campaign.busy, span, nodes, width)
+        if campaign.excess_note:
+            yield _plain(campaign.excess_note, "yellow")
     yield from _tables(campaign)
     yield from _failed(campaign)
 
@@ -63,13 +66,16 @@ def _tile(tile: Tile) -> Text:
     return line.append(f"  {tile.note}", "dim")
 
 
-def _series(title: str, series: Series, times: Times, highest: float, width: int) -> Iterable[RenderableType]:
+def _series(
+    title: str, series: Series, times: Times, highest: float, width: int, *, stays: bool = False
+) -> Iterable[RenderableType]:
+    """`stays`: what was counted stays so behind its last moment, where what was busy is no more."""
     if not series[0]:
         return
     columns = max(10, min(width - LABEL_WIDTH - 2, 100))
     yield Text()
     yield _plain(title, "bold")
-    lines = blocks(sampled(series, times, columns), highest, CHART_ROWS)
+    lines = blocks(sampled(series, times, columns, stays=stays), highest, CHART_ROWS)
     for number, line in enumerate(lines):
         label = words.number(highest) if number == 0 else "0" if number == CHART_ROWS - 1 else ""
         yield Text(f"{label:>{LABEL_WIDTH}} ").append(line, "blue")
@@ -77,15 +83,20 @@ def _series(title: str, series: Series, times: Times, highest: float, width: int
     yield _plain(f"{'':{LABEL_WIDTH}} {start}{end:>{max(1, columns - len(start))}}", "dim")
 
 
-def sampled(series: Series, times: Times, columns: int) -> list[float]:
-    """What the series holds in the middle of each column, 0 before its first moment."""
+def sampled(series: Series, times: Times, columns: int, *, stays: bool = False) -> list[float]:
+    """What the series holds in the middle of each column, 0 before its first moment.
+
+    Behind its last moment, which closes it, 0 too, unless it `stays`.
+    """
     moments, values = series
     found, place = [], 0
+    end = None if stays else moments[-1]
     for column in range(columns):
         moment = times.start + (times.end - times.start) * ((column + 0.5) / columns)
         while place + 1 < len(moments) and moments[place + 1] <= moment:
             place += 1
-        found.append(values[place] if moments[place] <= moment else 0.0)
+        is_inside = moments[place] <= moment and (end is None or moment <= end)
+        found.append(values[place] if is_inside else 0.0)
     return found
 
 
@@ -139,15 +150,22 @@ def _tables(campaign: Campaign) -> Iterable[RenderableType]:
             )
             for run in campaign.slowest
         ],
+        left_out=campaign.num_attempts - len(campaign.slowest),
     )
     yield from _table(
         "Failed runs by signature",
-        ("Runs#", "Jobs#", "Newest", "Signature"),
+        ("Runs#", "Jobs#", "Finished since#", "Newest", "Signature"),
         [
-            (f"{row.failures:,}", f"{row.jobs or 0:,}", f"job {row.newest_job_id}", words.group(row.group))
+            (
+                f"{row.failures:,}",
+                f"{row.jobs or 0:,}",
+                f"{row.mended or 0:,}",
+                f"job {row.newest_job_id}",
+                words.group(row.group),
+            )
             for row in campaign.failures[:MAX_ROWS]
         ],
-        left_out=len(campaign.failures[MAX_ROWS:]),
+        left_out=len(campaign.failures[MAX_ROWS:]) + campaign.failures_left_out,
     )
 
 
@@ -175,19 +193,31 @@ def _failed(campaign: Campaign) -> Iterable[RenderableType]:
     if not campaign.failed:
         return
     yield Text()
-    yield _plain("Failed jobs, the newest first", "bold")
-    for one in campaign.failed[:MAX_ROWS]:
+    yield _plain("Failed jobs by cause, the most frequent first", "bold")
+    causes = campaign.causes
+    for cause in causes[:MAX_ROWS]:
+        one = cause.newest
         exit_word = "" if one.return_code is None else f", return code {one.return_code}"
+        yield _plain(f"{words.counted(len(cause.jobs), 'job')}: {cause.text}", "red")
+        yield _plain(f"  {'job' if len(cause.jobs) == 1 else 'jobs'} {cause.ids}")
         yield _plain(
-            f"job {one.job_id} ({one.app} in {one.workdir}): {words.moment(one.failed)}, "
-            f"out of {one.from_state}{exit_word}, {words.counted(one.attempts, 'run')}",
-            "red",
+            f"  job {one.job_id} ({one.app} in {one.workdir}): {words.moment(one.failed)}, "
+            f"out of {one.from_state}{exit_word}, {words.counted(one.attempts, 'run')}"
         )
-        for line in one.tail.splitlines()[-MAX_TAIL_LINES:]:
+        lines = one.tail.splitlines()
+        if len(lines) > MAX_TAIL_LINES:
+            left_out = words.counted(len(lines) - MAX_TAIL_LINES, "line")
+            yield _plain(f"    ({left_out} before: balsam job tail {one.job_id})", "dim")
+        for line in lines[-MAX_TAIL_LINES:]:
             yield _plain(f"    {line}", "dim")
-    failed = campaign.backlog.failed if campaign.backlog else 0
-    if failed > len(campaign.failed[:MAX_ROWS]):
-        yield _plain(f"and {failed - len(campaign.failed[:MAX_ROWS]):,} more", "dim")
+    if len(causes) > MAX_ROWS:
+        yield _plain(f"and {words.counted(len(causes) - MAX_ROWS, 'more cause')}", "dim")
+    if campaign.num_failed > len(campaign.failed):
+        yield _plain(
+            f"of the newest {len(campaign.failed):,} of {campaign.num_failed:,} failed jobs; all: "
+            "balsam job why --state FAILED",
+            "dim",
+        )
 
 
 def _plain(words_of: str, style: str = "") -> Text:

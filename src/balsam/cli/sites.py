@@ -115,7 +115,7 @@ def ls(view: View, verbose: bool, site_selector: str) -> None:
     if verbose and view.form is Form.TEXT:
         click.echo("\n\n".join(render_record(list(row.items())) for row in rows))
         return
-    view.show(view.cut(rows))
+    view.show_first(rows)
     if view.form is Form.TEXT:
         for one in sites:
             if one.transfer_locations and one.moves_files is False:

@@ -57,4 +57,4 @@ def ls(
     # One at a time, as the server takes them.
     parts = [query] if sites is None else [query.narrowed({"site_id": site}) for site in sites]
     items = [item for part in parts for item in part]
-    view.show(view.cut(one.display_dict() for one in items))
+    view.show_first(one.display_dict() for one in items)

@@ -130,7 +130,7 @@ def _show_logins(client: Client, view: View) -> None:
     rows = [{**one, "which": "this one" if one["current"] else ""} for one in client.get("/auth/logins")]
     if view.form is Form.TEXT:
         rows = [{**one, "created": minute(one["created"]), "used": minute(one["used"])} for one in rows]
-    view.show(view.cut(rows))
+    view.show_first(rows)
 
 
 def _end(client: Client, everywhere: bool) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
 from balsam.api import BatchJob, Job, Site
-from balsam.cli.job_choice import JobChoice, job_filters
+from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, unknown_ids
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
 from balsam.cli.printable import printable
 from balsam.client.errors import NotFoundError
 from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 REASONS = Listing(
-    columns=("jobs", "site", "code", "why", "example_job_id"),
-    shown=("jobs", "site", "code", "why"),
+    columns=("jobs", "site", "code", "cause", "why", "example_job_id"),
+    shown=("jobs", "site", "code", "cause", "why"),
 )
 
 
@@ -25,8 +26,16 @@ REASONS = Listing(
 def job_why(choice: JobChoice, view: View) -> None:
     """Say why a job does not go on; of several, how many wait for which reason, with an example of each.
 
-    Without any choice: of all jobs that have not finished. docs/why.md lists the codes.
+    Without any choice: of all jobs that have not finished. Those that failed are counted by cause, which is
+    the return code and the line that tells why, with `#` for numbers. docs/why.md lists the codes.
     """
+    missing = unknown_ids(choice.ids)
+    _explain(choice, view)
+    if missing:
+        raise no_jobs(missing)
+
+
+def _explain(choice: JobChoice, view: View) -> None:
     if choice.is_by_id_only and len(choice.ids) == 1 and view == View(REASONS):
         click.echo(printable(_of_one_job(choice.ids[0])))
         return
@@ -40,12 +49,15 @@ def job_why(choice: JobChoice, view: View) -> None:
             "jobs": one.count,
             "site": sites.get(one.site_id or 0),
             "code": one.code,
+            "cause": one.cause,
             "why": f"E.g.: {one.sentence}" if view.form is Form.TEXT else one.sentence,
             "example_job_id": one.job_id,
         }
         for one in counts
     ]
-    view.show(view.cut(rows))
+    if view.form is Form.TEXT and view.columns is None and all(row["cause"] is None for row in rows):
+        view = replace(view, columns=tuple(name for name in REASONS.shown if name != "cause"))
+    view.show_first(rows)
 
 
 def _of_one_job(job_id: int) -> str:

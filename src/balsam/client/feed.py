@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from balsam.client.stream import follow
 from balsam.core.forks import renew_in_children
-from balsam.core.states import DONE_STATES
+from balsam.core.states import DONE_STATES, JobState
 
 if TYPE_CHECKING:
     from balsam.client.sse import ServerSentEvent
@@ -29,11 +29,15 @@ Hint = frozenset[int] | None  # ids of jobs that ended; None: look at all
 
 
 class Subscription:
-    """Hints for one waiter; a context manager."""
+    """Hints for one waiter; a context manager.
+
+    `minds_failures`: an empty hint tells that another job FAILED, on which these may wait.
+    """
 
     def __init__(self, feed: Feed, job_ids: Iterable[int]) -> None:
         self._feed = feed
         self._job_ids = frozenset(job_ids)
+        self.minds_failures = False
         self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -58,9 +62,9 @@ class Subscription:
         """Whether whatever has ended since this moment (of `time.monotonic()`) has given a hint, or will."""
         return self._feed.covers(moment)
 
-    def offer(self, hint: Hint) -> None:
+    def offer(self, hint: Hint, failed: bool = False) -> None:
         relevant = None if hint is None else hint & self._job_ids
-        if relevant is None or relevant:
+        if relevant is None or relevant or (failed and self.minds_failures):
             self._hints.put(relevant)
 
     def next_hint(self, timeout: float) -> Hint:
@@ -147,7 +151,8 @@ class Feed:
 
     def _dispatch(self, message: ServerSentEvent) -> None:
         if message.name == "events":
-            self._note(frozenset(event["job_id"] for event in message.data))
+            failed = any(event["to_state"] == JobState.failed for event in message.data)
+            self._note(frozenset(event["job_id"] for event in message.data), failed)
         elif message.name == "cut":
             self._disconnect()
             self.tried.set()
@@ -158,23 +163,23 @@ class Feed:
             self.tried.set()
             self._offer(None)
 
-    def _note(self, ended: frozenset[int]) -> None:
+    def _note(self, ended: frozenset[int], failed: bool) -> None:
         with self._lock:
             if len(self._ended) > MAX_ENDED:
                 self._ended.clear()
                 self._live_since = time.monotonic()
             self._ended |= ended
-        self._offer(ended)
+        self._offer(ended, failed)
 
     def _disconnect(self) -> None:
         self.connected.clear()
         self._live_since = math.inf
         self._ended.clear()
 
-    def _offer(self, hint: Hint) -> None:
+    def _offer(self, hint: Hint, failed: bool = False) -> None:
         with self._lock:
             for subscription in self._subscriptions:
-                subscription.offer(hint)
+                subscription.offer(hint, failed)
 
     def _retire_if_idle(self) -> bool:
         with self._lock:

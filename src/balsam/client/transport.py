@@ -149,8 +149,8 @@ class Client:
     ) -> Answer:
         """One request, repeated while it may help; raises a ClientError.
 
-        `prefer`: a further preference of RFC 7240. `patience_sec`: how long it is asked again, in place of the
-        client's own time.
+        `prefer`: a further preference of RFC 7240. `patience_sec`: how long it is asked again, if not for
+        the client's own time.
         """
         request = self._request(
             method,

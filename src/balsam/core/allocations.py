@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from balsam.core.plural import counted
+
 
 class QueueLimits(Protocol):
     @property
@@ -48,7 +50,9 @@ def refusal(
     if want.project not in projects:
         return f"this site has no project {want.project!r}; it has {_names(projects)}"
     if want.num_nodes > queue.max_nodes:
-        return f"{want.num_nodes} nodes are more than queue {want.queue} takes: {queue.max_nodes}"
+        are = "is" if want.num_nodes == 1 else "are"
+        asked = counted(want.num_nodes, "node")
+        return f"{asked} {are} more than queue {want.queue} takes: {queue.max_nodes}"
     if want.wall_time_min > queue.max_walltime:
         return f"{want.wall_time_min} minutes are more than queue {want.queue} takes: {queue.max_walltime}"
     unknown = sorted(set(want.optional_params) - set(optional_params))
@@ -62,7 +66,7 @@ def wrong_partitions(want: Wanted) -> str | None:
     """Partitions share all nodes of their allocation among them."""
     total = sum(part.num_nodes for part in want.partitions or ())
     if want.partitions and total != want.num_nodes:
-        return f"the partitions have {total} nodes together, and num_nodes is {want.num_nodes}"
+        return f"the partitions have {counted(total, 'node')} together, and num_nodes is {want.num_nodes}"
     return None
 
 

@@ -5,23 +5,28 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from balsam.core.failure_text import telling_line
 from balsam.core.start import command as start_command
 from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
-from balsam.launcher.reports import Ending
+from balsam.launcher.reports import Ending, tail
+from balsam.platform.mpi import launcher_names
 from balsam.platform.mpi.launch import Host, Launch, LaunchError, MpiLauncher
+from balsam.platform.mpi.refusals import wrong_launcher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
+from balsam.runtime.job_output import place
 from balsam.runtime.requests import Request, encode_request
 
+_LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
 NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
 Environment = Mapping[str, str]
@@ -101,13 +106,19 @@ class MpiExecutor:
         if what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
-            self._local.start_words(what, words, command.text, environment)
+            self._local.start_words(what, words, command.text, environment, self._refine(what, line))
         elif what.request is not None:
             self._start_function(what, what.request, line, environment)
 
     def _line(self, what: Start, own: Environment, environment: Environment) -> list[str]:
         launch = launch_of(what.job, what.seats, own, self._nodes)
         return needed_line(self._mpi.command(launch), launch, environment.get("PATH"))
+
+    def _refine(self, what: Start, line: Sequence[str]) -> Callable[[Ending], Ending]:
+        """Names the setting in the ending of a run that its MPI launcher did not start."""
+        if not line:
+            return lambda ending: ending
+        return partial(_blamed, self._mpi.name, what)
 
     def _start_function(
         self, what: Start, request: Request, line: list[str], environment: Environment
@@ -120,7 +131,11 @@ class MpiExecutor:
             raise unstarted(exc, f"can't write {files.request}") from exc
         words = [*line, *start_command(python_rank.__name__, request.interpreter), str(self._site_path)]
         words.append(str(files.request))
-        ended = partial(_answered, files)
+        refine = self._refine(what, line)
+
+        def ended(ending: Ending) -> Ending:
+            return refine(_answered(files, ending))
+
         self._local.start_words(what, words, "", environment, ended)
 
     def signal(self, job_id: int, number: Signals) -> None:
@@ -157,6 +172,16 @@ class MpiExecutor:
 
     def close(self) -> None:
         self._local.close()
+
+
+def _blamed(name: str, what: Start, ending: Ending) -> Ending:
+    """The ending with what to change where the MPI launcher itself is the wrong one."""
+    if ending.returncode <= 0 or ending.error:
+        return ending
+    path = place(what.workdir, what.job_id)
+    output = "" if path is None else tail(Path(path), _LINES_READ, ending.output_begins)
+    hint = wrong_launcher(name, telling_line(output), launcher_names())
+    return ending if hint is None else replace(ending, error=hint, reason=hint)
 
 
 def _answered(files: python_rank.Files, ending: Ending) -> Ending:

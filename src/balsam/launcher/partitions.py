@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 
+from balsam.core.plural import counted
 from balsam.core.start import command as start_command
 from balsam.launcher.orders import Orders, Part, UsageError
 from balsam.platform.nodes import Node
@@ -18,7 +19,9 @@ def split(nodes: Sequence[Node], parts: Sequence[Part]) -> list[list[Node]]:
     """The nodes of each part, in order; raises UsageError where they are not enough."""
     asked = sum(part.num_nodes for part in parts)
     if asked > len(nodes):
-        raise UsageError(f"the partitions ask for {asked} nodes, and this allocation has {len(nodes)}")
+        raise UsageError(
+            f"the partitions ask for {counted(asked, 'node')}, and this allocation has {len(nodes)}"
+        )
     shares, start = [], 0
     for part in parts:
         shares.append(list(nodes[start : start + part.num_nodes]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from balsam.core.plural import counted
 from balsam.core.resources import node_weight
 from balsam.platform.nodes import Node
 
@@ -121,8 +122,8 @@ class NodeRoom:
     def never_fits(self, need: Need) -> str | None:
         """Why a run does not fit on this node even when it is empty, or None."""
         if need.gpu_share > WHOLE_GPU * len(self.node.gpus):
-            asked = need.gpu_share / WHOLE_GPU
-            return f"it asks for {asked:g} GPUs per node, and node {self.node.name} has {len(self.node.gpus)}"
+            asked = counted(need.gpu_share / WHOLE_GPU, "GPU")
+            return f"it asks for {asked} per node, and node {self.node.name} has {len(self.node.gpus)}"
         if need.mem_mb > self.node.mem_mb:
             return f"it asks for {need.mem_mb} MB per node, and node {self.node.name} has {self.node.mem_mb}"
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from balsam.core.failure_text import Strength, reason_in
 from balsam.core.limits import ERROR_TAIL_CHARS
 from balsam.core.states import JobState
 from balsam.launcher.placement import Need, Share
@@ -17,20 +18,23 @@ from balsam.runtime.job_output import place
 from balsam.runtime.updates import Update
 
 _TAIL_BYTES = 64_000
+_LINES_READ = 200  # in which the reason of a failed run is looked for
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How a run ended. `error`: what is known beside the output; `payload`: return value or exception.
 
-    `output_begins`: where in job.out, in bytes: not at 0 where that is a link, which is not set aside.
-    `outside`: somebody else killed it, as far as can be told.
+    `reason`: why it failed, where that is known better than the output tells. `output_begins`: where in
+    job.out, in bytes: not at 0 where that is a link, which is not set aside. `outside`: somebody else killed
+    it, as far as can be told.
     """
 
     returncode: int
     ended_us: int
     error: str = ""
     payload: Mapping[str, str] | None = None
+    reason: str = ""
     output_begins: int = 0
     outside: bool = False
 
@@ -43,19 +47,25 @@ def started(job_id: int, stamp_us: int, need: Need, share: Share, app_version: i
 
 
 def ended(job_id: int, ending: Ending, workdir: str, tail_lines: int) -> Update:
-    """RUN_DONE or RUN_ERROR; an error carries the end of the output."""
+    """RUN_DONE or RUN_ERROR; an error carries the end of the output, and the line that tells why."""
     fields: dict[str, Any] = {"return_code": ending.returncode, **(ending.payload or {})}
     if ending.returncode == 0:
         return Update(job_id, JobState.run_done, ending.ended_us, {"returncode": 0}, fields)
     path = place(workdir, job_id)
-    output = tail(Path(path), tail_lines, ending.output_begins) if path is not None else ""
+    output = tail(Path(path), _LINES_READ, ending.output_begins) if path is not None else ""
+    reason = reason_in(output)
+    output = "\n".join(output.splitlines()[-tail_lines:]) if tail_lines else ""
     told = [text for text in (output, ending.error) if text]
     # The traceback of a run() that raised is in its output already.
     if len(told) == 2 and ending.error.splitlines()[-1] in told[0]:
         told.pop()
     if is_full(workdir):
         told.append(f"the disk of {workdir} is full")  # what the run wrote about it went nowhere
-    data = {"returncode": ending.returncode, "error": clean("\n".join(told))}
+    error = clean("\n".join(told))
+    data: dict[str, Any] = {"returncode": ending.returncode, "error": error}
+    is_above = reason.strength <= Strength.system and reason.strength < reason_in(error).strength
+    if ending.reason or is_above:
+        data["reason"] = clean(ending.reason or reason.line)
     return Update(job_id, JobState.run_error, ending.ended_us, data, fields)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from balsam.core.plural import counted
 from balsam.launcher.placement import SLACK, Need, NodeRoom, Share
 from balsam.platform.nodes import Node
 
@@ -145,7 +146,7 @@ class Room:
             return None
         if able == 0 and reasons:
             return reasons[0]
-        return f"it asks for {need.nodes} nodes, and this launcher has {able}"
+        return f"it asks for {counted(need.nodes, 'node')}, and this launcher has {able}"
 
     def take(self, need: Need, until: float = math.inf, kept: Reservation | None = None) -> Share | None:
         """Books a run, if it fits now; `kept`: what somebody else has reserved."""

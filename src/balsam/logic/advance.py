@@ -15,7 +15,7 @@ from balsam.core.limits import MAX_FUTURE_STAMP_SEC
 from balsam.core.resources import node_weight
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState, TransferDirection
 from balsam.logic.moves import Request, Situation, Step, fenced_off, refusal, walk
-from balsam.logic.signature import failure_signature
+from balsam.logic.signature import signature_of
 from balsam.schemas.jobs import INT32, JobUpdate
 from balsam.store import batch_jobs, ids, jobs, runs, sessions, tables, transfers
 from balsam.store import events as event_store
@@ -274,7 +274,7 @@ def _run_start(
 def _run_end(step: Step, stamp: int, code: Any, event: int) -> dict[str, Any]:
     """Its columns: `runs.END`."""
     failed = step.state is J.run_error
-    signature = failure_signature(_code(code), str(step.data.get("error", ""))) if failed else None
+    signature = signature_of(step.data, _code(code)) if failed else None
     values = (stamp, step.state.value, _code(code), signature, event)
     return dict(zip(runs.END, values, strict=True))
 
@@ -301,6 +301,7 @@ def _write(tx: Tx, owner: Owner, view: _View, writes: _Writes) -> None:
     for site_id in {event[1] for event in writes.events}:
         tx.changed(owner.user_id, "events", site_id)
     tx.moves.update(event[_TO_STATE] for event in writes.events)
+    tx.num_events += len(writes.events)
     for run in (*writes.starts.values(), *writes.ends):
         for name in ("start_event_id", "end_event_id"):
             if run.get(name) is not None:

@@ -33,6 +33,8 @@ from balsam.store.owner import Owner
 from balsam.store.scope import Scope
 
 HOUR_US = 3_600_000_000
+SECOND_US = 1_000_000
+ENTRIES_PER_PART = 4
 Answer = dict[str, Any]
 
 
@@ -48,8 +50,22 @@ def throughput(conn: Connection, scope: Scope, to_state: str, by: str | None, bi
 
 
 def throughput_rates(conn: Connection, scope: Scope, to_state: str, by: str | None, bins: int) -> Answer:
-    """Entries to `to_state` per hour in each of the bins."""
-    parts, counts = _entry_counts(conn, scope, to_state, by, bins)
+    """Entries to `to_state` per hour, in `bins` parts of the time at most.
+
+    A part is a second long at least and there are ENTRIES_PER_PART for each on average, for a rate that rests
+    on the time between two entries says nothing. Without a window the time is that from the first run on:
+    jobs end after they ran, not from the end of one to the next.
+    """
+    found = figures.entry_range(conn, scope, to_state)
+    if found is None:
+        return _answer(by, {})
+    start, end = _time_of_rates(conn, scope, *found)
+    parts = Bins(start, end, min(bins, max(1, (end - start) // SECOND_US)))
+    counts = _counts(conn, scope, to_state, by, parts)
+    wanted = max(1, sum(map(sum, counts.values())) // ENTRIES_PER_PART)
+    if wanted < parts.number:
+        parts = Bins(start, end, wanted)
+        counts = _counts(conn, scope, to_state, by, parts)
     edges = parts.edges()
     widths = [after - before for before, after in pairwise(edges)]
     rates = {
@@ -57,6 +73,17 @@ def throughput_rates(conn: Connection, scope: Scope, to_state: str, by: str | No
         for group, found in counts.items()
     }
     return _answer(by, {group: _closed(parts, values) for group, values in rates.items()})
+
+
+def _time_of_rates(conn: Connection, scope: Scope, first: int, last: int) -> tuple[int, int]:
+    """The window; where it is open, from the first to the last of the entries and of the runs."""
+    if scope.after is not None and scope.before is not None:
+        return scope.after, min(scope.before, max(scope.now, last))
+    begun, ended, goes_on = figures.span_range(conn, scope) or (first, last, False)
+    end = scope.before if scope.before is not None else scope.now if goes_on else ended
+    end = max(last, min(end, scope.now))
+    start = min(first, begun, end - SECOND_US) if scope.after is None else scope.after
+    return start, max(end, start + 1)
 
 
 def _entry_counts(
@@ -68,10 +95,17 @@ def _entry_counts(
     first, last = found
     end = last if scope.before is None else min(scope.before, max(scope.now, last))
     parts = Bins(first if scope.after is None else scope.after, end, bins)
+    return parts, _counts(conn, scope, to_state, by, parts)
+
+
+def _counts(
+    conn: Connection, scope: Scope, to_state: str, by: str | None, parts: Bins
+) -> dict[Group, list[int]]:
+    """How many entries in each part."""
     numbers: dict[Group, dict[int, int]] = {}
     for group, number, count in figures.entry_bins(conn, scope, by, to_state, parts.start, parts.width):
         numbers.setdefault(group, {})[number] = count
-    return parts, {group: counted(parts, by_bin) for group, by_bin in numbers.items()}
+    return {group: counted(parts, by_bin) for group, by_bin in numbers.items()}
 
 
 def utilization(conn: Connection, scope: Scope, unit: Unit, by: str | None, bins: int | None) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import Connection
@@ -32,6 +33,7 @@ class _Hours:
     gpu: float = 0.0
     idle: float = 0.0
     available: float = 0.0
+    unplaced: float = 0.0
     by_batch_job: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
 
@@ -40,6 +42,10 @@ def node_hours(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
 
     Idle is what the launchers of an allocation had and no run used, whichever jobs the scope chooses. Where
     groups share allocations (by app, tag ...), it is shared out by the node-hours that each kept busy there.
+
+    `unplaced` is what was busy and no launcher is known to have had: runs outside of any BatchJob, of one
+    whose times nobody told, or, where clocks disagree, more than its launchers had. It is no part of the
+    fraction.
     """
     window = window_of(scope)
     groups: dict[Group, _Hours] = defaultdict(_Hours)
@@ -52,7 +58,10 @@ def node_hours(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
         told.gpu += length * gpus
         if batch_job is not None:
             told.by_batch_job[batch_job] += length * nodes
-    _add_idle(groups, *_allocations(conn, scope, by, window), whole=is_of_allocations(by))
+    group_of, had, used = _allocations(conn, scope, by, window)
+    for told in groups.values():
+        told.unplaced = _unplaced(told, had, used)
+    _add_idle(groups, group_of, had, used, whole=is_of_allocations(by))
     return [_hours(group, groups[group]) for group in in_order(groups)]
 
 
@@ -69,6 +78,16 @@ def _allocations(
     for batch_job, start, end, nodes in figures.spans_of_batch_jobs(conn, scope):
         used[batch_job] += _length(start, end, window) * nodes
     return group_of, had, used
+
+
+def _unplaced(told: _Hours, had: Mapping[int, float], used: Mapping[int, float]) -> float:
+    """Of what a group kept busy, the share of each allocation that goes beyond what its launchers had."""
+    inside = sum(
+        busy * min(1.0, had.get(batch_job, 0.0) / used[batch_job])
+        for batch_job, busy in told.by_batch_job.items()
+        if used.get(batch_job)
+    )
+    return max(0.0, told.busy - inside)
 
 
 def _add_idle(
@@ -89,7 +108,7 @@ def _add_idle(
         for batch_job, busy in told.by_batch_job.items():
             if used.get(batch_job):
                 told.idle += idle.get(batch_job, 0.0) * busy / used[batch_job]
-        told.available = told.busy + told.idle
+        told.available = told.busy - told.unplaced + told.idle
     unused = sum(idle[batch_job] for batch_job in had if not used.get(batch_job))
     if unused:
         groups[None].idle += unused
@@ -103,7 +122,8 @@ def _hours(group: Group, told: _Hours) -> Row:
         "busy": told.busy / HOUR_US,
         "idle": told.idle / HOUR_US,
         "available": told.available / HOUR_US,
-        "busy_fraction": told.busy / told.available if told.available else None,
+        "busy_fraction": (told.busy - told.unplaced) / told.available if told.available else None,
+        "unplaced": told.unplaced / HOUR_US,
         "cpu_hours": told.cpu / HOUR_US,
         "gpu_hours": told.gpu / HOUR_US,
     }
@@ -167,15 +187,27 @@ def scaling(conn: Connection, scope: Scope, by: str) -> list[Row]:
 
     `efficiency`: the first group's median run time divided by the group's (weak scaling: the work of a run
     grows with its nodes). `throughput_efficiency`: runs per hour and busy node, divided by the first group's.
+    Both are None where the groups are no sizes of one thing: names, or runs of several apps.
     """
     found = figures.finished_runs(conn, scope, by)
     rows = [_scale(group, Spans(*found[group])) for group in in_order(found) if group is not None]
+    are_sizes = (by == "num_nodes" or by.startswith("tag:")) and all(map(_is_number, found))
+    if not are_sizes or figures.apps_of_finished_runs(conn, scope) > 1:
+        return [{**row, "efficiency": None, "throughput_efficiency": None} for row in rows]
     for row in rows:
         row["efficiency"] = _ratio(rows[0]["median_run_sec"], row["median_run_sec"])
         row["throughput_efficiency"] = _ratio(
             _ratio(row["per_hour"], row["busy_nodes"]), _ratio(rows[0]["per_hour"], rows[0]["busy_nodes"])
         )
     return rows
+
+
+def _is_number(group: Group) -> bool:
+    """Also as text, as tags have it; or there is none."""
+    try:
+        return group is None or isfinite(float(group))
+    except ValueError:
+        return False
 
 
 def _scale(group: Group, spans: Spans) -> Row:
@@ -203,7 +235,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 def backlog(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     """By group: jobs that are left, and when they will be done if they end as fast as lately.
 
-    The rate is that of the window; without one, of the last hour. None where nothing ended in it.
+    The rate is that of the window; without one, of the last hour. None where nothing ended in it. Jobs that
+    can never start, since one that they wait for FAILED or was deleted, are none of those that are left.
     """
     now = scope.now
     until = now if scope.before is None else min(scope.before, now)
@@ -212,18 +245,30 @@ def backlog(conn: Connection, scope: Scope, by: str | None) -> list[Row]:
     for group, state, number in figures.jobs_by_state(conn, scope, by):
         states[group][state] = number
     ended = dict(figures.ended_jobs(conn, scope, by, since, until))
+    waits_for_parents = any(one.get(JobState.awaiting_parents) for one in states.values())
+    never = dict(figures.never_starting(conn, scope, by)) if waits_for_parents else {}
     hours = (until - since) / HOUR_US
     return [
-        {"group": group, **_left(states[group], ended.get(group, 0) / hours if hours > 0 else 0.0, now)}
+        {
+            "group": group,
+            **_left(
+                states[group],
+                never.get(group, 0),
+                ended.get(group, 0) / hours if hours > 0 else 0.0,
+                now,
+            ),
+            "rate_since_us": since,
+        }
         for group in in_order(states)
     ]
 
 
-def _left(states: dict[str, int], per_hour: float, now: int) -> Row:
-    left = sum(number for state, number in states.items() if state not in DONE_STATES)
+def _left(states: dict[str, int], never: int, per_hour: float, now: int) -> Row:
+    left = sum(number for state, number in states.items() if state not in DONE_STATES) - never
     seconds = 0.0 if not left else left / per_hour * 3600 if per_hour else None
     return {
         "left": left,
+        "never_starting": never,
         "runnable": sum(states.get(state, 0) for state in RUNNABLE_STATES),
         "running": states.get(JobState.running, 0),
         "finished": states.get(JobState.job_finished, 0),

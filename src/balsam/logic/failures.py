@@ -16,6 +16,7 @@ from balsam.store.scope import Scope
 
 SIGNATURE, HOST = "signature", "host"
 TAIL_CHARS = 2_000
+JOBS_NAMED = 10
 _OF_FAILED_JOBS = (
     "job_id",
     "workdir",
@@ -36,13 +37,15 @@ class _Failures:
     first: int
     last: int
     newest: int  # id of the event with which the newest ended
+    mended: int  # of the jobs those that have finished since
 
 
 def failures(conn: Connection, scope: Scope, by: str) -> list[dict[str, Any]]:
     """The most frequent first. `by`: `signature`, `host`, or a name of `store.groups`.
 
     A run of several nodes counts for each of its hosts. `jobs`: how many failed so, each once for each
-    signature; None by host.
+    signature; None by host. `mended`: how many of these have finished since. `job_ids`: of a signature, the
+    newest of its jobs.
     """
     others = None if by == SIGNATURE else by
     found: dict[Group, dict[str, _Failures]] = {}
@@ -53,7 +56,11 @@ def failures(conn: Connection, scope: Scope, by: str) -> list[dict[str, Any]]:
     runs = _runs(conn, scope, by)
     newest = {name: max(one.newest for one in by_sign.values()) for name, by_sign in found.items()}
     data = figures.event_data(conn, scope, list(newest.values()))
-    rows = [_row(by, name, found[name], runs, *data[newest[name]]) for name in in_order(found)]
+    named = figures.jobs_of_failures(conn, scope, JOBS_NAMED) if by == SIGNATURE else {}
+    rows = [
+        {**_row(by, name, found[name], runs, *data[newest[name]]), "job_ids": named.get(str(name), [])}
+        for name in in_order(found)
+    ]
     return sorted(rows, key=lambda row: -row["failures"])
 
 
@@ -83,6 +90,7 @@ def _together(one: _Failures, other: _Failures) -> _Failures:
         first=min(one.first, other.first),
         last=max(one.last, other.last),
         newest=max(one.newest, other.newest),
+        mended=one.mended + other.mended,
     )
 
 
@@ -95,6 +103,7 @@ def _row(
         "group": group,
         "failures": count,
         "jobs": None if by == HOST else sum(one.jobs for one in each),
+        "mended": None if by == HOST else sum(one.mended for one in each),
         "runs": runs.get(group),
         "failed_fraction": count / runs[group] if runs.get(group) else None,
         "signatures": {

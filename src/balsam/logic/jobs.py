@@ -71,6 +71,7 @@ def create(
     rows = jobs.insert_many(tx.conn, new_jobs())
     transfers.insert_many(tx.conn, items)
     events.insert_many(tx.conn, events_, ids.allocate(tx.conn, tables.events, len(events_)))
+    tx.num_events += len(events_)
     for site_id in {row["site_id"] for row in rows}:
         tx.changed(owner.user_id, "events", site_id)
     return rows

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from balsam.core.plural import counted
 from balsam.core.states import (
     DONE_STATES,
     HOOK_OF_STATE,
@@ -118,7 +119,9 @@ def _unkilled_next(last: Step, s: Situation) -> Step | None:
     if last.state is J.ready and not s.stages_in:
         return Step(J.staged_in, {"message": "Skipped stage in"})
     if last.state is J.restart_ready and s.num_runs > s.max_restarts:
-        return Step(J.failed, {"message": f"ran {s.num_runs} times: max_restarts is {s.max_restarts}"})
+        return Step(
+            J.failed, {"message": f"ran {counted(s.num_runs, 'time')}: max_restarts is {s.max_restarts}"}
+        )
     if last.state is J.postprocessed and not s.stages_out:
         return Step(J.job_finished, {"message": "Skipped stage out"})
     if last.state is J.staged_out:
@@ -138,7 +141,7 @@ def _default_hook(last: Step, s: Situation) -> Step | None:
 
 def _reason(run_error: Step) -> dict[str, Any]:
     """FAILED tells why by itself, so that nobody has to look for the event before it."""
-    return {key: run_error.data[key] for key in ("returncode", "error") if key in run_error.data}
+    return {key: run_error.data[key] for key in ("returncode", "error", "reason") if key in run_error.data}
 
 
 def first_state(parents_done: bool, stages_in: bool) -> JobState:

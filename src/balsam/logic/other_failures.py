@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
+from balsam.core.failure_text import normal
 from balsam.core.states import JobState
-from balsam.logic.signature import normal
-from balsam.logic.why import failure
+from balsam.logic.signature import failure
 from balsam.store import event_lists
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner

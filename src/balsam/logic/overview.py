@@ -11,7 +11,7 @@ from balsam.core.states import ACTIVE_BATCH_JOB_STATES, JobState
 from balsam.logic.failures import tail_of
 from balsam.logic.places import Places, minutes_left
 from balsam.logic.reasons import Agent
-from balsam.logic.signature import failure_signature
+from balsam.logic.signature import signature_of
 from balsam.store import batch_jobs, overview, sites
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.jobs import JobFilter
@@ -103,4 +103,4 @@ def _causes(failed: list[Row]) -> list[Row]:
 def _signature(row: Row) -> str:
     data = row["data"] if isinstance(row["data"], dict) else {}
     code = data.get("returncode")
-    return failure_signature(code if type(code) is int else None, tail_of(data))
+    return signature_of({**data, "error": tail_of(data)}, code if type(code) is int else None)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam.core.clock import from_us
-from balsam.core.states import BatchJobState, JobMode, JobState, ParentsMust
+from balsam.core.plural import counted as counted
+from balsam.core.states import BatchJobState, JobMode, JobState
 from balsam.logic.submission import Limits, too_big
 
 Tags = frozenset[tuple[str, str]]
@@ -41,10 +42,6 @@ def duration(us: int) -> str:
         if sec >= 2 * length:
             return f"{sec // length} {name}"
     return f"{sec} s"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +150,12 @@ def misfit(ask: Ask, offer: Offer) -> tuple[str, str] | None:
     if offer.mode is JobMode.serial and (ask.num_nodes > 1 or ask.ranks_per_node > 1):
         return "mode", "it runs single-process jobs (serial mode), and the job has several ranks or nodes"
     if ask.num_nodes > offer.num_nodes:
-        return "nodes", f"the job needs {ask.num_nodes} nodes and it has {offer.num_nodes}"
+        return "nodes", f"the job needs {counted(ask.num_nodes, 'node')} and it has {offer.num_nodes}"
     if offer.gpus is not None and ask.gpus > offer.gpus + SLACK:
-        return "gpus", f"the job asks for {ask.gpus:g} GPUs per node, and its nodes have {offer.gpus}"
+        return (
+            "gpus",
+            f"the job asks for {counted(ask.gpus, 'GPU')} per node, and its nodes have {offer.gpus}",
+        )
     if offer.mem_mb is not None and ask.mem_mb > offer.mem_mb:
         return "memory", f"the job asks for {ask.mem_mb} MB per node, and its nodes have {offer.mem_mb}"
     if ask.wall_time_min > offer.minutes_left:
@@ -221,38 +221,92 @@ def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
 
 
 def _asks(ask: Ask) -> str:
-    asked = [f"{ask.gpus:g} GPUs"] * (ask.gpus > 0) + [f"{ask.mem_mb} MB"] * (ask.mem_mb > 0)
+    asked = [counted(ask.gpus, "GPU")] * (ask.gpus > 0) + [f"{ask.mem_mb} MB"] * (ask.mem_mb > 0)
     return f", on a node that has the {' and '.join(asked)} that it asks for free" if asked else ""
 
 
-def parents(job_id: int, ids: Sequence[int], states: Mapping[int, JobState], must: str) -> Why:
-    """Which parent an AWAITING_PARENTS job waits for; gone and failed ones come first."""
-    job = f"Job {job_id}"
-    gone = [parent for parent in ids if parent not in states]
-    if gone:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What an AWAITING_PARENTS job waits for, followed from its parent to the root.
+
+    `chain`: ids, the root's last; `root_state`: None where it was deleted; `is_lost`: it can never be done.
+    `reason`: why the root FAILED, or what keeps it. `waiting`: how many of the `num_parents` are not done.
+    """
+
+    chain: Sequence[int]
+    root_state: JobState | None
+    parent_state: JobState | None
+    is_lost: bool
+    reason: str
+    waiting: int
+    num_parents: int
+
+    @property
+    def root(self) -> int:
+        return self.chain[-1]
+
+
+LINKS_NAMED = 3
+
+
+def parents(job_id: int, waits: Waiting | None) -> Why:
+    """Which parent an AWAITING_PARENTS job waits for, and what that waits for in turn."""
+    if waits is None:
+        return Why("parents_done", f"The parents of job {job_id} are done; it moves on with the next change.")
+    if not waits.is_lost:
+        return _parents_unfinished(job_id, waits)
+    if len(waits.chain) > 1:
+        return _ancestor_lost(job_id, waits)
+    if waits.root_state is None:
         return Why(
             "parent_gone",
-            f"The parent {gone[0]} of job {job_id} was deleted, so that the job can never start: delete it, "
-            f"too (`balsam job rm --id {job_id}`).",
+            f"The parent {waits.root} of job {job_id} was deleted, so that the job can never start: delete "
+            f"it, too (`balsam job rm {job_id}`).",
         )
-    failed = [parent for parent in ids if states[parent] is JobState.failed]
-    if failed and must == ParentsMust.finish:
-        return Why(
-            "parent_failed",
-            f"{job} needs all its parents finished, and its parent {failed[0]} FAILED (`balsam job why "
-            f'{failed[0]}`): mend and retry the parent, set parents_must="end", or delete job {job_id}.',
-        )
-    waiting = [parent for parent in ids if states[parent] not in (JobState.failed, JobState.job_finished)]
-    if not waiting:
-        return Why(
-            "parents_done", f"The parents of {job.lower()} are done; it moves on with the next change."
-        )
-    first = waiting[0]
+    told = f": {waits.reason}" if waits.reason else ""
     return Why(
-        "parent_unfinished",
-        f"{job} waits for {len(waiting)} of its {counted(len(ids), 'parent')}, e.g. job {first}, which is "
-        f"{states[first]} (`balsam job why {first}`).",
+        "parent_failed",
+        f"Job {job_id} needs all its parents finished, and its parent {waits.root} FAILED (`balsam job why "
+        f"{waits.root}`){told}. Mend and retry the parent (`balsam job retry {waits.root}`), set "
+        f'parents_must="end", or delete job {job_id}.',
     )
+
+
+def _ancestor_lost(job_id: int, waits: Waiting) -> Why:
+    job = f"Job {job_id} can never start as things are: it waits for {_links(waits.chain[:-1])}"
+    if waits.root_state is None:
+        return Why(
+            "ancestor_failed",
+            f"{job}, and that for job {waits.root}, which was deleted. Delete these, too (`balsam job rm "
+            f"{waits.chain[-2]} {job_id}`).",
+        )
+    told = f": {waits.reason}" if waits.reason else ""
+    return Why(
+        "ancestor_failed",
+        f"{job}, and that for job {waits.root}, which FAILED{told}. Mend and retry job {waits.root} (`balsam "
+        f"job retry {waits.root}`), and those that wait for it go on.",
+    )
+
+
+def _parents_unfinished(job_id: int, waits: Waiting) -> Why:
+    first = waits.chain[0]
+    whose = (
+        f"its parent, job {first}"
+        if waits.num_parents == 1
+        else f"{waits.waiting} of its {waits.num_parents} parents, e.g. job {first}"
+    )
+    state = f"Job {job_id} waits for {whose}, which is {waits.parent_state} (`balsam job why {first}`)."
+    if len(waits.chain) > 1:
+        state += f" That waits for {_links(waits.chain[1:])}, which is {waits.root_state}."
+    return Why("parent_unfinished", f"{state} {waits.reason}".strip())
+
+
+def _links(chain: Sequence[int]) -> str:
+    """`job 7, that for job 6, ...`: in words, the middle of a long chain counted."""
+    if len(chain) <= LINKS_NAMED:
+        return ", that for ".join(f"job {one}" for one in chain)
+    left_out = len(chain) - 2
+    return f"job {chain[0]}, that through {counted(left_out, 'other job')} for job {chain[-1]}"
 
 
 def hook(job_id: int, name: str, entered: int, agent: Agent, now: int) -> Why:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from balsam.core import allocations
+from balsam.core.plural import counted
 from balsam.schemas.batch_jobs import BatchJobCreate
 from balsam.schemas.sites import AllowedQueue
 
@@ -155,13 +156,18 @@ def _parameters(terms: Terms, given: Collection[str]) -> str:
 
 
 def _queues(limits: Limits, nodes: int, minutes: int) -> str:
-    takes = " or ".join(f"{most} nodes for {most_min} minutes" for most, most_min in limits.queues)
-    return f"it needs {nodes} nodes for {minutes} minutes, and the queues of its site take at most {takes}"
+    takes = " or ".join(
+        f"{counted(most, 'node')} for {counted(most_min, 'minute')}" for most, most_min in limits.queues
+    )
+    return (
+        f"it needs {counted(nodes, 'node')} for {counted(minutes, 'minute')}, and the queues of its site "
+        f"take at most {takes}"
+    )
 
 
 def _nodes(limits: Limits, gpus: float, mem_mb: int) -> str:
-    has = " or ".join(f"{most} GPUs and {most_mb} MB" for most, most_mb in limits.nodes)
-    return f"it asks for {gpus:g} GPUs and {mem_mb} MB per node, and a node of its site has {has}"
+    has = " or ".join(f"{counted(most, 'GPU')} and {most_mb} MB" for most, most_mb in limits.nodes)
+    return f"it asks for {counted(gpus, 'GPU')} and {mem_mb} MB per node, and a node of its site has {has}"
 
 
 def slots_of(terms: Terms, items: Collection[Row]) -> set[str]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from balsam.core.states import HOOK_OF_STATE, RUNNABLE_STATES, JobState, TransferItemState
+from balsam.core.states import DONE_STATES, HOOK_OF_STATE, RUNNABLE_STATES, JobState, TransferItemState
 from balsam.logic import reasons, submission
+from balsam.logic.ancestors import Ancestors, Chain
 from balsam.logic.messages import silence
 from balsam.logic.places import Places
-from balsam.logic.reasons import Ask, Why, counted, since, when
+from balsam.logic.reasons import Ask, Waiting, Why, counted, since, when
+from balsam.logic.signature import failure
 from balsam.store import apps, event_lists, jobs, transfers
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
@@ -35,6 +37,7 @@ class Facts(Places):
     def __init__(self, conn: Connection, owner: Owner) -> None:
         super().__init__(conn, owner)
         self.terms = cache(self._terms)
+        self.ancestors = Ancestors(conn, owner)
 
     def _terms(self, app_id: int) -> submission.Terms | None:
         app = apps.get(self.conn, self.owner, app_id)
@@ -64,9 +67,7 @@ def explain(facts: Facts, job: Row) -> Why:
     if state is J.failed:
         return _failed(facts, job)
     if state is J.awaiting_parents:
-        parents = job["parent_ids"]
-        states = jobs.parent_states(facts.conn, facts.owner, parents)
-        return reasons.parents(job["id"], parents, states, job["parents_must"])
+        return reasons.parents(job["id"], _waiting(facts, job))
     if job["session_id"] is not None:
         return _held(facts, job)
     if state is J.running:
@@ -85,6 +86,33 @@ def explain(facts: Facts, job: Row) -> Why:
     if state in RUNNABLE_STATES:
         return reasons.runnable(job["id"], Ask.of(job), facts.place(job["site_id"]), facts.now)
     return _transfer(facts, job)
+
+
+def _waiting(facts: Facts, job: Row) -> Waiting | None:
+    ancestors = facts.ancestors
+    chain = ancestors.chain_of(job["id"], job["parent_ids"], job["parents_must"])
+    if chain is None:
+        return None
+    states = [ancestors.state(parent) for parent in job["parent_ids"]]
+    return Waiting(
+        chain=chain.job_ids,
+        root_state=chain.state,
+        parent_state=ancestors.state(chain.job_ids[0]),
+        is_lost=chain.is_lost,
+        reason=_of_root(facts, chain),
+        waiting=sum(state not in DONE_STATES for state in states),
+        num_parents=len(states),
+    )
+
+
+def _of_root(facts: Facts, chain: Chain) -> str:
+    """Why the root of a chain FAILED, or the sentence on what keeps it."""
+    if chain.is_lost:
+        return facts.ancestors.reason(chain.root)
+    if chain.state is J.awaiting_parents:
+        return ""  # beyond what is looked at
+    rows = jobs.by_ids(facts.conn, facts.owner, [chain.root])
+    return explain(facts, rows[0]).sentence if rows else ""
 
 
 def _doubt(facts: Facts, job: Row) -> str | None:
@@ -183,12 +211,3 @@ def _failed(facts: Facts, job: Row) -> Why:
         f"Job {job['id']} ran {job['num_runs']} times and failed{at}: {reason or 'no reason was recorded'}"
         f"{ended}{more}.",
     )
-
-
-def failure(data: Row) -> str:
-    """The reason in an event's data, as one line; empty where there is none."""
-    lines = [line.strip() for line in str(data.get("error", "")).splitlines() if line.strip()]
-    parts = [str(data["message"])] if data.get("message") else []
-    if data.get("returncode") is not None:
-        parts.append(f"exit code {data['returncode']}")
-    return ": ".join(parts + lines[-1:])

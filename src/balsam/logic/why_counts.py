@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from balsam.core.failure_text import normal
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, HOOK_OF_STATE, RUNNABLE_STATES, JobState
 from balsam.logic import reasons
 from balsam.logic.reasons import Ask, Tags
+from balsam.logic.signature import failure
 from balsam.logic.why import Facts, told
 from balsam.store import batch_jobs, jobs, waits
 from balsam.store.batch_jobs import BatchJobFilter
@@ -21,29 +23,32 @@ from balsam.store.paging import Page
 
 J = JobState
 Row = dict[str, Any]
-Key = tuple[str, int]  # code, site
+Key = tuple[str, int, str]  # code, site, what made it fail
 
 VARIOUS = "various"
+MAX_EVENTS_READ = 1_000  # of jobs that failed otherwise than by a run's error
+UNREAD = "(older ones, of which the cause was not looked at: choose fewer jobs)"
 
 
 class _Counts:
-    """Jobs by code and site, with the oldest of each."""
+    """Jobs by code, site and cause, with the oldest of each."""
 
     def __init__(self) -> None:
         self.number: dict[Key, int] = defaultdict(int)
         self.oldest: dict[Key, int] = {}
 
-    def add(self, code: str, site_id: int, number: int, job_id: int) -> None:
+    def add(self, code: str, site_id: int, number: int, job_id: int, cause: str = "") -> None:
         if number > 0:
-            self.number[code, site_id] += number
-            self.oldest[code, site_id] = min(job_id, self.oldest.get((code, site_id), job_id))
+            key = (code, site_id, cause)
+            self.number[key] += number
+            self.oldest[key] = min(job_id, self.oldest.get(key, job_id))
 
 
 def why_counts(conn: Connection, owner: Owner, f: JobFilter) -> list[Row]:
     """How many of the chosen jobs wait for which reason at which site, most first; each with an example.
 
-    Finished jobs are left out. Where jobs differ in more ways than `waits.MAX_GROUPS`, the rest counts as
-    `various`.
+    Finished jobs are left out, and failed ones told apart by their cause. Where jobs differ in more ways than
+    `waits.MAX_GROUPS`, the rest counts as `various`.
     """
     facts = Facts(conn, owner)
     counts = _Counts()
@@ -54,6 +59,7 @@ def why_counts(conn: Connection, owner: Owner, f: JobFilter) -> list[Row]:
             counts.add(code, group["site_id"], number, job_id)
     for one in waits.by_parents(conn, owner, f):
         counts.add(_PARENT_CODES[one.matter], one.site_id, one.count, one.job_id)
+    _add_failed(facts, f, counts)
     found = _with_examples(facts, counts)
     if len(groups) == waits.MAX_GROUPS:
         found += _rest(facts, f, sum(counts.number.values()))
@@ -62,6 +68,7 @@ def why_counts(conn: Connection, owner: Owner, f: JobFilter) -> list[Row]:
 
 _PARENT_CODES = {
     "gone": "parent_gone",
+    "lost": "ancestor_failed",
     "failed": "parent_failed",
     "unfinished": "parent_unfinished",
     "done": "parents_done",
@@ -80,9 +87,7 @@ def _codes(facts: Facts, f: JobFilter, group: Row, tag_sets: list[Tags]) -> Iter
     """(code, number, an example) of the parts of a group."""
     state = J(group["state"])
     whole = (group["count"], group["job_id"])
-    if state is J.failed:
-        yield ("failed_after_retries" if group["retried"] else "failed"), *whole
-    elif group["session_id"] is not None:
+    if group["session_id"] is not None:
         yield from _held(facts, f, group, state)
     elif state is J.running:
         yield "running_unheld", *whole
@@ -101,6 +106,30 @@ def _codes(facts: Facts, f: JobFilter, group: Row, tag_sets: list[Tags]) -> Iter
         yield "no_agent", *whole
     else:
         yield ("hook" if state in HOOK_OF_STATE else "transfer"), *whole
+
+
+def _add_failed(facts: Facts, f: JobFilter, counts: _Counts) -> None:
+    """By the signature of the last run; others by what their last event says, if they are looked at."""
+    others: dict[tuple[int, bool], waits.Failed] = {}
+    for one in waits.by_failure(facts.conn, facts.owner, f):
+        if one.signature is None:
+            others[one.site_id, one.retried] = one
+        else:
+            counts.add(_failed_code(one.retried), one.site_id, one.count, one.job_id, one.signature)
+    if not others:
+        return
+    rest = {key: one.count for key, one in others.items()}
+    for job_id, site_id, retried, data in waits.failed_without_error(
+        facts.conn, facts.owner, f, MAX_EVENTS_READ
+    ):
+        counts.add(_failed_code(retried), site_id, 1, job_id, normal(failure(data)))
+        rest[site_id, retried] -= 1
+    for (site_id, retried), number in rest.items():
+        counts.add(_failed_code(retried), site_id, number, others[site_id, retried].job_id, UNREAD)
+
+
+def _failed_code(retried: bool) -> str:
+    return "failed_after_retries" if retried else "failed"
 
 
 def _held(facts: Facts, f: JobFilter, group: Row, state: JobState) -> Iterator[tuple[str, int, int]]:
@@ -143,13 +172,14 @@ def _with_examples(facts: Facts, counts: _Counts) -> list[Row]:
     ordered = sorted(counts.number, key=lambda key: (-counts.number[key], key))
     return [
         {
-            "code": code,
-            "site_id": site_id,
-            "count": counts.number[code, site_id],
-            "job_id": counts.oldest[code, site_id],
-            "sentence": told(facts, rows[counts.oldest[code, site_id]])["sentence"],
+            "code": key[0],
+            "site_id": key[1],
+            "cause": key[2] or None,
+            "count": counts.number[key],
+            "job_id": counts.oldest[key],
+            "sentence": told(facts, rows[counts.oldest[key]])["sentence"],
         }
-        for code, site_id in ordered
+        for key in ordered
     ]
 
 
@@ -159,6 +189,6 @@ def _rest(facts: Facts, f: JobFilter, counted: int) -> list[Row]:
     sentence = (
         f"{left} more jobs differ from each other in too many ways to be counted here: choose fewer of them."
     )
-    return [{"code": VARIOUS, "site_id": None, "count": left, "job_id": None, "sentence": sentence}] * (
-        left > 0
-    )
+    return [
+        {"code": VARIOUS, "site_id": None, "cause": None, "count": left, "job_id": None, "sentence": sentence}
+    ] * (left > 0)

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from balsam import analytics
 from balsam.core.clock import UtcDatetime, now_us
-from balsam.report.charts import span_of
+from balsam.report import words
+from balsam.report.causes import Cause, causes_of
+from balsam.report.charts import excess, span_of
 from balsam.report.scales import Times
 from balsam.schemas.analytics import (
     Attempt,
@@ -34,7 +36,7 @@ class Bounds:
     attempts: int = 2_000
     bars: int = 3_000
     slowest: int = 10
-    failed: int = 20
+    failed: int = 500
     signatures: int = 20
     groups: int = 12
     bins: int = 200
@@ -74,6 +76,7 @@ class Campaign:
     slowest: list[Attempt] = field(default_factory=list)
     failed: list[FailedJob] = field(default_factory=list)
     failures: list[Failures] = field(default_factory=list)
+    failures_left_out: int = 0
     node_hours: list[Grouping] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
 
@@ -106,6 +109,18 @@ class Campaign:
         return self.span if self.num_bars >= self.num_attempts else span_of(self.timeline, self.made)
 
     @property
+    def excess_note(self) -> str:
+        """A sentence where more nodes were busy than available; empty where not."""
+        above = excess(self.busy, self.available)
+        if not above:
+            return ""
+        nodes = "node was" if above == 1 else "nodes were"
+        return (
+            f"Up to {words.number(above)} {nodes} busy beyond those available: of runs whose launchers told "
+            "no times, or by clocks that disagree."
+        )
+
+    @property
     def num_attempts(self) -> int:
         return self.total.runs if self.total else 0
 
@@ -113,6 +128,16 @@ class Campaign:
     def num_finished(self) -> int:
         """Jobs that finished in the window."""
         return int(self.finished[1][-1]) if self.finished[1] else 0
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Why jobs failed for good, each cause once; of those that are here."""
+        return causes_of(self.failed)
+
+    @property
+    def num_failed(self) -> int:
+        """How many jobs are FAILED, of which `failed` are the newest; all, whatever the window."""
+        return self.backlog.failed if self.backlog else len(self.failed)
 
     @property
     def run_times(self) -> StateTimes | None:
@@ -130,6 +155,7 @@ def gather(
 ) -> Campaign:
     """Asks the server for everything; `by_tags` None: by the tags that tell the newest attempts apart."""
     attempts = analytics.trace(query, order="-start", limit=bounds.attempts, **window)
+    failures = analytics.failures(query, **window)
     keys = tag_keys(attempts) if by_tags is None else by_tags
     groups = ("app", "site", "batch_job", *(f"tag:{key}" for key in keys))
     times, counts = analytics.throughput_report(query, bins=bounds.bins, **window)
@@ -150,7 +176,8 @@ def gather(
         timeline=analytics.timeline(query, limit=bounds.bars, **window),
         slowest=analytics.trace(query, order="slowest", limit=bounds.slowest, **window),
         failed=analytics.failed_jobs(query, limit=bounds.failed, **window),
-        failures=analytics.failures(query, **window)[: bounds.signatures],
+        failures=failures[: bounds.signatures],
+        failures_left_out=max(0, len(failures) - bounds.signatures),
         node_hours=[_grouping(query, by, window, bounds.groups) for by in groups],
         attempts=attempts,
     )

@@ -92,6 +92,27 @@ def _value(series: Series, moment: datetime) -> float:
     return held if series[0][-1] >= moment else 0.0
 
 
+def excess(busy: Series, available: Series) -> float:
+    """How far what is busy stands above what is available, where that is more than a hundredth of it.
+
+    Both are means over parts of time that need not be the same: what is available is the most of the parts
+    about. 0 where nothing is known of what was available.
+    """
+    times, had = available
+    if not times:
+        return 0.0
+    found, first = 0.0, 0
+    for (start, end), value in zip(pairwise(busy[0]), busy[1], strict=False):
+        while first + 1 < len(times) and times[first + 1] < start:
+            first += 1
+        last = first
+        while last + 1 < len(times) and times[last] <= end:
+            last += 1
+        above = value - max(had[max(0, first - 1) : last + 1])
+        found = max(found, above if above > 0.01 * value else 0.0)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     x: float

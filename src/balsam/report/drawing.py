@@ -124,7 +124,7 @@ def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
     ax.barh([place + 0.25 for place in places], [row.failures for row in shown], 0.3, color=COLOURS["error"])
     for place, row in zip(places, shown, strict=True):
         # Above its bar: beside it, long signatures would leave no room for anything else.
-        name = words.last_line(drawable(words.group(row.group)), 120)
+        name = words.cut(drawable(words.group(row.group)), 120)
         ax.text(0, place - 0.1, name, fontsize="small", va="center", clip_on=True, parse_math=False)
     ax.set_xlabel("failed runs")
     ax.set_yticks([])

@@ -62,7 +62,7 @@ def _template() -> Template:
     )
     pages.filters |= {
         name: getattr(words, name)
-        for name in ("duration", "number", "share", "moment", "group", "grouping", "last_line", "counted")
+        for name in ("duration", "number", "share", "moment", "group", "grouping", "reason", "counted")
     }
     pages.filters["ours"] = Markup  # of the package's own files, never of what is told
     return pages.get_template("report.html")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from balsam.core.failure_text import telling_line
+
 NOTHING = "-"
 
 
@@ -31,9 +33,18 @@ def number(value: float | None) -> str:
     return digits if "e" not in digits else f"{value:.1e}"
 
 
+def matters(part: float, whole: float) -> bool:
+    """Whether a part is more than what clocks are off by."""
+    return part > 0.01 * whole
+
+
 def share(value: float | None) -> str:
-    """`87 %`."""
-    return NOTHING if value is None else f"{value:.0%}".replace("%", " %")
+    """`87 %`; `0.3 %`, `99.7 %` where that would else be nothing or all."""
+    if value is None:
+        return NOTHING
+    percent = 100 * value
+    near = 0 < percent < 1 or 99 < percent < 100
+    return f"{percent:.2g} %" if near and percent < 1 else f"{percent:.1f} %" if near else f"{percent:.0f} %"
 
 
 def moment(time: datetime | None) -> str:
@@ -58,8 +69,11 @@ def grouping(by: str) -> str:
     return {"batch_job": "BatchJob"}.get(by, by.replace(":", " ", 1))
 
 
-def last_line(text: str, width: int = 160) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = lines[-1] if lines else ""
+def reason(text: str, width: int = 160) -> str:
+    """The line of an output's end that tells why a run failed."""
+    return cut(telling_line(text), width)
+
+
+def cut(line: str, width: int) -> str:
+    """A line of `width` characters at most, which shows where it was cut."""
     return line if len(line) <= width else line[: width - 1] + "…"

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.core.start import scripts_path
 from balsam.runtime import job_output
@@ -122,7 +123,8 @@ class Worker:
         ):
             # What is kept for the current context, such as decimal's or numpy's settings, goes with it.
             context = contextvars.copy_context()
-            if step is run and (preamble := _preamble_of(app_class(job))):
+            has_preamble = app_class.shell_preamble is not ApplicationDefinition.shell_preamble
+            if has_preamble and step is run and (preamble := _preamble_of(app_class(job))):
                 whole = {**request, "app": {**request["app"], **app.record}}
                 return self._behind(preamble, bool(getattr(app_class, "strict", False)), whole)
             return context.run(lambda: step(request["kind"], app_class(job), self._ends))
@@ -274,7 +276,7 @@ def failure(exc: BaseException) -> Answer:
     """The answer that tells of an exception of user code."""
     payload = serialize_exception(exc)
     if len(payload) > MAX_PAYLOAD_CHARS:
-        payload = serialize_exception(RuntimeError(describe_exception(exc)[:10_000]))
+        payload = serialize_exception(RuntimeError(without_middle(describe_exception(exc), 10_000)))
     told: Answer = {
         "ok": False,
         "return_code": 1,

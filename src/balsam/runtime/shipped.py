@@ -87,6 +87,7 @@ class Reach:
     uses: bool
 
 
+_OURS = ("balsam", "builtins")
 EVERYWHERE = Reach(assigns=True, uses=True)
 
 
@@ -286,7 +287,7 @@ def _content(cell: Any) -> Any:
 def _reach(app_class: AppClass, modules: UserModules) -> Reach:
     """What an app's code can change beyond itself, judged by its text."""
     spaces: list[Any] = [vars(module) for module in modules.by_name.values()]
-    spaces += [vars(base) for base in app_class.__mro__ if base.__module__.partition(".")[0] != "balsam"]
+    spaces += [vars(base) for base in app_class.__mro__ if base.__module__.partition(".")[0] not in _OURS]
     values = [value for space in spaces for name, value in space.items() if name not in _NOT_CODE]
     codes = [code for value in values for code in _codes_of(value)]
     uses = any(map(_is_others, values)) or any(_REACHING.intersection(code.co_names) for code in codes)

@@ -104,7 +104,10 @@ class StateTimes(Durations):
 
 
 class NodeHours(Wire):
-    """Node-hours of runs (`busy`) and of their allocations (`idle`, `available`); `runs` counts attempts."""
+    """Node-hours of runs (`busy`) and of their allocations (`idle`, `available`); `runs` counts attempts.
+
+    `unplaced`: what was busy and no launcher is known to have had; `busy_fraction` is of the rest.
+    """
 
     group: Group
     runs: int
@@ -112,16 +115,22 @@ class NodeHours(Wire):
     idle: float
     available: float
     busy_fraction: float | None
+    unplaced: float = 0.0
     cpu_hours: float
     gpu_hours: float
 
 
 class Failures(Wire):
-    """Runs that ended in RUN_ERROR; `runs`: all that ended. The tail is that of the newest failure."""
+    """Runs that ended in RUN_ERROR; `runs`: all that ended. The tail is that of the newest failure.
+
+    `mended`: how many of the `jobs` have finished since; `job_ids`: by signature, the newest ten of them.
+    """
 
     group: Group
     failures: int
     jobs: int | None
+    mended: int | None = None
+    job_ids: list[int] = []
     runs: int | None
     failed_fraction: float | None
     signatures: dict[str, int]
@@ -149,7 +158,10 @@ class FailedJob(Wire):
 
 
 class Scaling(Wire):
-    """Run times (seconds) and throughput of one group; the efficiencies are relative to the first group."""
+    """Run times (seconds) and throughput of one group; the efficiencies are relative to the first group.
+
+    They are None where groups are no sizes (names, such as those of apps) or their runs are of several apps.
+    """
 
     group: Group
     runs: int
@@ -178,10 +190,15 @@ class LittlesLaw(Wire):
 
 
 class Backlog(Wire):
-    """Jobs now, and when those that are left will be done at the rate of late; None where nothing ended."""
+    """Jobs now, and when those that are left will be done at the rate of late; None where nothing ended.
+
+    `never_starting`: jobs beside those that are left, which wait for a job that FAILED or was deleted.
+    `rate_since`: from when on the ends were counted of which `ended_per_hour` is made.
+    """
 
     group: Group
     left: int
+    never_starting: int = 0
     runnable: int
     running: int
     finished: int
@@ -189,6 +206,7 @@ class Backlog(Wire):
     ended_per_hour: float
     seconds_left: float | None
     done_at: Moment | None = Field(alias="done_at_us")
+    rate_since: Moment | None = Field(default=None, alias="rate_since_us")
 
 
 class Attempt(Wire):

@@ -150,14 +150,29 @@ class WhyOut(Wire):
     doubt: str | None = None
 
 
+class NeverStartingOut(Wire):
+    """A job that can never start as things are, since a parent FAILED or was deleted, or a parent's parent.
+
+    `chain`: ids from its parent to that root; `root_state`: None where the root was deleted; `reason`: why
+    the root FAILED, as one line.
+    """
+
+    job_id: int
+    chain: list[int]
+    root_state: JobState | None
+    reason: str
+
+
 class WhyCountOut(Wire):
     """So many jobs of a site do not progress for this reason; `job_id`: the oldest, of which the sentence is.
 
+    `cause`: of jobs that FAILED, what they have in common, as one line; each has a row of its own.
     The code `various`, without site and job: those that differ in too many ways to be counted by reason.
     """
 
     code: str
     site_id: int | None
+    cause: str | None = None
     count: int
     job_id: int | None
     sentence: str

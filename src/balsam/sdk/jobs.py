@@ -40,6 +40,7 @@ from balsam.sdk.fields import (
 )
 from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import DoesNotExist
+from balsam.sdk.never_starting import NeverStarts
 from balsam.sdk.query import Manager, Query, cut
 from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching, retry_matching
 from balsam.sdk.sites import Site
@@ -125,6 +126,7 @@ class Job(RemoteJob):
     SHOWN = ("id", "workdir", "state")
     COLUMNS = ("id", "workdir", "app_id", "state", "tags", "num_nodes", "batch_job_id", "last_update")
     NoResult = results.NoResult
+    NeverStarts = NeverStarts
     FIELDS = {
         "id": Field(READ, PLAIN),
         "workdir": Field(FULL, PATH),
@@ -258,8 +260,9 @@ class Job(RemoteJob):
 
         Raises what `run()` raised, with the traceback of there as its cause (RuntimeError where that was no
         Exception, such as SystemExit, or can't be loaded here); Job.NoResult where it failed without (a
-        command), with the reason, or where a command that ended well returned nothing; TimeoutError after
-        `timeout` seconds.
+        command), with the reason, or where a command that ended well returned nothing; Job.NeverStarts, which
+        is a NoResult, where it waits for a job that FAILED or was deleted; TimeoutError after `timeout`
+        seconds.
         """
         for _ in waiting.ended([self], timeout):
             pass
@@ -364,9 +367,9 @@ class JobQuery(Query[Job]):
             for filters in self._requests()
             for row in self.client().get("/jobs/why/counts", filters)
         ]
-        merged: dict[tuple[str, int | None], WhyCountOut] = {}
+        merged: dict[tuple[str, int | None, str | None], WhyCountOut] = {}
         for row in rows:  # several where there are more ids than fit into one request
-            known = merged.setdefault((row.code, row.site_id), row)
+            known = merged.setdefault((row.code, row.site_id, row.cause), row)
             known.count += row.count if known is not row else 0
         return sorted(merged.values(), key=lambda one: -one.count)
 
@@ -461,6 +464,9 @@ class JobManager(Manager[Job, JobQuery]):
     ) -> waiting.WaitResult:
         """Waits until jobs have ended; (done, not_done), also after `timeout` seconds.
 
+        Raises Job.NeverStarts, with the root cause, once all that are left wait for jobs that FAILED or were
+        deleted; with a timeout it only logs that, and waits, since somebody may mend it meanwhile.
+
         `return_when`: ALL_COMPLETED, FIRST_COMPLETED or FIRST_EXCEPTION (the first that FAILED).
         """
         return waiting.wait(jobs, timeout, poll_interval, return_when)
@@ -468,7 +474,11 @@ class JobManager(Manager[Job, JobQuery]):
     def as_completed(
         self, jobs: Iterable[Job], timeout: float | None = None, poll_interval: float = 1.0
     ) -> Iterator[Job]:
-        """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds."""
+        """Yields each job as it ends; TimeoutError when some have not ended after `timeout` seconds.
+
+        Raises Job.NeverStarts, with the root cause, once all that are left wait for jobs that FAILED or were
+        deleted.
+        """
         return waiting.as_completed(jobs, timeout, poll_interval)
 
     def progress(

@@ -41,7 +41,7 @@ def progress(
     with bar_for(len(given), description) as bar:
         bar.show(0, 0)
         with suppress(TimeoutError):
-            for batch in waiting.ended(given, timeout, poll_interval):
+            for batch in waiting.ended(given, timeout, poll_interval, patient=timeout is not None):
                 done += len(batch)
                 failed += sum(job.state is JobState.failed for job in batch)
                 bar.show(done, failed)

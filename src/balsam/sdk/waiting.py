@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from balsam.client.errors import ServerFault, ServerUnreachable
 from balsam.core.states import DONE_STATES, JobState
+from balsam.sdk import never_starting
 from balsam.sdk.model import DoesNotExist
+from balsam.sdk.never_starting import NeverStarts
 from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SEC = 30.0  # how long a look asks a server that is away, before the next one does
+JUDGE_SEC = 1.0  # between two questions whether what is waited for can ever start
 POLLS_SPARED_BY_STREAM = 10  # while the stream is connected, polling is so many times rarer
 RETURN_WHEN = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")
 
@@ -44,11 +48,9 @@ def wait(
     _must_be_jobs(given)
     if return_when != "ALL_COMPLETED" and any(job.state in DONE_STATES for job in given):
         deadline = None if timeout is None else time.monotonic() + timeout
-        _look(
-            [job for job in given if job.is_saved], deadline
-        )  # it returns at once, with all that have ended
+        _look([job for job in given if job.is_saved], deadline)  # it ends at once, with all that have ended
     try:
-        for batch in ended(given, timeout, poll_interval):
+        for batch in ended(given, timeout, poll_interval, patient=timeout is not None):
             if return_when == "FIRST_COMPLETED":
                 break
             if return_when == "FIRST_EXCEPTION" and any(job.state is JobState.failed for job in batch):
@@ -67,8 +69,14 @@ def as_completed(
         yield from batch
 
 
-def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) -> Iterator[list[Job]]:
-    """Jobs in batches as they end, each refreshed; TimeoutError while some have not ended."""
+def ended(
+    jobs: list[Job], timeout: float | None, poll_interval: float = 1.0, *, patient: bool = False
+) -> Iterator[list[Job]]:
+    """Jobs in batches as they end, each refreshed; TimeoutError while some have not ended.
+
+    Raises NeverStarts once all that are left wait for jobs that FAILED or were deleted; `patient`: only warns
+    of them, for their owner may mend that before the time is over.
+    """
     _must_be_saved(jobs)
     over = [job for job in jobs if job.state in DONE_STATES]
     if over:
@@ -79,6 +87,7 @@ def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) ->
     deadline = None if timeout is None else time.monotonic() + timeout
     clients = {job.client().key: job.client() for job in pending}
     client = pending[0].client()
+    judge = _Judge(patient)
     with client.feed().subscribe(job.id for job in pending) as hints:
         hints.wait_until_live(_left(deadline))
         # Jobs that were made while the stream was up have been heard of by now, if they have ended.
@@ -92,10 +101,54 @@ def ended(jobs: list[Job], timeout: float | None, poll_interval: float = 1.0) ->
             pending = [job for job in pending if job.state not in DONE_STATES]
             if batch:
                 yield batch
+            judge.look(pending)
+            hints.minds_failures = judge.minds(pending)
             if pending and not has_looked and _left(deadline) <= 0:
                 hint = None  # however short the time was: what is told at its end is how things are
             elif pending:
-                hint = _next_hint(hints, deadline, _period(hints, clients, poll_interval), pending)
+                is_soon = judge.is_due and hints.minds_failures
+                period = JUDGE_SEC if is_soon else _period(hints, clients, poll_interval)
+                hint = _next_hint(hints, deadline, period, pending)
+                # None of these has ended: another job FAILED, or it is time to look at all.
+                judge.is_due = judge.is_due or not hint
+                if is_soon:
+                    hint = hint or frozenset()  # the next judgement was waited for, not the next look
+
+
+class _Judge:
+    """Sees to it that nobody waits for ever for jobs which can never start.
+
+    `is_due`: since it was asked something has happened that may decide it.
+    """
+
+    def __init__(self, patient: bool) -> None:
+        self.is_due = True
+        self._patient = patient
+        self._asked_at = -math.inf
+
+    def minds(self, pending: list[Job]) -> bool:
+        """Whether all of them wait for parents, so that it matters when another job FAILED."""
+        return all(job.state is JobState.awaiting_parents for job in pending)
+
+    def look(self, pending: list[Job]) -> None:
+        """Raises NeverStarts, or warns once, if none of the jobs can ever start."""
+        if not pending or not self.minds(pending):
+            self.is_due = True
+            return
+        if not self.is_due or time.monotonic() < self._asked_at + JUDGE_SEC:
+            return
+        self._asked_at = time.monotonic()
+        self.is_due = False
+        try:
+            blocked = never_starting.if_none_starts(pending)
+        except (ServerUnreachable, ServerFault) as exc:
+            log.warning("%s: %s", _waits_for(pending), exc)
+            return
+        if blocked and self._patient:
+            self._asked_at = math.inf
+            log.warning("%s: %s", _waits_for(pending), never_starting.sentence(blocked))
+        elif blocked:
+            raise NeverStarts(blocked)
 
 
 def refresh(jobs: list[Job], patience_sec: float | None = None) -> None:
@@ -113,7 +166,11 @@ def _look(jobs: list[Job], deadline: float | None) -> None:
     try:
         refresh(jobs, min(LOOK_SEC, max(0.0, _left(deadline))))
     except (ServerUnreachable, ServerFault) as exc:
-        log.warning("still waiting for %d jobs: %s", len(jobs), exc)
+        log.warning("%s: %s", _waits_for(jobs), exc)
+
+
+def _waits_for(jobs: list[Job]) -> str:
+    return f"still waiting for {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
 
 
 def _refresh_part(client: Client, jobs: list[Job], patience_sec: float | None) -> None:
@@ -134,7 +191,9 @@ def _next_hint(
     left = _left(deadline)
     if left <= 0:
         shown = ", ".join(f"{job.id} ({job.state.value})" for job in pending[:5])
-        raise TimeoutError(f"{len(pending)} jobs have not ended: {shown}{', ...' if pending[5:] else ''}")
+        more = f" and {len(pending) - 5} more" if pending[5:] else ""
+        have = "1 job has" if len(pending) == 1 else f"{len(pending)} jobs have"
+        raise TimeoutError(f"{have} not ended: {shown}{more}")
     return hints.next_hint(min(left, period))
 
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -48,13 +49,10 @@ class CensusCollector(Collector):
         self._taking: threading.Thread | None = None
 
     def collect(self) -> Iterator[Metric]:
-        written = self._events_written()
-        yield GaugeMetricFamily(
-            "balsam_database_up", "Whether the database answered.", value=0 if written is None else 1
-        )
-        if written is None:
+        answers = self._answers()
+        yield GaugeMetricFamily("balsam_database_up", "Whether the database answered.", value=int(answers))
+        if not answers:
             return
-        yield CounterMetricFamily("balsam_events_written", "Events of jobs ever written.", value=written)
         taken = self._newest()
         if taken is None:
             return  # the first of all takes longer: the next scrape has it
@@ -62,18 +60,15 @@ class CensusCollector(Collector):
         yield GaugeMetricFamily("balsam_census_age_seconds", "Since what follows was counted.", value=age)
         yield from _metrics(taken.found)
 
-    def _events_written(self) -> int | None:
-        """How many events there ever were, asked each time.
-
-        Each worker has a census of its own age, and a counter that went back from one worker's answer to the
-        next one's would be taken for one that began anew.
-        """
+    def _answers(self) -> bool:
+        """Whether the database does, asked each time."""
         try:
             with self._db.glance() as conn:
-                return census.events_written(conn)
+                conn.execute(text("SELECT 1"))
+                return True
         except (DBAPIError, PoolTimeout) as exc:
             log.warning("the database did not answer for the metrics: %s", exc)
-            return None
+            return False
 
     def _newest(self) -> _Taken | None:
         with self._lock:
@@ -110,7 +105,7 @@ def _metrics(found: Census) -> Iterator[Metric]:
         nodes.add_metric([active], size)
     yield allocations
     yield nodes
-    for name, text, value in (
+    for name, told, value in (
         ("jobs_waiting", "Runnable jobs that no session holds.", found.jobs_waiting),
         ("sessions", "Live sessions.", found.sessions),
         ("nodes_available", "Nodes of live launchers.", found.nodes_available),
@@ -120,7 +115,7 @@ def _metrics(found: Census) -> Iterator[Metric]:
         ("alert_oldest_unsent_seconds", "Since the oldest of these was written.", _age(found.oldest_unsent)),
         ("database_bytes", "Size of the database.", found.database_bytes),
     ):
-        yield GaugeMetricFamily(f"balsam_{name}", text, value=value)
+        yield GaugeMetricFamily(f"balsam_{name}", told, value=value)
 
 
 def _age(moment: int | None) -> float:

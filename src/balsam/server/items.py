@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError, ValidatorFunctionWrapHandler
 
+from balsam.core.cutting import without_middle
 from balsam.core.errors import Invalid
 from balsam.schemas.field_errors import sentence
 from balsam.schemas.types import Id
@@ -54,7 +55,7 @@ def named(refused: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     first: list[tuple[int, str]] = []
     room = MAX_HEADER_CHARS
     for item_id, reason in refused:
-        first.append((item_id, reason[:MAX_REASON_CHARS]))
+        first.append((item_id, without_middle(reason, MAX_REASON_CHARS)))
         room -= len(json.dumps(first[-1])) + 2
         if room < 0:
             return first[:-1]

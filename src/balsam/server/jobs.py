@@ -13,6 +13,7 @@ from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
 from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
 from balsam.core.states import JobState
 from balsam.logic import advance, jobs
+from balsam.logic.ancestors import lost
 from balsam.logic.once import once
 from balsam.logic.why import why
 from balsam.logic.why_counts import why_counts
@@ -22,6 +23,7 @@ from balsam.schemas.jobs import (
     JobOut,
     JobsPatched,
     JobUpdate,
+    NeverStartingOut,
     PaginatedJobsOut,
     WhyCountOut,
     WhyOut,
@@ -40,6 +42,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
 MAX_EXPLAINED = 1_000
+MAX_FOLLOWED = 10_000
 # May be a Rejected.
 JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]
 
@@ -187,6 +190,21 @@ def count_reasons(server: Srv, caller: Caller, choice: JobChoice) -> list[dict[s
     """How many of the chosen jobs do not progress for which reason, with an example of each; all of them."""
     with server.db.read() as conn:
         return why_counts(conn, caller, choice.filter())
+
+
+@router.get("/never-starting", response_model=list[NeverStartingOut], openapi_extra=documented(JobQuery))
+def never_starting(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
+    """Those of the chosen jobs that wait for a parent which FAILED or was deleted, at any depth.
+
+    Of the first 10,000 that wait for parents: `after` asks for those behind.
+    """
+    with server.db.read() as conn:
+        page = replace(query.page(query.ordering), limit=min(query.limit, MAX_FOLLOWED))
+        chosen = query.filter()
+        if chosen.state is not None and JobState.awaiting_parents not in chosen.state:
+            return []
+        chosen = replace(chosen, state=[JobState.awaiting_parents])
+        return lost(conn, caller, job_store.page(conn, caller, chosen, page))
 
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})

@@ -1,9 +1,9 @@
 """What Prometheus reads at `/metrics`; right with any number of worker processes.
 
-Requests, streams, connections and moves of jobs are counted by each worker, in files that the workers share
-where there are several (the multiprocess mode of prometheus_client). What the database knows (jobs, sessions,
-events) is asked of it by the worker that is scraped: see `server.census`. No label names a user, a site or a
-thing of theirs: operators are not to read what users do, and labels must stay few.
+Requests, streams, connections, moves and events of jobs are counted by each worker, in files that the workers
+share where there are several (the multiprocess mode of prometheus_client). What the database knows (jobs,
+sessions) is asked of it by the worker that is scraped: see `server.census`. No label names a user, a site or
+a thing of theirs: operators are not to read what users do, and labels must stay few.
 """
 
 from __future__ import annotations
@@ -49,6 +49,10 @@ class Metrics:
             ["to_state"],
             registry=registry,
         )
+        # Counted as they are committed: ids are also given to what is rolled back.
+        self._events = Counter(
+            "balsam_events_written", "Events of jobs that were written.", registry=registry
+        )
         for state in JobState:
             self._moves.labels(state)  # a rate needs the zero from which it rises
         self._swept = Gauge(
@@ -65,8 +69,9 @@ class Metrics:
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, status).observe(seconds)
 
-    def moved(self, moves: Mapping[str, int]) -> None:
-        """Jobs have entered these states."""
+    def moved(self, moves: Mapping[str, int], num_events: int) -> None:
+        """Jobs have entered these states, and so many events were committed."""
+        self._events.inc(num_events)
         for state, number in moves.items():
             self._moves.labels(state).inc(number)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from balsam.core.clock import naive_text, now_us
+from balsam.core.failure_text import telling_line
 from balsam.core.states import HOOK_OF_STATE, STATE_AFTER_DEFAULT_HOOK, JobState, may_report
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.site.wire_text import storable
@@ -83,7 +84,8 @@ def reason_of_failure(update: Record) -> str | None:
     data = update["state_data"]
     if update["state"] is not JobState.failed or "message" not in data:
         return None
-    return ": ".join([data["message"], *data.get("error", "").strip().splitlines()[-1:]])
+    line = telling_line(data.get("error", ""))
+    return ": ".join([data["message"], *([line] if line else [])])
 
 
 def _update(job: Record, state: JobState, data: Mapping[str, Any], at_us: int) -> dict[str, Any]:

@@ -70,12 +70,3 @@ def node_weight() -> ColumnElement[float]:
 def _busy_nodes(conn: Connection) -> float:
     running = [jobs.c.session_id.is_not(None), jobs.c.state == JobState.running]
     return float(conn.execute(select(func.coalesce(func.sum(node_weight()), 0)).where(*running)).scalar_one())
-
-
-def events_written(conn: Connection) -> int:
-    """How many there ever were: from the sequence of ids, which neither deletion nor a restart turns back."""
-    if conn.dialect.name == "sqlite":
-        stmt = text("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
-    else:
-        stmt = text("SELECT pg_sequence_last_value(pg_get_serial_sequence('events', 'id'))")
-    return int(conn.execute(stmt).scalar() or 0)

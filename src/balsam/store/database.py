@@ -30,6 +30,7 @@ class Tx:
     conn: Connection
     changes: set[Change] = field(default_factory=set)
     moves: Counter[str] = field(default_factory=Counter)  # of jobs, by the state that they enter
+    num_events: int = 0  # of jobs, those of their creation included
 
     def changed(self, user_id: int, kind: str, site_id: int) -> None:
         self.changes.add(Change(user_id, kind, site_id))
@@ -42,7 +43,7 @@ class Database:
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit: Callable[[frozenset[Change]], None] = lambda changes: None
-        self.on_moves: Callable[[Counter[str]], None] = lambda moves: None
+        self.on_moves: Callable[[Counter[str], int], None] = lambda moves, num_events: None
         self._writer_lock: AbstractContextManager[object] = nullcontext()
         options: dict[str, Any] = {
             "json_serializer": _dumps,
@@ -93,8 +94,8 @@ class Database:
             yield tx
             if tx.changes and not self.is_sqlite:
                 notices.send(conn, tx.changes)
-        if tx.moves:
-            self.on_moves(tx.moves)
+        if tx.num_events:
+            self.on_moves(tx.moves, tx.num_events)
         # Others come back as a notice; but who hears from this process that a token is revoked relies on it.
         own = {change for change in tx.changes if self.is_sqlite or change.kind == "tokens"}
         if own:

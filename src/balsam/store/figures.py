@@ -25,6 +25,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.types import BigInteger, Float
 
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
+from balsam.store import lineage
 from balsam.store.bulk import among
 from balsam.store.columns import columns, columns_by
 from balsam.store.groups import label, of_allocations
@@ -275,7 +276,7 @@ _FAILED_RUNS = (JobState.run_error.value,)
 
 
 def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Any, ...]]:
-    """(group, signature, failures, jobs, first end, last end, the newest's end event).
+    """(group, signature, failures, jobs, first end, last end, the newest's end event, jobs finished since).
 
     By group and signature, of runs that ended with an error in the window. By host the
     group is the JSON text of the run's nodes.
@@ -287,7 +288,9 @@ def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[An
             runs.c.job_id,
             runs.c.end,
             runs.c.end_event_id,
+            case((jobs.c.state == JobState.job_finished, jobs.c.id)).label("mended"),
         )
+        .select_from(runs.join(jobs, jobs.c.id == runs.c.job_id))
         .where(*_ended(scope), runs.c.end_state.in_(_FAILED_RUNS))
         .subquery()
     )
@@ -299,8 +302,26 @@ def failed_runs(conn: Connection, scope: Scope, by: str | None) -> list[tuple[An
         func.min(rows.c.end),
         func.max(rows.c.end),
         func.max(rows.c.end_event_id),
+        func.count(rows.c.mended.distinct()),
     ).group_by(*keys)
     return [tuple(row) for row in conn.execute(stmt)]
+
+
+def jobs_of_failures(conn: Connection, scope: Scope, each: int) -> dict[str, list[int]]:
+    """By signature the newest jobs with such a run, `each` at most."""
+    found = (
+        select(runs.c.signature, runs.c.job_id)
+        .where(*_ended(scope), runs.c.end_state.in_(_FAILED_RUNS))
+        .distinct()
+        .subquery()
+    )
+    place = func.row_number().over(partition_by=found.c.signature, order_by=found.c.job_id.desc())
+    numbered = select(found.c.signature, found.c.job_id, place.label("place")).subquery()
+    stmt = select(numbered.c.signature, numbered.c.job_id).where(numbered.c.place <= each)
+    by_signature: dict[str, list[int]] = {}
+    for signature, job_id in conn.execute(stmt.order_by(numbered.c.job_id.desc())):
+        by_signature.setdefault(signature, []).append(job_id)
+    return by_signature
 
 
 def ended_runs(conn: Connection, scope: Scope, by: str | None) -> dict[Group, int]:
@@ -335,10 +356,23 @@ def finished_runs(conn: Connection, scope: Scope, by: str | None) -> dict[Group,
     return _grouped(conn, scope, by, runs, [runs.c.start, runs.c.end, runs.c.num_nodes], where)
 
 
+def apps_of_finished_runs(conn: Connection, scope: Scope) -> int:
+    """How many apps these are of."""
+    where = [*_ended(scope), runs.c.end_state == JobState.run_done, jobs.c.id == runs.c.job_id]
+    return conn.execute(select(func.count(jobs.c.app_id.distinct())).where(*where)).scalar_one()
+
+
 def jobs_by_state(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Group, str, int]]:
     """(group, state, jobs), as they are now."""
     rows = select(label(scope.owner, by, jobs).label("of_group"), jobs.c.state).where(*scope.jobs())
     return _counted(conn, rows, 2)
+
+
+def never_starting(conn: Connection, scope: Scope, by: str | None) -> list[tuple[Group, int]]:
+    """How many of the scope's jobs can never start, as `lineage.never_starting` has it, by group."""
+    never = lineage.never_starting(scope.owner)
+    where = [*scope.jobs(), jobs.c.id.in_(select(never.c.job_id))]
+    return _counted(conn, select(label(scope.owner, by, jobs).label("of_group")).where(*where), 1)
 
 
 def ended_jobs(

@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Label, and_, case, exists, func, literal, select
 
 from balsam.core.states import DONE_STATES, RUNNABLE_STATES, JobState, ParentsMust, TransferItemState
-from balsam.store import ids
+from balsam.store import ids, lineage
 from balsam.store import jobs as job_store
 from balsam.store.bulk import among, dicts
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
-from balsam.store.tables import job_parents, jobs, transfers
+from balsam.store.tables import events, job_parents, jobs, runs, transfers
 from balsam.store.tags import has_tags, with_tags
 
 J = JobState
@@ -35,7 +35,10 @@ _RESOURCES = (
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Jobs by what is the matter with the parents that they wait for: gone, failed, unfinished, done."""
+    """Jobs by what is the matter with the parents that they wait for: gone, failed, lost, unfinished, done.
+
+    `lost`: a parent that can never start itself.
+    """
 
     site_id: int
     matter: str
@@ -44,13 +47,13 @@ class Parents:
 
 
 def groups(conn: Connection, owner: Owner, f: JobFilter, tag_sets: Sequence[TagSet]) -> list[dict[str, Any]]:
-    """Counts of the chosen jobs but those that are finished or wait for parents, the largest first.
+    """Counts of the chosen jobs but those that have ended or wait for parents, the largest first.
 
-    Each group has a `job_id` of its own, `state`, `site_id`, `session_id`; `killed`, `retried`; `broken` (a
+    Each group has a `job_id` of its own, `state`, `site_id`, `session_id`; `killed`; `broken` (a
     transfer is in error); and, of runnable jobs that nobody holds, their resources and for each of `tag_sets`
     whether they have all these tags (`tags0`, `tags1`, ...). At most MAX_GROUPS of them.
     """
-    but = {J.job_finished, J.awaiting_parents}
+    but = {J.job_finished, J.awaiting_parents, J.failed}
     chosen = job_store.chosen(conn, owner, replace(f, state=_states(f) - but))
     is_sqlite = conn.dialect.name == "sqlite"
     has_all = has_tags if is_sqlite else with_tags
@@ -79,7 +82,6 @@ def _of_all() -> list[Label[Any]]:
         jobs.c.site_id.label("site_id"),
         jobs.c.session_id.label("session_id"),
         _flag(jobs.c.killed_by.is_not(None)).label("killed"),
-        _flag(and_(jobs.c.state == J.failed, jobs.c.num_runs > 1)).label("retried"),
         _flag(and_(jobs.c.state.in_(_STAGING), broken)).label("broken"),
     ]
 
@@ -152,11 +154,13 @@ def by_parents(conn: Connection, owner: Owner, f: JobFilter) -> list[Parents]:
     if J.awaiting_parents not in _states(f):
         return []
     parent = jobs.alias("parent")
+    never = lineage.never_starting(owner)
     unlucky = and_(parent.c.state == J.failed, jobs.c.parents_must == ParentsMust.finish)
     matter = case(
         (job_parents.c.parent_id.is_(None), 0),  # forced to wait, without any
-        (parent.c.id.is_(None), 3),
-        (unlucky, 2),
+        (parent.c.id.is_(None), 4),
+        (unlucky, 3),
+        (parent.c.id.in_(select(never.c.job_id)), 2),
         (parent.c.state.not_in(list(DONE_STATES)), 1),
         else_=0,
     )
@@ -172,11 +176,84 @@ def by_parents(conn: Connection, owner: Owner, f: JobFilter) -> list[Parents]:
         .subquery()
     )
     stmt = select(each.c.site_id, each.c.matter, func.count(), func.min(each.c.id))
-    words = ("done", "unfinished", "failed", "gone")
+    words = ("done", "unfinished", "lost", "failed", "gone")
     return [
         Parents(site_id, words[number], count, job_id)
         for site_id, number, count, job_id in conn.execute(stmt.group_by(each.c.site_id, each.c.matter)).all()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Jobs that FAILED, by the signature of their last run; None where that did not end in an error."""
+
+    site_id: int
+    retried: bool
+    signature: str | None
+    count: int
+    job_id: int
+
+
+def by_failure(conn: Connection, owner: Owner, f: JobFilter) -> list[Failed]:
+    """The chosen jobs that FAILED; the largest groups first, at most MAX_GROUPS."""
+    if J.failed not in _states(f):
+        return []
+    chosen = job_store.chosen(conn, owner, replace(f, state=[J.failed]))
+    last = and_(
+        runs.c.job_id == jobs.c.id, runs.c.attempt == jobs.c.num_runs, runs.c.end_state == J.run_error
+    )
+    each = (
+        select(
+            jobs.c.id,
+            jobs.c.site_id,
+            _flag(jobs.c.num_runs > 1).label("retried"),
+            runs.c.signature,
+        )
+        .select_from(jobs.join(runs, last, isouter=True))
+        .where(*chosen)
+        .subquery()
+    )
+    keys = (each.c.site_id, each.c.retried, each.c.signature)
+    number = func.count()
+    stmt = select(*keys, number, func.min(each.c.id)).group_by(*keys).order_by(number.desc())
+    return [
+        Failed(site_id, bool(retried), signature, count, job_id)
+        for site_id, retried, signature, count, job_id in conn.execute(stmt.limit(MAX_GROUPS)).all()
+    ]
+
+
+def failed_without_error(
+    conn: Connection, owner: Owner, f: JobFilter, limit: int
+) -> list[tuple[int, int, bool, Any]]:
+    """(job, site, whether it ran several times, data of its last event) of the newest that FAILED otherwise.
+
+    By a hook, a kill, or before they ran.
+    """
+    chosen = job_store.chosen(conn, owner, replace(f, state=[J.failed]))
+    failed_run = exists(
+        select(literal(1)).where(
+            runs.c.job_id == jobs.c.id, runs.c.attempt == jobs.c.num_runs, runs.c.end_state == J.run_error
+        )
+    )
+    newest = (
+        select(jobs.c.id, jobs.c.site_id, jobs.c.num_runs)
+        .where(*chosen, ~failed_run)
+        .order_by(jobs.c.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    last = (
+        select(events.c.job_id, func.max(events.c.id).label("id"))
+        .where(events.c.job_id.in_(select(newest.c.id)), events.c.to_state == J.failed)
+        .group_by(events.c.job_id)
+        .subquery()
+    )
+    stmt = (
+        select(newest.c.id, newest.c.site_id, newest.c.num_runs, events.c.data)
+        .select_from(newest.join(last, last.c.job_id == newest.c.id).join(events, events.c.id == last.c.id))
+        .order_by(newest.c.id.desc())
+    )
+    return [(row[0], row[1], row[2] > 1, row[3]) for row in conn.execute(stmt).all()]
 
 
 def among_chosen(conn: Connection, owner: Owner, f: JobFilter, wanted: Collection[int]) -> set[int]:

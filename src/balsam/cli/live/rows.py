@@ -10,7 +10,9 @@ from typing import Any
 from balsam.api import Job
 from balsam.cli.listing import cell
 from balsam.cli.live.source import Listed, Told
+from balsam.core.plural import counted
 from balsam.core.states import DONE_STATES, JobState
+from balsam.report.words import cut
 from balsam.schemas.overview import OverviewOut
 
 Rows = list[tuple[str, list[str]]]  # a key that stays the row's own, and its cells
@@ -55,7 +57,7 @@ def totals(seen: OverviewOut) -> str:
     failed = sum(site.failed_per_min for site in seen.sites)
     nodes = sum(one.num_nodes for one in seen.allocations if one.state == "running")
     return (
-        f"{sum(states.values())} jobs: {jobs or 'none'}\n"
+        f"{counted(sum(states.values()), 'job')}: {jobs or 'none'}\n"
         f"per minute: {started:.0f} started, {finished:.0f} finished, {failed:.0f} failed; "
         f"nodes allocated: {nodes}"
     )
@@ -96,7 +98,7 @@ def failure_rows(seen: OverviewOut) -> Rows:
             f"{one.site_id} {one.signature}",
             [
                 *(str(one.count), names.get(one.site_id, "?"), clock(one.last), str(one.newest_job_id)),
-                cell(one.signature)[:CAUSE_CHARS],
+                cut(cell(one.signature), CAUSE_CHARS),
             ],
         )
         for one in seen.failures
@@ -127,14 +129,14 @@ def description(told: Told) -> str:
     """A job in a few lines."""
     job = told.job
     size = (
-        f"{job.num_nodes} nodes x {job.ranks_per_node} ranks"
+        f"{counted(job.num_nodes, 'node')} x {counted(job.ranks_per_node, 'rank')}"
         if job.num_nodes > 1
-        else (f"{job.ranks_per_node} ranks, {job.node_packing_count} jobs on a node")
+        else (f"{counted(job.ranks_per_node, 'rank')}, {counted(job.node_packing_count, 'job')} on a node")
     )
     lines = [
         f"Job {job.id} of {told.app} at {told.site}: {job.state.value}",
         told.why,
-        f"workdir {job.workdir}; tags {cell(job.tags) or '-'}; {size}; {job.num_runs} runs",
+        f"workdir {job.workdir}; tags {cell(job.tags) or '-'}; {size}; {counted(job.num_runs, 'run')}",
     ]
     if job.return_code is not None:
         lines.append(f"return code {job.return_code}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from balsam.core.plural import counted
 from balsam.platform.mpi.launch import Launch, LaunchError
 
 
@@ -16,8 +17,8 @@ class Local:
     def command(self, launch: Launch) -> list[str]:
         if launch.ranks > 1:
             raise LaunchError(
-                f"it asks for {launch.ranks} ranks, and this site starts programs without MPI: set "
-                "launcher.mpi_app_launcher in its settings.yml, for example to openmpi or mpich"
+                f"it asks for {counted(launch.ranks, 'rank')}, and this site starts programs without MPI: "
+                "set launcher.mpi_app_launcher in its settings.yml, for example to openmpi or mpich"
             )
         if launch.params:
             raise LaunchError(
@@ -31,7 +32,7 @@ class Local:
     ) -> list[str]:
         if len(hosts) != 1:
             raise LaunchError(
-                f"there are {len(hosts)} nodes, and this site starts programs without MPI: set "
+                f"there are {counted(len(hosts), 'node')}, and this site starts programs without MPI: set "
                 "launcher.mpi_app_launcher in its settings.yml"
             )
         return list(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -84,16 +85,29 @@ def _scope(look: Look) -> Scope:
 
 
 def hours(look: Look) -> dict[str, Any]:
-    return {"hours": efficiency.node_hours(look.conn, _scope(look), _by(look.query))[:MAX_GROUPS]}
+    rows = efficiency.node_hours(look.conn, _scope(look), _by(look.query))
+    shown = _most(rows, lambda row: row["busy"] + row["idle"])
+    return {"hours": shown, "left_out": len(rows) - len(shown)}
+
+
+def _most(rows: list[dict[str, Any]], amount: Callable[[dict[str, Any]], float]) -> list[dict[str, Any]]:
+    """All in their order, or if they are too many for a page those with the most."""
+    return rows if len(rows) <= MAX_GROUPS else sorted(rows, key=amount, reverse=True)[:MAX_GROUPS]
 
 
 def delays(look: Look) -> dict[str, Any]:
     scope, by = _scope(look), _by(look.query)
+    waits, runs = durations.run_delays(look.conn, scope, by), efficiency.scaling(look.conn, scope, by)
+    shown = _most(runs, lambda row: row["runs"])
     return {
-        "delays": durations.run_delays(look.conn, scope, by)[:MAX_GROUPS],
-        "scaling": efficiency.scaling(look.conn, scope, by)[:MAX_GROUPS],
+        "delays": _most(waits, lambda row: row["count"]),
+        "delays_left_out": max(0, len(waits) - MAX_GROUPS),
+        "scaling": shown,
+        "scaling_left_out": len(runs) - len(shown),
+        "compares": any(row["efficiency"] is not None for row in runs),
     }
 
 
 def failures(look: Look) -> dict[str, Any]:
-    return {"failures": failure_logic.failures(look.conn, _scope(look), _by(look.query))[:MAX_GROUPS]}
+    rows = failure_logic.failures(look.conn, _scope(look), _by(look.query))
+    return {"failures": rows[:MAX_GROUPS], "left_out": max(0, len(rows) - MAX_GROUPS)}

@@ -83,13 +83,15 @@ def _recent(look: Look) -> Scope:
 
 
 def allocations(look: Look) -> dict[str, Any]:
-    rows = _active(look, ALLOCATIONS)
+    active = _active(look, names.MAX_LISTED)
+    rows = active[:ALLOCATIONS]
     told = {one["batch_job_id"]: one for one in batch_job_why.why(look.conn, look.owner, rows)}
     return {
         "allocations": [
             {"row": row, "why": told[row["id"]]["sentence"], "left": minutes_left(row, look.now)}
             for row in rows
         ],
+        "left_out": len(active) - len(rows),
         "site_names": names.of_sites(look.conn, look.owner),
     }
 

@@ -64,10 +64,13 @@ def bars(
     chosen = Choice.shown(request.query_params).selection.filter()
     with server.db.read() as conn:
         scope = Scope.of(conn, visitor.owner, chosen, window.after, window.before, now=now_us())
-        runs = runs_of_windows.newest(conn, scope, MAX_RUNS)
+        runs = runs_of_windows.newest(conn, scope, MAX_RUNS + 1)
+        is_cut = len(runs) > MAX_RUNS
     by_launcher = window.by is By.launcher
-    answer = lanes.binned(runs, window.after, window.before, scope.now, window.bins, by_launcher=by_launcher)
-    told = orjson.dumps({**answer, "is_cut": len(runs) == MAX_RUNS})
+    answer = lanes.binned(
+        runs[:MAX_RUNS], window.after, window.before, scope.now, window.bins, by_launcher=by_launcher
+    )
+    told = orjson.dumps({**answer, "is_cut": is_cut})
     headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(told, media_type="application/json")

@@ -83,18 +83,26 @@ def duration(us: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """With spaces between thousands; fractions to two digits where they matter."""
+    """With spaces between thousands; fractions to three digits, however small."""
     if value is None:
         return NOTHING
-    text = f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:,.2f}"
-    return text.replace(",", "\u202f")
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", "\u202f")
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.1e}"
 
 
 def percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.0f} %"
+    """`87 %`; `0.31 %` and `99.7 %` where that would else be nothing or all."""
+    if value is None:
+        return NOTHING
+    share = 100 * value
+    if 0 < share < 1:
+        return f"{share:.2g} %"
+    return f"{share:.1f} %" if 99 < share < 100 else f"{share:.0f} %"
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: float, noun: str) -> str:
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 

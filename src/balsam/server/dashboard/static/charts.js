@@ -8,11 +8,13 @@ const STEPPED = () => window.uPlot.paths.stepped({ align: 1 });
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const GROUP_COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7", "--c8"];
+const MOST_GROUPS = GROUP_COLOURS.length; // with a line of their own; the sum of the others is one more
 
 class Figures {
   constructor(box) {
     this.box = box;
     this.plots = {};
+    this.places = new Map(); // of groups: the number of each one's colour, the same in all charts
     this.busy = false;
     this.wanted = false;
     this.took = 0;
@@ -99,8 +101,11 @@ class Figures {
       // A rate is over a time: where none is chosen, that of the runs, not from one end of a job to another.
       const limits = this.isOpen ? limitsOf(await uses) : [null, null];
       const [[busy, available], rate] = await Promise.all([uses, this.ask("throughput-rates", limits)]);
-      this.series = { use: this.joined(busy, available, "busy"), rate: this.joined(rate, null, "per hour") };
+      const shown = this.isGrouped ? mostOf([busy, rate]) : null;
+      if (shown) this.places = placed(shown, this.places);
+      this.series = { use: this.joined(busy, available, "busy", shown), rate: this.joined(rate, null, "per hour", shown) };
       this.draw(false);
+      this.note(busy, available, rate, shown);
       this.say("");
     } catch (fault) {
       this.say(`The figures can't be read: ${fault.message}`);
@@ -130,9 +135,9 @@ class Figures {
     return answer.json();
   }
 
-  joined(first, second, label) {
-    const told = (first.groups ?? [{ group: label, ...first }]).slice(0, GROUP_COLOURS.length)
-      .map((one) => ({ label: one.group === null ? "none" : String(one.group), times: one.times_us, values: one.values }));
+  joined(first, second, label, shown) {
+    const told = (shown ? parted(first.groups, shown) : [{ group: label, ...first }])
+      .map((one) => ({ label: nameOf(one), colour: this.colourOf(one, shown), times: one.times_us, values: one.values }));
     if (second) told.unshift({ label: "available", times: second.times_us, values: second.values, isGround: true });
     const filled = told.filter((one) => one.times.length);
     if (!filled.length) return { labels: [], data: [[]], ground: false };
@@ -140,7 +145,27 @@ class Figures {
     const end = Math.max(before ?? -Infinity, ...filled.map((one) => one.times[one.times.length - 1] / 1e6), after === null ? -Infinity : Math.min(before ?? Infinity, Date.now() / 1000));
     const tables = filled.map((one) => whole(one, after, end));
     const modes = tables.map(() => [1, 1]);
-    return { labels: filled.map((one) => one.label), data: window.uPlot.join(tables, modes), ground: Boolean(filled[0].isGround) };
+    const colours = filled.map((one) => one.colour);
+    return { labels: filled.map((one) => one.label), colours, data: window.uPlot.join(tables, modes), ground: Boolean(filled[0].isGround) };
+  }
+
+  colourOf(one, shown) {
+    if (!shown) return GROUP_COLOURS[0];
+    return one.isRest ? "--quiet" : GROUP_COLOURS[this.places.get(one.group)];
+  }
+
+  // What the charts leave out, add up and average.
+  note(busy, available, rate, shown) {
+    const told = [];
+    const rest = shown ? numGroups([busy, rate]) - shown.length : 0;
+    if (rest > 0) told.push(`Lines of their own have the ${shown.length} groups that kept most nodes busy; the other ${rest} are added up in one: choose fewer with filters.`);
+    const above = excess(busy, available);
+    if (above) told.push(`Up to ${short(above)} ${above === 1 ? "node was" : "nodes were"} busy beyond those available: of runs whose launchers told no times, or by clocks that disagree.`);
+    const lengths = [[busy, "nodes"], [rate, "jobs per hour"]].map(([one, what]) => [partOf(one), what]).filter(([length]) => length);
+    if (lengths.length) told.push(`Each step is the mean of ${lengths.map(([length, what]) => `${span(length)} (${what})`).join(", ")}.`);
+    const place = this.box.querySelector(".basis");
+    place.textContent = told.join(" ");
+    place.hidden = !told.length;
   }
 
   // ---- drawing ----
@@ -148,7 +173,7 @@ class Figures {
   draw(anew) {
     if (!this.series) return;
     for (const [name, series] of Object.entries(this.series)) {
-      const key = JSON.stringify([series.labels, series.ground]);
+      const key = JSON.stringify([series.labels, series.colours, series.ground]);
       if (anew || this.plots[name]?.key !== key) this.make(name, series, key);
       else this.plots[name].setData(series.data, false);
     }
@@ -174,7 +199,7 @@ class Figures {
       legend: { live: true },
       axes: [{ ...axis, values: (_plot, ticks, _axis, _space, step) => ticks.map((at) => clock(at, step)) }, { ...axis, size: 54, values: (_plot, ticks) => ticks.map(short) }],
       series: [{ label: "at", value: (_plot, at) => (at === null ? "–" : new Date(at * 1000).toISOString().replace("T", " ").slice(0, 19)) },
-        ...series.labels.map((label, place) => line(label, place, series.ground))],
+        ...series.labels.map((label, place) => line(label, series.colours[place], series.ground && place === 0))],
       hooks: { setSelect: [(one) => this.brushed(one)] },
     }, series.data, holder);
     plot.key = key;
@@ -279,9 +304,79 @@ function clock(at, step) {
   return step >= 60 ? text.slice(11, 16) : text.slice(11, 19);
 }
 
-function line(label, place, hasGround) {
-  const isGround = hasGround && place === 0;
-  const own = colour(GROUP_COLOURS[hasGround ? Math.max(0, place - 1) : place]);
+// The groups that kept most nodes busy, then those in which most jobs finished; the most first.
+function mostOf(answers) {
+  const amounts = new Map();
+  answers.forEach((answer, rank) => {
+    for (const one of answer.groups) {
+      const amount = amounts.get(one.group) ?? answers.map(() => 0);
+      amount[rank] = areaOf(one);
+      amounts.set(one.group, amount);
+    }
+  });
+  const ordered = [...amounts].sort(([, a], [, b]) => b[0] - a[0] || b[1] - a[1]);
+  return ordered.slice(0, MOST_GROUPS).map(([group]) => group);
+}
+
+const numGroups = (answers) => new Set(answers.flatMap((one) => one.groups.map((group) => group.group))).size;
+const nameOf = (one) => (one.group === null ? "none" : String(one.group));
+
+function areaOf(one) {
+  let sum = 0;
+  for (let at = 0; at + 1 < one.times_us.length; at += 1) sum += one.values[at] * (one.times_us[at + 1] - one.times_us[at]);
+  return sum;
+}
+
+// A group keeps its colour while it is shown, so that a look at new figures changes no line's.
+function placed(shown, before) {
+  const places = new Map(shown.filter((group) => before.has(group)).map((group) => [group, before.get(group)]));
+  const free = GROUP_COLOURS.map((_, place) => place).filter((place) => ![...places.values()].includes(place));
+  for (const group of shown) if (!places.has(group)) places.set(group, free.shift());
+  return places;
+}
+
+// The shown groups in their order, and the sum of all others. Groups of one answer have the same times.
+function parted(groups, shown) {
+  const known = new Map(groups.map((one) => [one.group, one]));
+  const rest = groups.filter((one) => !shown.includes(one.group));
+  const told = shown.filter((group) => known.has(group)).map((group) => known.get(group));
+  if (!rest.length) return told;
+  const values = rest[0].values.map((_, at) => rest.reduce((sum, one) => sum + one.values[at], 0));
+  return [...told, { group: `${rest.length} other${rest.length === 1 ? "" : "s"}`, times_us: rest[0].times_us, values, isRest: true }];
+}
+
+// How far what is busy stands above what is available, where that is more than a hundredth of it. Both are means
+// over parts that need not be the same: what is available is the most of the parts about.
+function excess(busy, available) {
+  const [times, had] = [available?.times_us ?? [], available?.values ?? []];
+  if (!times.length || !busy.times_us?.length) return 0;
+  let [first, most] = [0, 0];
+  for (let at = 0; at + 1 < busy.times_us.length; at += 1) {
+    const [start, end] = [busy.times_us[at], busy.times_us[at + 1]];
+    while (first + 1 < times.length && times[first + 1] < start) first += 1;
+    let about = had[Math.max(0, first - 1)];
+    let next = first;
+    for (; next < times.length && times[next] <= end; next += 1) about = Math.max(about, had[next]);
+    if (next < times.length) about = Math.max(about, had[next]);
+    const above = busy.values[at] - about;
+    if (above > 0.01 * busy.values[at]) most = Math.max(most, above);
+  }
+  return most;
+}
+
+// The length of an answer's parts in seconds.
+function partOf(answer) {
+  const times = (answer.groups ?? [answer]).map((one) => one.times_us).find((some) => some.length > 2);
+  return times ? (times[1] - times[0]) / 1e6 : 0;
+}
+
+function span(seconds) {
+  const [length, name] = seconds < 120 ? [seconds, "s"] : seconds < 7200 ? [seconds / 60, "min"] : seconds < 172800 ? [seconds / 3600, "h"] : [seconds / 86400, "days"];
+  return `${Number(length.toPrecision(2))} ${name}`;
+}
+
+function line(label, name, isGround) {
+  const own = colour(name);
   return {
     label,
     stroke: isGround ? colour("--quiet") : own,
@@ -289,7 +384,7 @@ function line(label, place, hasGround) {
     width: isGround ? 1 : 2,
     paths: STEPPED(),
     points: { show: false },
-    value: (_plot, value) => (value === null || value === undefined ? "–" : Number(value.toFixed(2))),
+    value: (_plot, value) => (value === null || value === undefined ? "–" : Number(value.toPrecision(3))),
     spanGaps: true,
   };
 }

@@ -48,7 +48,7 @@ async function load() {
 
 function tell() {
   const [start, end] = span();
-  const cut = data.is_cut ? ", the newest of more" : "";
+  const cut = data.is_cut ? ": the newest, older ones are left out; choose a shorter time or fewer jobs" : "";
   const text = data.runs
     ? `${counted(data.runs, "run")} on ${counted(data.rows.length, "row")}, ${clock(start)} to ${clock(end)}${cut}`
     : "No runs in this window.";
@@ -242,7 +242,7 @@ function point(event) {
   const seconds = Number(((until - from) / 1e6).toPrecision(3));
   hover.textContent = count === 1
     ? `Job ${job}: ${KINDS[kind]}, ${seconds} s, from ${clock(from)}`
-    : `${count} runs: ${KINDS[kind]}, from ${clock(from)} to ${clock(until)}`;
+    : `${counted(count, "run")} drawn together: ${KINDS[kind]}, from ${clock(from)} to ${clock(until)}`;
   hover.style.left = `${Math.min(event.offsetX + 12, canvas.clientWidth - 260)}px`;
   hover.style.top = `${event.offsetY + canvas.getBoundingClientRect().top - box.getBoundingClientRect().top + 14}px`;
 }

@@ -1,0 +1,7 @@
+"""Numbers with their nouns: `1 node`, `2 nodes`."""
+
+
+def counted(number: float, noun: str) -> str:
+    """The noun of one, or with an `s`; whole numbers and fractions (`0.5 GPUs`) as they are written short."""
+    written = f"{number:g}" if isinstance(number, float) else str(number)
+    return f"{written} {noun}" if number == 1 else f"{written} {noun}s"
