@@ -15,7 +15,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
-WORTH_TELLING_US = 5 * _SECOND_US  # by which two clocks differ
+WORTH_TELLING_US = 5 * _SECOND_US  # by which two hosts' clocks differ
 
 
 def now_us() -> int:

@@ -143,6 +143,10 @@ class Courier:
                 self._shared.report_at = due
                 self._bell.notify()
 
+    def note_job(self, job_id: int) -> None:
+        """Which job is being prepared or started, should this process die of it; 0: none."""
+        self._outbox.note_job(job_id)
+
     def note_ending(self, end: LauncherEnd) -> None:
         """Why the launcher ends; told with its last word, whoever brings that to the server."""
         self._outbox.note_ending(asdict(end))

@@ -75,7 +75,7 @@ class Loop:
         callbacks = Callbacks(self._started, self._ended, self._refused, self._joined, self._node_lost)
         self._executor = around.make_executor(self._selector, setting, guard, callbacks)
         self._preparation = Preparation(
-            self._preparers, around.data_path, self._prepared, self._hopeless, self._not_prepared
+            self._preparers, around.data_path, self._prepared, self._hopeless, self._not_prepared, self._about
         )
         self._courier: Reporting | None = None
         self._session_id: int | None = None
@@ -102,6 +102,7 @@ class Loop:
         self._kill_at: float | None = None
         self._warned = False
         self._draining = False
+        self._is_about_job = False
 
     # ---- called from outside ----
 
@@ -301,7 +302,15 @@ class Loop:
             self._diary.note(self._updates, now)
             self._send().report(*self._updates)
             self._updates.clear()
+        if self._is_about_job:
+            self._is_about_job = False
+            self._send().note_job(0)
         self._diary.write(now)
+
+    def _about(self, job_id: int) -> None:
+        """Before this job is touched: should this process die of it, the server is told of which one."""
+        self._is_about_job = True
+        self._send().note_job(job_id)
 
     # ---- news ----
 
@@ -348,6 +357,7 @@ class Loop:
             self._idleness.reset()
         for job in news.jobs:
             self._preparing[job["id"]] = job
+            self._about(job["id"])
             try:
                 self._take_on(job)
             except Exception as exc:  # whatever one job holds, the others go on
@@ -441,6 +451,7 @@ class Loop:
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
         is_function = waiting.command is None
         version = waiting.plan.code.version
+        self._about(job_id)
         self._runs.begin(job_id, Run(waiting.need, share, workdir, version, is_function))
         try:
             own = self._variables(waiting.job, share)

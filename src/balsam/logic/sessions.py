@@ -150,6 +150,13 @@ def tell_ending(tx: Tx, owner: Owner, session_id: int, told: SessionEnding) -> N
     sessions.tell_ending(tx.conn, owner, session_id, ending)
 
 
+def tell_death(tx: Tx, owner: Owner, session_id: int, job_id: int) -> None:
+    """A launcher is dead, and this is the job that it was preparing or starting."""
+    if sessions.get(tx.conn, owner, session_id) is None:
+        raise NotFound("Not found")
+    advance.count_death(tx, owner, session_id, job_id)
+
+
 def end(tx: Tx, owner: Owner, session_id: int, ended: int | None = None) -> None:
     """Ends a lease: RUNNING jobs go RUN_TIMEOUT, the others are free in the state in which they are."""
     if not sessions.end(tx.conn, owner, session_id, ended or now_us()):

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
-from balsam.core.clock import ClockOffset
 from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.local import LocalScheduler
 from balsam.runtime import logs
@@ -49,7 +48,7 @@ from balsam.site.processing import AppCache, ProcessingService
 from balsam.site.results import ResultService
 from balsam.site.scheduler import SchedulerService
 from balsam.site.services import Service, Stop, supervise
-from balsam.site.session import AgentSession
+from balsam.site.session import AgentSession, LeaseService
 from balsam.site.spools import SpoolService
 
 log = logging.getLogger("balsam.site.agent")
@@ -66,24 +65,16 @@ class HookDesk:
 
     name = "guard"
 
-    def __init__(
-        self,
-        site: SiteFolder,
-        client: Client,
-        settings: ProcessingSettings,
-        stop: Stop,
-        clock: ClockOffset,
-    ) -> None:
+    def __init__(self, site: SiteFolder, client: Client, settings: ProcessingSettings, stop: Stop) -> None:
         self._guard = GuardLink()
         environment = {**os.environ, **self._guard.environment}
         setting = WorkerSetting(site_path=str(site.path), environment=environment)
         self._pool = SharedWorkerPool(settings.num_workers, setting, self._guard)
-        self.session = AgentSession(client, site.site_id, site.agent_session_path, clock)
+        self.session = AgentSession(client, site.site_id, site.agent_session_path)
         self.apps = AppCache(client, site.site_id)
         self.results = ResultService(
             client,
             self.session,
-            clock,
             on_sent=lambda job_ids: self.processing.settled(job_ids),
             on_session_over=lambda: self.processing.check_session(),
         )
@@ -104,7 +95,7 @@ class HookDesk:
         """Starts the workers' thread; the services that are to be supervised."""
         self._pool.start()
         self._postman.start()
-        return [self.processing, self.results, self]
+        return [self.processing, self.results, LeaseService(self.session), self]
 
     def run(self, stop: Stop) -> None:
         """The guard's heartbeat."""
@@ -153,7 +144,7 @@ class Agent:
             services.append(scheduler)
             on_message["batch-jobs"] = scheduler.bell.ring
         if settings.processing is not None:
-            desk = HookDesk(site, client, settings.processing, stop, presence.lease.clock)
+            desk = HookDesk(site, client, settings.processing, stop)
             on_message |= {"events": desk.processing.bell.ring, "apps": desk.apps_changed}
         asked = desk.messages if desk else None
         services.append(ListenerService(client, site.site_id, on_message, asked))

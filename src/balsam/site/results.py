@@ -13,7 +13,6 @@ from typing import Any
 from balsam.client.errors import AuthError, ServerRefused
 from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
-from balsam.core.clock import ClockOffset, UtcDatetime, naive_text, now_us, to_us
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import JobState
 from balsam.site import hooks
@@ -29,7 +28,7 @@ IDLE_SEC = 0.5  # how long an empty queue keeps the thread from seeing the stop
 
 
 class ResultService:
-    """Sends updates in the order in which they came. `clock`: how far the server's is ahead of this host's.
+    """Sends updates in the order in which they came.
 
     `on_sent` is told the jobs whose updates are settled, `on_session_over` that the session has ended.
     """
@@ -40,13 +39,11 @@ class ResultService:
         self,
         client: Client,
         session: AgentSession,
-        clock: ClockOffset,
         on_sent: Callable[[list[int]], None],
         on_session_over: Callable[[], None],
     ) -> None:
         self._client = client
         self._session = session
-        self._clock = clock
         self._on_sent = on_sent
         self._on_session_over = on_session_over
         self._updates: queue.SimpleQueue[Update] = queue.SimpleQueue()
@@ -54,9 +51,8 @@ class ResultService:
         self._outage = Outage()
 
     def put(self, update: Update) -> None:
-        """From any thread. It is stamped by the server's clock from here on."""
-        stamp = to_us(UtcDatetime.parse(update["state_timestamp"])) + self._clock.us
-        self._updates.put({**update, "state_timestamp": naive_text(stamp)})
+        """From any thread."""
+        self._updates.put(update)
 
     def run(self, stop: Stop) -> None:
         while not stop.is_set():
@@ -127,7 +123,7 @@ class ResultService:
         if not refused or session_id is None or self._session.is_over(session_id):
             return refused
         failures = [
-            hooks.failure(update, REFUSED, reasons[update["id"]], now_us() + self._clock.us)
+            hooks.failure(update, REFUSED, reasons[update["id"]], self._session.server_us())
             for update in refused
             if update.get("state") is not JobState.failed
         ]
@@ -142,6 +138,6 @@ class ResultService:
         (update,) = batch
         log.warning("the server refused the result of a hook of job %d: %s", update["id"], exc.sentence)
         if update.get("state") is not JobState.failed:
-            failure = hooks.failure(update, REFUSED, exc.sentence, now_us() + self._clock.us)
+            failure = hooks.failure(update, REFUSED, exc.sentence, self._session.server_us())
             return self._send([failure], str(uuid.uuid4()), session_id)
         return []
