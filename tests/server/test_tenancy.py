@@ -105,6 +105,7 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("DELETE", "/jobs/{job_id}"): Guard.CALLER,
     ("GET", "/jobs/{job_id}/why"): Guard.CALLER,
     ("POST", "/jobs/kill"): Guard.CALLER,
+    ("POST", "/jobs/retry"): Guard.CALLER,
     ("POST", "/jobs/{job_id}/kill"): Guard.CALLER,
     ("GET", "/jobs/{job_id}/tail"): Guard.CALLER,
     ("POST", "/batch-jobs/{batch_job_id}/drain"): Guard.CALLER,
@@ -116,6 +117,8 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("GET", "/batch-jobs/"): Guard.CALLER,
     ("POST", "/batch-jobs/"): Guard.CALLER,
     ("PATCH", "/batch-jobs/"): Guard.CALLER,
+    ("DELETE", "/batch-jobs/"): Guard.CALLER,
+    ("PUT", "/batch-jobs/"): Guard.CALLER,
     ("GET", "/batch-jobs/{batch_job_id}"): Guard.CALLER,
     ("PUT", "/batch-jobs/{batch_job_id}"): Guard.CALLER,
     ("DELETE", "/batch-jobs/{batch_job_id}"): Guard.CALLER,
@@ -124,8 +127,11 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("PUT", "/sessions/{session_id}"): Guard.CALLER,
     ("POST", "/sessions/{session_id}"): Guard.CALLER,
     ("DELETE", "/sessions/{session_id}"): Guard.CALLER,
+    ("POST", "/sessions/{session_id}/death"): Guard.CALLER,
+    ("PUT", "/sessions/{session_id}/ending"): Guard.CALLER,
     ("GET", "/transfers/"): Guard.CALLER,
     ("PATCH", "/transfers/"): Guard.CALLER,
+    ("PUT", "/transfers/"): Guard.CALLER,
     ("GET", "/transfers/{transfer_id}"): Guard.CALLER,
     ("PUT", "/transfers/{transfer_id}"): Guard.CALLER,
     ("GET", "/events/"): Guard.CALLER,
@@ -251,6 +257,7 @@ FIGURE_TRIES = [
 AGENT = {"instance": "of a stranger", "host": "h", "pid": 1, "folder": "1:2", "path": "/stolen"}
 FOREIGN_PARENT = Try("POST", "/jobs/", body=lambda theirs, own: _job(own["app"], parent_ids=[theirs["job"]]))
 LOG_OUT = Try("DELETE", "/auth/logins/current")
+ENDING = {"code": "idle", "sentence": "stolen"}
 TRIES: list[Try] = [
     Try("GET", "/auth/password/me"),
     Try("GET", "/auth/logins"),
@@ -310,6 +317,8 @@ TRIES: list[Try] = [
     *(Try("POST", "/jobs/kill", f"{name}={{{of}}}") for name, of in map(_named, JOB_FILTERS)),
     Try("POST", "/jobs/kill", VICTIMS_TAG),
     Try("POST", "/jobs/kill", "workdir__contains=victim"),
+    *(Try("POST", "/jobs/retry", f"{name}={{{of}}}") for name, of in map(_named, JOB_FILTERS)),
+    Try("POST", "/jobs/retry", VICTIMS_TAG),
     Try("POST", "/jobs/{job_id}/kill"),
     Try("GET", "/jobs/{job_id}/tail"),
     Try("GET", "/jobs/{job_id}/tail", "after=0&follow=true"),
@@ -331,6 +340,10 @@ TRIES: list[Try] = [
     Try("GET", "/batch-jobs/{batch_job_id}/why"),
     Try("POST", "/batch-jobs/", body=lambda theirs, own: _batch_job(theirs["site"])),
     Try("PATCH", "/batch-jobs/", body=lambda theirs, own: [{"id": theirs["batch_job"], "state": "finished"}]),
+    Try("PUT", "/batch-jobs/", "id={batch_job}", lambda theirs, own: {"state": "pending_deletion"}),
+    Try("PUT", "/batch-jobs/", "site_id={site}", lambda theirs, own: {"state": "pending_deletion"}),
+    Try("DELETE", "/batch-jobs/", "id={batch_job}"),
+    Try("DELETE", "/batch-jobs/", "site_id={site}"),
     Try("GET", "/batch-jobs/{batch_job_id}"),
     Try("PUT", "/batch-jobs/{batch_job_id}", body=lambda theirs, own: {"state": "pending_deletion"}),
     Try("DELETE", "/batch-jobs/{batch_job_id}"),
@@ -351,10 +364,15 @@ TRIES: list[Try] = [
         body=lambda theirs, own: {"max_num_jobs": 9, "app_ids": [theirs["app"]], "filter_tags": TAGS},
     ),
     Try("DELETE", "/sessions/{session_id}"),
+    Try("PUT", "/sessions/{session_id}/ending", body=lambda theirs, own: ENDING),
+    Try("POST", "/sessions/{session_id}/death", body=lambda theirs, own: {"job_id": theirs["job"]}),
+    Try("POST", "/sessions/{own_session_id}/death", body=lambda theirs, own: {"job_id": theirs["job"]}),
     *_filters(
         "/transfers/", ["id@transfer", "site_id", "job_id"], VICTIMS_TAG, "job_state=READY&state=pending"
     ),
     Try("PATCH", "/transfers/", body=lambda theirs, own: [{"id": theirs["transfer"], "state": "done"}]),
+    Try("PUT", "/transfers/", "id={transfer}", lambda theirs, own: {"state": "done"}),
+    Try("PUT", "/transfers/", "job_id={job}", lambda theirs, own: {"state": "done"}),
     Try("GET", "/transfers/{transfer_id}"),
     Try("PUT", "/transfers/{transfer_id}", body=lambda theirs, own: {"state": "done"}),
     *_filters("/events/", EVENT_FILTERS, VICTIMS_TAG, "data=secret:victim"),

@@ -62,9 +62,9 @@ def test_whatever_an_allocation_prints_its_end_is_reported(running: Bench) -> No
 def test_what_can_not_be_submitted_is_refused_with_a_sentence(running: Bench) -> None:
     failed = running.await_state(running.ask(queue="fast"), "submit_failed")
     assert failed["status_info"]["error"] == "this site has no queue 'fast'; it has local"
-    running.template("{{ nodes }}")
+    running.template("{{ nodes")
     failed = running.await_state(running.ask(), "submit_failed")
-    assert "'nodes' is undefined" in failed["status_info"]["error"]
+    assert "job-template.sh, line 2: unexpected end of template" in failed["status_info"]["error"]
 
 
 def test_deleting_ends_the_allocation(running: Bench) -> None:
