@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import multiprocessing
 import os
@@ -134,6 +135,17 @@ def test_a_child_that_is_forked_in_the_midst_of_a_stream_goes_on_by_itself(user:
         job = make_job(user.client, "b")
         assert in_child(child) == (mine := [next(stream).id for _ in range(2)])
         assert before.id < mine[0] and job.id
+
+
+def test_a_stream_that_is_dropped_closes_its_connection(user: User) -> None:
+    """A ResourceWarning would be an error here."""
+    make_job(user.client)
+    stream = EventLog.objects.using(user.client).stream(last=1)
+    assert next(stream)
+    opened = list(user.client._connections._sockets)
+    del stream
+    gc.collect()
+    assert any(one.fileno() == -1 for one in opened) and not user.client._connections._apart
 
 
 def test_a_stream_that_a_thread_reads_is_begun_anew_by_the_child(user: User) -> None:

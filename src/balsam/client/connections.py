@@ -48,6 +48,7 @@ class Connections:
         self._trust: ssl.SSLContext | None = tls.verification(api_root, ca_file)
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
+        self._apart: set[httpx.Client] = set()
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._is_closed = False
         self.proxy: Proxy | None = None  # that they go through, once one was opened
@@ -57,6 +58,7 @@ class Connections:
         """The child closes its copies of the parent's sockets, without a word over them."""
         self._lock = threading.Lock()
         self._http = None
+        self._apart = set()
         self._trust = None  # it has locks inside
         sockets, self._sockets = list(self._sockets), WeakSet()
         for one in sockets:
@@ -99,7 +101,12 @@ class Connections:
             yield self.shared()
             return
         with self._open() as http:
-            yield http
+            # Held here: else a stream that is dropped and its socket are garbage at once, in no order.
+            self._apart.add(http)
+            try:
+                yield http
+            finally:
+                self._apart.discard(http)
 
     def close(self) -> None:
         """Ends what is under way, also under those who read."""
@@ -133,6 +140,9 @@ class Connections:
             opened = info["return_value"].get_extra_info("socket")
             if isinstance(opened, socket.socket):
                 self._sockets.add(opened)
+                if self._is_closed:  # while it was being opened
+                    with contextlib.suppress(OSError):
+                        opened.shutdown(socket.SHUT_RDWR)
 
 
 def usable_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
