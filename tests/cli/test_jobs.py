@@ -72,8 +72,9 @@ def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
     ],
 )
 def test_create_refuses_what_can_not_run(words: list[str], named: str, site: Site, balsam: Balsam) -> None:
+    """What was typed is wrong, whoever finds it out: exit code 2."""
     said = balsam("job", "create", "-w", "x", *words)
-    assert said.status != 0
+    assert said.status == 2
     assert named in said.err
     assert Job.objects.count() == 0
 
@@ -390,5 +391,5 @@ def test_inside_a_site_folder_lists_are_about_that_site(
 def test_an_error_comes_with_a_traceback_when_asked_for(
     client: Client, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["site", "rm", "nothing"], show_traceback=True) == 1
+    assert run(["site", "token", "revoke", "999999", "-y"], show_traceback=True) == 1
     assert "Traceback" in capfd.readouterr().err
