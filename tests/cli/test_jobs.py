@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balsam.api import App, ApplicationDefinition, Job, JobState, Site
+from balsam.api import App, ApplicationDefinition, Job, JobState, Session, Site
 from balsam.cli.main import run
 from balsam.client.transport import Client
 from balsam.sdk.fields import UPDATE
@@ -365,6 +365,21 @@ def test_app_versions_with_their_sources_and_differences(site: Site, balsam: Bal
     assert balsam("app", "versions", app.id, "--source", 1).out == "one\ntwo\n"
     assert "-two\n+three" in balsam("app", "versions", "Kept", "--diff", 2).out
     assert "has no version 3: there are 1 to 2" in balsam("app", "versions", "Kept", "--source", 3).err
+
+
+def test_a_job_tells_the_version_that_it_ran(client: Client, site: Site, balsam: Balsam) -> None:
+    """Not the one that was registered afterwards."""
+    app = App.objects.get(name="Hello")
+    job, waits = create(balsam), create(balsam)
+    session = Session.objects.create(site_id=site.id, fenced=True)
+    [mine] = session.acquire_jobs(max_num_jobs=1)
+    assert mine.id == job
+    told = {"id": job, "state": "RUNNING", "state_data": {"app_version": 1}}
+    client.patch("/jobs/", [told], params={"session_id": session.id})
+    app.source_code = "another one"
+    app.save()
+    assert re.search(r"^app_version: +1$", balsam("job", "ls", "-v", "--id", job).out, re.M)
+    assert "app_version" not in balsam("job", "ls", "-v", "--id", waits).out
 
 
 def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from balsam.core import start
 from balsam.platform.machine import UnknownMachine, load_machine, machine_names
 from balsam.platform.nodes import detect_local, parse_visible_gpus
 from balsam.platform.template import Partition, ScriptFacts, TemplateError, render
@@ -39,7 +40,9 @@ def words_of(script: str, folder: Path) -> list[str]:
 def test_default_template_starts_the_launcher_in_the_site_with_mode_and_wall_time() -> None:
     script = render(load_machine("local").job_template, FACTS)
     assert "export BALSAM_SITE_PATH=/sites/one" in script
-    assert "exec /opt/bin/python -m balsam.launcher.main --batch-job 7 -j serial -t 10" in script
+    assert (
+        f"exec /opt/bin/python {start.__file__} balsam.launcher.main --batch-job 7 -j serial -t 10" in script
+    )
 
 
 def test_nothing_that_a_user_typed_becomes_a_shell_command(tmp_path: Path) -> None:
@@ -92,7 +95,9 @@ def test_templates_of_older_sites_still_render() -> None:
     older = (
         "{{balsam_bin}} {{pg_bin}} {{launcher_cmd}} -j {{job_mode}} -t {{wall_time_min - 2}} {{partitions}}"
     )
-    assert render(older, FACTS).startswith("/opt/bin None /opt/bin/python -m balsam.launcher.main")
+    assert render(older, FACTS).startswith(
+        f"/opt/bin None /opt/bin/python {start.__file__} balsam.launcher.main"
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_data_come_back_as_they_were(hello: Apps, me: User) -> None:
     for text in ('{"a": NaN}', '{"a": 1e999}', '{"a": 9223372036854775808}', '{"a": "\\u0000"}'):
         with pytest.raises(ServerRefused, match="a"):
             me.client._send(
-                me.client._http.build_request(
+                me.client._connections.shared().build_request(
                     *("PUT", f"{me.client.api_root}/jobs/{job.id}"),
                     content=f'{{"data": {text}}}'.encode(),
                     headers={"Content-Type": "application/json"},
@@ -213,7 +213,7 @@ def test_a_share_of_gpus_is_a_number(lab_free: Job) -> None:
 def test_a_job_of_an_older_client_without_nodes_can_be_read_and_changed(hello: Apps, me: User) -> None:
     """`num_nodes=0` is accepted of who does not ask for strict handling; `why` tells of it."""
     body = [{"workdir": "w", "app_id": hello.__app_id__, "num_nodes": 0, "parameters_json": {"name": "x"}}]
-    request = me.client._http.build_request("POST", f"{me.client.api_root}/jobs/", json=body)
+    request = me.client._connections.shared().build_request("POST", f"{me.client.api_root}/jobs/", json=body)
     answer = me.client._send(request)
     job = Job.objects.get(id=answer.body[0]["id"])
     assert job.num_nodes == 0 and "num_nodes=0" in repr(job)

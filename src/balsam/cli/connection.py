@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import click
 
-from balsam.client.login import load_login, login_path
-from balsam.sdk.context import use_client
+from balsam.client.errors import NotLoggedIn
+from balsam.sdk.context import stored_login, use_client
 
 RETRY_SEC = 4.0  # somebody sits there and waits
 
 
 def connect(context: click.Context) -> None:
-    """Until the command ends, requests with the user's login give up early."""
-    login = load_login()
-    if login is not None:
-        client = login.client(login_path(), retry_sec=RETRY_SEC)
-        context.with_resource(use_client(client))
-        context.call_on_close(client.close)
+    """Until the command ends, requests give up early."""
+    try:
+        login, path = stored_login()
+    except (NotLoggedIn, FileNotFoundError):  # or a working directory that was removed
+        return  # not every command needs one
+    client = login.client(path, retry_sec=RETRY_SEC)
+    context.with_resource(use_client(client))
+    context.call_on_close(client.close)

@@ -31,7 +31,7 @@ def open_with(folder: Path, address: str, code: str) -> bool:
     page = folder / "open.html"
     page.unlink(missing_ok=True)
     page.touch(mode=0o600)
-    page.write_text(PAGE.format(address=escape(address), code=escape(code)))
+    page.write_text(PAGE.format(address=escape(address), code=escape(code)), encoding="utf-8")
     try:
         return webbrowser.open(page.absolute().as_uri())
     except webbrowser.Error:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 from pydantic import ValidationError
 
-from balsam.client.errors import AuthError, ClientError, ServerRefused
+from balsam.client.errors import AuthError, ClientError, NoHome, ServerRefused
 from balsam.core.errors import BalsamError
 from balsam.platform.machine import UnknownMachine
 from balsam.runtime.settings import InvalidSettings
@@ -29,6 +29,8 @@ def sentence_of(exc: Exception) -> str:
         return "; ".join(sentence(error["loc"], error["msg"]) for error in exc.errors())
     if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
         return f"{exc.filename}: {exc.strerror}"
+    if isinstance(exc, RuntimeError) and "home directory" in str(exc):
+        return str(NoHome())  # of a `~` in a path
     if isinstance(exc, KNOWN):
         return " ".join(str(exc).split()) or type(exc).__name__
     return f"{type(exc).__name__}: {exc} (unforeseen; BALSAM_CLI_TRACEBACK=1 shows where it comes from)"

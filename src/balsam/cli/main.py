@@ -6,6 +6,7 @@ import traceback
 
 import click
 
+from balsam.cli import streams
 from balsam.cli.lazy_group import LazyCommand, LazyGroup
 
 COMMANDS = {
@@ -41,11 +42,21 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; ends with status 0, 1 (the command failed) or 2 (it was called wrongly)."""
-    sys.exit(run(sys.argv[1:], show_traceback=bool(os.environ.get("BALSAM_CLI_TRACEBACK"))))
+    streams.mend()
+    status = run(sys.argv[1:], show_traceback=bool(os.environ.get("BALSAM_CLI_TRACEBACK")))
+    streams.give_up_output()
+    sys.exit(status)
 
 
 def run(arguments: list[str], show_traceback: bool) -> int:
     """Runs one command; errors become one sentence on stderr."""
+    try:
+        return _run(arguments, show_traceback)
+    except BrokenPipeError:  # whoever was to read of the error has gone
+        return 1
+
+
+def _run(arguments: list[str], show_traceback: bool) -> int:
     try:
         status = cli.main(arguments, prog_name="balsam", standalone_mode=False)
         sys.stdout.flush()
@@ -58,7 +69,7 @@ def run(arguments: list[str], show_traceback: bool) -> int:
         return 130
     except BrokenPipeError:
         # The reader has gone (`balsam job ls | head`): nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up_output()
         return 0
     except Exception as exc:
         from balsam.cli.errors import sentence_of  # what it maps must not be imported for --help

@@ -12,6 +12,7 @@ from balsam.cli.options import NoTerminal, can_ask, confirm, counted
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute
 from balsam.client import login_flows, tls
+from balsam.client.address import address_of
 from balsam.client.credentials import replace_login
 from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
 from balsam.client.login import Login, load_login, login_path
@@ -57,12 +58,13 @@ def login(
 ) -> None:
     """Log in to a server, in a way that it offers: by password, or with a browser."""
     current = _current_login(force)
-    address = (url or (current.api_root if current else "")).rstrip("/")
+    address = _address(url, current)
     if _log_in_to_own_server(address, force):
         return
     if not address:
         raise click.UsageError("Which server? Give --url, or start one of your own: balsam server start")
     _refuse_replacing(current, address, force)
+    ca_file = ca_file or _kept_ca_file(current, address)
     _warn_of_readers(address)
     asked = _asked_for(username is not None or password_file is not None, device, browser)
     with Client(address, ca_file=ca_file, retry_sec=LOGIN_RETRY_SEC) as client:
@@ -90,8 +92,9 @@ def register(
 ) -> None:
     """Make a user on a server and log in."""
     current = _current_login(force)
-    url = (address or (current.api_root if current else "") or _ask("Server URL", "--address")).rstrip("/")
+    url = _address(address, current) or address_of(_ask("Server URL", "--address"))
     _refuse_replacing(current, url, force)
+    ca_file = ca_file or _kept_ca_file(current, url)
     _warn_of_readers(url)
     name = username or _ask("Username", "--username")
     password = _password(password_file, twice=True)
@@ -160,10 +163,28 @@ def _current_login(force: bool) -> Login | None:
         raise
 
 
+def _address(given: str | None, current: Login | None) -> str:
+    """As given, else of the stored login; empty without both. Raises BadAddress."""
+    if given is not None:
+        return address_of(given)
+    return current.api_root.rstrip("/") if current else ""
+
+
+def _kept_ca_file(current: Login | None, address: str) -> str | None:
+    """A new login at the same server trusts whom the last one did."""
+    return current.ca_file if current is not None and _is_same(current.api_root, address) else None
+
+
+def _is_same(one: str, other: str) -> bool:
+    return address_of(one) == address_of(other)
+
+
 def _log_in_to_own_server(address: str, force: bool) -> bool:
     """True if the address (or, without one, this user's running server) is the embedded one."""
     status = daemon.status(default_data())
-    if status.url is None or address not in ("", status.url) or not status.login.exists():
+    # Without a scheme its address is read as one with TLS, which it does not have.
+    own = {"", status.url, (status.url or "").replace("http://", "https://")}
+    if status.url is None or address not in own or not status.login.exists():
         return False
     if not status.running:
         raise click.ClickException("your own server does not run: start it with `balsam server start`")
@@ -219,7 +240,7 @@ def _store(client: Client, answer: dict[str, Any], name: str, ca_file: str | Non
 
 
 def _refuse_replacing(current: Login | None, url: str, force: bool) -> None:
-    if current is not None and current.api_root != url and not force:
+    if current is not None and not _is_same(current.api_root, url) and not force:
         raise click.UsageError(f"You are logged in to {current.api_root}: give --force to change to {url}.")
 
 

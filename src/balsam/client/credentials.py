@@ -7,12 +7,12 @@ replaces the file, and the others find there what they need.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from balsam.client.errors import BrokenLogin, LoginBusy
 from balsam.client.login import Login, load_login, save_login
+from balsam.core.forks import renew_in_children
 
 LOCK_WAIT_SEC = 60.0
 MARGIN = timedelta(seconds=1)  # a token that runs out on its way would be refused
@@ -56,6 +57,10 @@ class SharedLogin:
         self._path = path
         self._login = login
         self._is_in_file = True
+        self._one_thread = threading.Lock()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
         self._one_thread = threading.Lock()
 
     def token(self, renew: Renew) -> str | None:
@@ -121,32 +126,57 @@ def _has_run_out(login: Login) -> bool:
     return login.token_expiry - MARGIN <= datetime.now(UTC)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time; raises LoginBusy after a minute."""
     lock = path.with_name(f".{path.name}.lock")
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = _LockFile(lock)
     except OSError as exc:
         reason = f"it can't be renewed, for {lock} can't be written: {exc.strerror}"
         raise BrokenLogin(path, reason, "make its folder your own") from exc
     try:
-        _lock(descriptor, lock)
+        file.lock()
         yield
     finally:
-        os.close(descriptor)
+        file.close()
 
 
-def _lock(descriptor: int, lock: Path) -> None:
-    give_up = time.monotonic() + LOCK_WAIT_SEC
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > give_up:
-                raise LoginBusy(lock) from None
-            time.sleep(0.02)
-        except OSError:
-            # A filesystem without locks: two may renew at once, for which the server allows a minute.
-            return
+class _LockFile:
+    """An open file with a lock upon it, which a forked child must not hold on to: the lock is both's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._owner = os.getpid()
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self._let_go()
+
+    def lock(self) -> None:
+        """Waits for it; raises LoginBusy after a minute."""
+        give_up = time.monotonic() + LOCK_WAIT_SEC
+        while self._descriptor is not None:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    raise LoginBusy(self._path) from None
+                time.sleep(0.02)
+            except OSError:
+                # A filesystem without locks: two may renew at once, for which the server allows a minute.
+                return
+
+    def close(self) -> None:
+        if self._descriptor is not None and self._owner == os.getpid():
+            with contextlib.suppress(OSError):
+                # Not only closed: a child that was forked without Python's knowledge may have it open, too.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

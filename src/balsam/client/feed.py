@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from balsam.client.stream import follow
+from balsam.core.forks import renew_in_children
 from balsam.core.states import DONE_STATES, JobState
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Subscription:
 
     def next_hint(self, timeout: float) -> Hint:
         """Ids that ended; None after `timeout` seconds or when the stream was cut: look at all."""
+        if not self._feed.knows(self):  # a forked child goes on with its parent's wait
+            self._hints = queue.SimpleQueue()
+            self.offer(None)
+            self._feed.add(self)
         try:
             return self._hints.get(timeout=max(0.0, timeout))
         except queue.Empty:
@@ -79,8 +84,12 @@ class Feed:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._lock = threading.Lock()
+        self._begin()
+        renew_in_children(self)
+
+    def _begin(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._idle_since = time.monotonic()
         self._live_since = math.inf
@@ -88,6 +97,13 @@ class Feed:
         self._closing = threading.Event()
         self.connected = threading.Event()
         self.tried = threading.Event()  # whether it is known that the stream is up or down
+
+    def after_fork(self) -> None:
+        """Nobody waits in the child, until somebody does again."""
+        was_closing = self._closing.is_set()
+        self._begin()
+        if was_closing:
+            self._closing.set()
 
     @property
     def num_waiters(self) -> int:
@@ -104,6 +120,9 @@ class Feed:
                 self.tried.clear()
                 self._thread = threading.Thread(target=self._run, name="balsam-feed", daemon=True)
                 self._thread.start()
+
+    def knows(self, subscription: Subscription) -> bool:
+        return subscription in self._subscriptions
 
     def remove(self, subscription: Subscription) -> None:
         with self._lock:

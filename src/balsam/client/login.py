@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import tempfile
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from balsam.client.errors import BrokenLogin
+from balsam.client.address import address_of
+from balsam.client.errors import BrokenLogin, NoHome
 from balsam.core.clock import UtcDatetime
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ class Login:
     username: str | None = None
 
     def client(
-        self, path: Path | None = None, *, retry_sec: float = 30.0, kind: type[Client] | None = None
+        self,
+        path: Path | None = None,
+        *,
+        retry_sec: float = 30.0,
+        outage_sec: float | None = None,
+        kind: type[Client] | None = None,
     ) -> Client:
         """A new connection with this login; `path` is the file that it stands in and is renewed in.
 
@@ -55,6 +62,7 @@ class Login:
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
             retry_sec=retry_sec,
+            outage_sec=outage_sec,
         )
 
     def is_of_same_user(self, other: Login) -> bool:
@@ -73,14 +81,27 @@ class Login:
 
 
 def home() -> Path:
-    """The folder of the user's own files: `~/.balsam`."""
-    return Path.home() / ".balsam"
+    """The folder of the user's own files: `~/.balsam`; raises NoHome."""
+    # An empty HOME would be taken for the working directory.
+    set_to = os.environ.get("HOME")
+    try:
+        found = Path.home() if set_to is None or set_to else Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except (RuntimeError, KeyError):
+        raise NoHome from None
+    return found / ".balsam"
 
 
 def login_path() -> Path:
     """`$BALSAM_CLIENT_PATH`, or `client.yml` in the user's Balsam folder."""
     chosen = os.environ.get("BALSAM_CLIENT_PATH")
-    return Path(chosen).expanduser() if chosen else home() / "client.yml"
+    return _expanded(chosen) if chosen else home() / "client.yml"
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # a `~` without a home
+        raise NoHome from None
 
 
 def load_login(path: Path | None = None) -> Login | None:
@@ -139,6 +160,7 @@ def _login_of(text: str) -> Login:
             raise ValueError(f"{name} is no text")
     if not known["api_root"].startswith(("http://", "https://")):
         raise ValueError("api_root is no URL")
+    address_of(known["api_root"])
     if not all(TOKEN.fullmatch(known.get(name) or "") for name in ("token", "refresh_token")):
         raise ValueError("its token has characters that no token has")
     for name in ("connect_timeout", "read_timeout"):
@@ -164,7 +186,7 @@ def _replace_private(path: Path, text: str) -> None:
     # A name of its own: on a shared filesystem, processes of two machines may have the same id.
     descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

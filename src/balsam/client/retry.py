@@ -6,6 +6,8 @@ import random
 
 FIRST_PAUSE_SEC = 0.1
 LONGEST_PAUSE_SEC = 5.0
+OUTAGE_SEC = 600.0  # how long a user's program waits for a server that is away
+OUTAGE_STATUSES = frozenset({502, 503, 504})  # the server, or its database, is away
 RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 
 
@@ -24,3 +26,8 @@ def pause(attempt: int, jitter: float | None = None) -> float:
 def is_retried(status: int) -> bool:
     """Whether an answer with this status may differ when asked again."""
     return status in RETRIED_STATUSES
+
+
+def is_outage(status: int) -> bool:
+    """Whether an answer with this status says that the server is away."""
+    return status in OUTAGE_STATUSES

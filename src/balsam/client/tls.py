@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
+import os
 import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import httpx
+
+from balsam.core.proxies import is_local
 
 REMEDY_OF_AUTHORITY = (
     "if a private authority signed its certificate, name that authority's certificates with `--ca-file FILE` "
@@ -13,34 +17,30 @@ REMEDY_OF_AUTHORITY = (
 )
 
 
-def verification(api_root: str, ca_file: str | Path | None) -> ssl.SSLContext | bool:
+def verification(api_root: str, ca_file: str | Path | None) -> ssl.SSLContext:
     """What the HTTP library verifies with; raises OSError with a sentence for a file that is no use."""
     if ca_file:
-        return _of_file(Path(ca_file))
+        return _of_file(Path(ca_file), f"--ca-file {ca_file}")
     if api_root.startswith("http://"):
         # Trusts nobody: without TLS there is nothing to verify, and reading all authorities takes 0.1 s.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return True
+    chosen = os.environ.get("SSL_CERT_FILE")
+    return _of_file(Path(chosen), f"SSL_CERT_FILE {chosen}") if chosen else httpx.create_ssl_context()
 
 
-def _of_file(ca_file: Path) -> ssl.SSLContext:
+def _of_file(ca_file: Path, named: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(ca_file))
     except ssl.SSLError as exc:
-        raise OSError(f"--ca-file {ca_file} holds no certificates in PEM form ({exc.reason})") from exc
+        raise OSError(f"{named} holds no certificates in PEM form ({exc.reason})") from exc
     except OSError as exc:
-        raise OSError(f"--ca-file {ca_file} can't be read: {exc.strerror}") from exc
+        raise OSError(f"{named} can't be read: {exc.strerror}") from exc
 
 
 def is_readable(api_root: str) -> bool:
     """Whether whoever is on the way to the server can read what is sent there."""
     address = urlsplit(api_root)
-    if address.scheme != "http" or address.hostname == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(address.hostname or "").is_loopback
-    except ValueError:
-        return True
+    return address.scheme == "http" and not is_local(address.hostname or "")
 
 
 def remedy(exc: BaseException) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from balsam.client.errors import NotLoggedIn
 from balsam.client.login import CLIENT_CLASS, Login, find_site_path, home, load_login, login_path, save_login
+from balsam.client.retry import OUTAGE_SEC
 
 if TYPE_CHECKING:
     from balsam.runtime.settings import InvalidSettings, Settings
@@ -67,7 +68,7 @@ class ClientSettings:
         from balsam.sdk.api_client import ApiClient
 
         path = login_path() if self.refresh_token else None
-        return cast("ApiClient", self._login().client(path, kind=ApiClient))
+        return cast("ApiClient", self._login().client(path, outage_sec=OUTAGE_SEC, kind=ApiClient))
 
     def _login(self) -> Login:
         return Login(**vars(self))
@@ -97,7 +98,7 @@ class SiteConfig:
     def client(self) -> ApiClient:
         """A connection with the site's own token."""
         if self._client is None:
-            self._client = self.folder.client()
+            self._client = self.folder.client(outage_sec=OUTAGE_SEC)
         return self._client
 
     @staticmethod

@@ -20,6 +20,7 @@ from balsam.client.errors import ClientError
 from balsam.client.stream import follow
 from balsam.client.transport import Client
 from balsam.core.endings import EndCode
+from balsam.core.start import command as start_command
 from balsam.core.states import RUNNABLE_STATES, JobMode
 from balsam.launcher import alone, partitions
 from balsam.launcher.courier import Courier, Terms
@@ -207,7 +208,7 @@ class Launcher:
             line = WorkerLine(
                 mpi=launcher,
                 folder=self._site.job_path,
-                command=[sys.executable, "-m", "balsam.launcher.worker"],
+                command=start_command("balsam.launcher.worker"),
                 output=self._log_path.with_suffix(".workers"),
                 site_path=setting.site_path,
                 environment=setting.environment,

@@ -13,6 +13,7 @@ from signal import Signals
 from typing import Any
 
 from balsam.core.failure_text import telling_line
+from balsam.core.start import command as start_command
 from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
@@ -24,7 +25,6 @@ from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.job_output import place
 from balsam.runtime.requests import Request, encode_request
-from balsam.runtime.starting import start_command
 
 _LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
@@ -129,8 +129,8 @@ class MpiExecutor:
             files.ask(encode_request(request, set()))
         except OSError as exc:
             raise unstarted(exc, f"can't write {files.request}") from exc
-        words = [*line, *start_command(request.interpreter, python_rank.__name__)]
-        words += [str(self._site_path), str(files.request)]
+        words = [*line, *start_command(python_rank.__name__, request.interpreter), str(self._site_path)]
+        words.append(str(files.request))
         if what.command is not None:  # once, before the MPI launcher, as for commands
             words = argument_list(replace(what.command, text=shlex.join(words)), environment)
         refine = self._refine(what, line)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 
 from balsam.core.plural import counted
+from balsam.core.start import command as start_command
 from balsam.launcher.orders import Orders, Part, UsageError
 from balsam.platform.nodes import Node
 
@@ -31,7 +31,7 @@ def split(nodes: Sequence[Node], parts: Sequence[Part]) -> list[list[Node]]:
 
 def command_of(number: int, part: Part, nodes: Sequence[Node], orders: Orders) -> list[str]:
     """The command line of one part's launcher."""
-    words = [sys.executable, "-m", "balsam.launcher.main", "-j", part.mode, "-t", str(orders.wall_time_min)]
+    words = [*start_command("balsam.launcher.main"), "-j", part.mode, "-t", str(orders.wall_time_min)]
     if orders.batch_job_id is not None:
         words += ["--batch-job", str(orders.batch_job_id)]
     words += ["--partition", str(number), "--nodes", ",".join(node.name for node in nodes)]

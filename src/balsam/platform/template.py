@@ -8,6 +8,8 @@ from pathlib import Path
 
 import jinja2
 
+from balsam.core.start import command as start_command
+
 
 class TemplateError(Exception):
     """A job template that can't be rendered; the message names the file, the line and the reason."""
@@ -47,7 +49,8 @@ def quote(value: object) -> str:
 
 def launcher_command(python: str, batch_job_id: int) -> str:
     """The shell command that starts the launcher of a batch job."""
-    return f"{quote(python)} -m balsam.launcher.main --batch-job {batch_job_id}"
+    words = start_command("balsam.launcher.main", python)
+    return f"{' '.join(map(quote, words))} --batch-job {batch_job_id}"
 
 
 def partition_flags(partitions: Sequence[Partition]) -> str:

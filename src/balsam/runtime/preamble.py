@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
+from balsam.core.start import command as start_command
 from balsam.runtime import python_rank
 from balsam.runtime.python_rank import Files
-from balsam.runtime.starting import start_command
 
 
 def script(preamble: str | Sequence[str], words: Sequence[str], strict: bool) -> str:
@@ -38,7 +37,7 @@ def run_behind(
     """
     files = Files.of(workdir, job_id)
     files.ask(request)
-    words = [*start_command(sys.executable, python_rank.__name__), site, str(files.request)]
+    words = [*start_command(python_rank.__name__), site, str(files.request)]
     code = subprocess.run(["bash", "-c", script(preamble, words, strict)], check=False).returncode
     answer = files.take_answer()
     if answer is not None:

@@ -1,4 +1,4 @@
-"""A warm child that runs users' app classes; `worker_command` starts one.
+"""A warm child that runs users' app classes; `core.start` starts one.
 
 It serves requests of a `WorkerPool` over an inherited socket, one at a time, until the stream ends.
 """
@@ -23,6 +23,7 @@ import orjson
 from balsam.core.clock import now_us
 from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.core.start import scripts_path
 from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, Output, flush, high
 from balsam.runtime.children import NODE_SHORT
@@ -86,6 +87,7 @@ class Worker:
             request = orjson.loads(body)
             answer = self.answer(request)
             if os.getpid() != pid:  # a child that user code has forked, and that came back from it
+                flush()
                 os._exit(answer.get("return_code", 0))
             if request["job"] is None:
                 interpreter = Interpreter()  # with what the class has imported
@@ -386,6 +388,7 @@ def main() -> None:
     begin()
     os.chdir(site_path)
     with socket.socket(fileno=fd) as link, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        os.register_at_fork(after_in_child=link.close)  # what user code forks is no worker
         Worker(site_path).serve(link)
     flush()
     os._exit(0)  # threads that user code left behind would keep the process
@@ -394,6 +397,7 @@ def main() -> None:
 def begin() -> None:
     """What a script finds in its interpreter, instead of what has started this."""
     sys.argv = ["balsam"]
+    sys.path[:] = scripts_path(sys.path)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for name in [name for name in vars(sys.modules["__main__"]) if not name.startswith("__")]:
         delattr(sys.modules["__main__"], name)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
+
+from balsam.client.retry import OUTAGE_SEC
+from balsam.core.forks import renew_in_children
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
@@ -20,23 +22,29 @@ class LazyClient:
         self.key = uuid4().hex
         self._site_path = site_path
         self._lock = threading.Lock()
+        self._client: Client | None = None
+        renew_in_children(self)
 
-    @cached_property
-    def _client(self) -> Client:
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def _made(self) -> Client:
         from balsam.runtime.site_folder import SiteFolder
 
-        return SiteFolder(self._site_path).client()
+        with self._lock:
+            if self._client is None:
+                self._client = SiteFolder(self._site_path).client(outage_sec=OUTAGE_SEC)
+            return self._client
 
     def rest(self) -> None:
         """Closes what is open; the next request opens anew."""
         with self._lock:
-            if (client := vars(self).pop("_client", None)) is not None:
-                client.close()
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     def __getattr__(self, name: str) -> Any:
-        with self._lock:
-            client = self._client
-        return getattr(client, name)
+        return getattr(self._made(), name)
 
 
 def lazy_client(site_path: Path) -> tuple[Client, Callable[[], None]]:

@@ -129,7 +129,9 @@ class SiteFolder:
         scheduler = self.settings.scheduler
         return self.path / (scheduler.job_template_path if scheduler else TEMPLATE_FILE)
 
-    def client(self, *, retry_sec: float = 30.0, timeout_sec: float | None = None) -> ApiClient:
+    def client(
+        self, *, retry_sec: float = 30.0, outage_sec: float | None = None, timeout_sec: float | None = None
+    ) -> ApiClient:
         """A new connection to the site's server with the site's token.
 
         `timeout_sec`: for connecting and for each answer, in place of the login file's.
@@ -142,6 +144,7 @@ class SiteFolder:
             connect_timeout=timeout_sec or login.connect_timeout,
             read_timeout=timeout_sec or login.read_timeout,
             retry_sec=retry_sec,
+            outage_sec=outage_sec,
         )
 
 
@@ -182,7 +185,7 @@ def create_site_folder(
         site_id = _enter(path, name, client, draft / SETTINGS_FILE)
         try:
             token = client.post("/auth/site-tokens", {"site_id": site_id})["token"]
-            _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file))
+            _identify(draft, site_id, Login(client.api_root, token, ca_file=ca_file or client.ca_file))
             with _alone_in(path.parent):
                 refuse_used_folder(path)  # somebody else may have been quicker
                 _move_in(draft, path)
@@ -198,7 +201,7 @@ def renew_token(folder: SiteFolder, client: Client, *, ca_file: str | None = Non
     """Gives the site another token, and the address of the client's server. What runs keeps the old one."""
     token = client.post("/auth/site-tokens", {"site_id": folder.site_id})["token"]
     draft = folder.path / f"{SITE_TOKEN_FILE}.{os.getpid()}"
-    _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file))
+    _write_token(draft, folder.site_id, Login(client.api_root, token, ca_file=ca_file or client.ca_file))
     draft.replace(folder.path / SITE_TOKEN_FILE)
 
 

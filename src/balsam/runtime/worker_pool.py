@@ -26,11 +26,11 @@ from typing import Any, Protocol
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.core.start import command as start_command
 from balsam.runtime.children import NODE_SHORT, signal_group
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
-from balsam.runtime.starting import start_command
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ class WorkerPool:
     def _start(self, interpreter: str, fresh: bool) -> None:
         """Starts a worker; raises OSError."""
         ours, theirs = socket.socketpair()
-        command = start_command(interpreter, "balsam.runtime.python_worker")
+        command = start_command("balsam.runtime.python_worker", interpreter)
         command += [str(theirs.fileno()), self._setting.site_path]
         try:
             process = subprocess.Popen(

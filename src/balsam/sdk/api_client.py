@@ -76,10 +76,13 @@ class ApiClient(Client):
         params: Mapping[str, Any] | None = None,
         key: str | None = None,
         prefer: str | None = None,
+        patience_sec: float | None = None,
     ) -> Answer:
         """One request, repeated while it may help; raises a ClientError."""
         rooted = path if path.startswith("/") else f"/{path}"
-        return super().request(method, rooted, body=body, params=params, key=key, prefer=prefer)
+        return super().request(
+            method, rooted, body=body, params=params, key=key, prefer=prefer, patience_sec=patience_sec
+        )
 
     @property
     def Site(self) -> Bound[Site]:

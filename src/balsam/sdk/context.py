@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from balsam.client.errors import NotLoggedIn
 from balsam.client.login import find_site_path, load_login, load_site_login, login_path
+from balsam.client.retry import OUTAGE_SEC
+from balsam.core.forks import renew_in_children
 
 if TYPE_CHECKING:
     from balsam.client.login import Login
@@ -31,6 +33,10 @@ class _Defaults:
         self.made: Client | None = None
         self.made_from: Login | None = None
         self.made_at: Stamp | None = None
+        renew_in_children(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.Lock()
 
     def client(self) -> Client:
         with self.lock:
@@ -39,11 +45,11 @@ class _Defaults:
             stamp = _stamp(login_path())
             if self.made is not None and stamp is not None and stamp == self.made_at:
                 return self.made
-            login, path = _stored_login()
+            login, path = stored_login()
             if self.made is None or self.made_from is None or not login.is_renewal_of(self.made_from):
                 from balsam.sdk.api_client import ApiClient  # and with it the HTTP library
 
-                self.made = login.client(path, kind=ApiClient)
+                self.made = login.client(path, outage_sec=OUTAGE_SEC, kind=ApiClient)
             self.made_from, self.made_at = login, stamp
             return self.made
 
@@ -98,8 +104,8 @@ def _stamp(path: Path) -> Stamp | None:
     return path, found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _stored_login() -> tuple[Login, Path | None]:
-    """The login, and the file that it is renewed in: a site's token is not."""
+def stored_login() -> tuple[Login, Path | None]:
+    """The login, and the file that it is renewed in: a site's token is not. Raises NotLoggedIn."""
     path = login_path()
     login = load_login(path)
     if login is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from balsam.client.stream import follow, patiently
 from balsam.core.clock import naive_text
+from balsam.core.forks import renew_in_children
 
 if TYPE_CHECKING:
     from balsam.client.sse import ServerSentEvent
@@ -38,9 +41,17 @@ class EventStream:
         self._query = query
         self._since = since
         self._last = last
-        self._stop = threading.Event()
         self.cursor = cursor
-        self._events = self._follow(query.client(), query.filters)
+        self._begin()
+        renew_in_children(self)
+
+    def _begin(self) -> None:
+        self._stop = threading.Event()
+        self._events = self._follow(self._query.client(), self._query.filters)
+
+    def after_fork(self) -> None:
+        if inspect.getgeneratorstate(self._events) == inspect.GEN_RUNNING:  # in a thread that the child lacks
+            self._begin()
 
     def __iter__(self) -> Self:
         return self
@@ -59,8 +70,10 @@ class EventStream:
     def close(self) -> None:
         """Ends the iteration."""
         self._stop.set()
+        with contextlib.suppress(ValueError):  # another thread waits in it
+            self._events.close()
 
-    def _follow(self, client: Client, filters: Mapping[str, Any]) -> Iterator[EventLog]:
+    def _follow(self, client: Client, filters: Mapping[str, Any]) -> Generator[EventLog, None, None]:
         if self._query.matches_nothing:
             return
         params = {**filters, "cursors": "each"}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK_SEC = 30.0  # how long a look asks a server that is away, before the next one does
 JUDGE_SEC = 1.0  # between two questions whether what is waited for can ever start
 POLLS_SPARED_BY_STREAM = 10  # while the stream is connected, polling is so many times rarer
 RETURN_WHEN = ("ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION")
@@ -46,7 +47,8 @@ def wait(
     given = list(jobs)
     _must_be_jobs(given)
     if return_when != "ALL_COMPLETED" and any(job.state in DONE_STATES for job in given):
-        _look([job for job in given if job.is_saved])  # it returns at once, with all that have ended
+        deadline = None if timeout is None else time.monotonic() + timeout
+        _look([job for job in given if job.is_saved], deadline)  # it ends at once, with all that have ended
     try:
         for batch in ended(given, timeout, poll_interval, patient=timeout is not None):
             if return_when == "FIRST_COMPLETED":
@@ -94,7 +96,7 @@ def ended(
         has_looked = False
         while pending:
             has_looked = has_looked or hint is None
-            _look(pending if hint is None else [job for job in pending if job.id in hint])
+            _look([job for job in pending if hint is None or job.id in hint], deadline)
             batch = [job for job in pending if job.state in DONE_STATES]
             pending = [job for job in pending if job.state not in DONE_STATES]
             if batch:
@@ -149,17 +151,20 @@ class _Judge:
             raise NeverStarts(blocked)
 
 
-def refresh(jobs: list[Job]) -> None:
-    """Loads jobs anew, each through its own client; raises DoesNotExist for those that are gone."""
+def refresh(jobs: list[Job], patience_sec: float | None = None) -> None:
+    """Loads jobs anew, each through its own client; raises DoesNotExist for those that are gone.
+
+    `patience_sec`: how long a server that is away is asked again, if not as long as its client does.
+    """
     for client in {job.client().key: job.client() for job in jobs}.values():
         for part in cut([job for job in jobs if job.client().key == client.key], IDS_PER_REQUEST):
-            _refresh_part(client, part)
+            _refresh_part(client, part, patience_sec)
 
 
-def _look(jobs: list[Job]) -> None:
-    """`refresh`, but a server that is down for a while does not end the wait."""
+def _look(jobs: list[Job], deadline: float | None) -> None:
+    """`refresh`, but a server that is down for a while does not end the wait, nor prolong it."""
     try:
-        refresh(jobs)
+        refresh(jobs, min(LOOK_SEC, max(0.0, _left(deadline))))
     except (ServerUnreachable, ServerFault) as exc:
         log.warning("%s: %s", _waits_for(jobs), exc)
 
@@ -168,9 +173,10 @@ def _waits_for(jobs: list[Job]) -> str:
     return f"still waiting for {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}"
 
 
-def _refresh_part(client: Client, jobs: list[Job]) -> None:
+def _refresh_part(client: Client, jobs: list[Job], patience_sec: float | None) -> None:
     ids = list({job.id for job in jobs})
-    found = client.get("/jobs/", {"id": ids, "count": "no", "limit": len(ids)})["results"]
+    query = {"id": ids, "count": "no", "limit": len(ids)}
+    found = client.request("GET", "/jobs/", params=query, patience_sec=patience_sec).body["results"]
     rows = {row["id"]: row for row in found}
     gone = [number for number in ids if number not in rows]
     if gone:

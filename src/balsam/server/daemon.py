@@ -15,7 +15,6 @@ import os
 import random
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any
 import psutil
 
 from balsam.core.errors import BalsamError
+from balsam.core.start import command as start_command
 
 HOST = "127.0.0.1"
 START_TIMEOUT_SEC = 60.0
@@ -102,7 +102,7 @@ def start(data: Path, port: int | None = None, timeout_sec: float = START_TIMEOU
             return Started(running, already=True)
         chosen = port or _kept_port(data) or free_port()
         refuse_taken_port(data, chosen)
-        command = ["balsam.server.main", "--data", str(data), "--port", str(chosen)]
+        command = [*start_command("balsam.server.main"), "--data", str(data), "--port", str(chosen)]
         spawn(data, chosen, command, lambda: answers(chosen), timeout_sec, running.log)
         return Started(status(data), already=False)
 
@@ -210,12 +210,12 @@ def spawn(
     timeout_sec: float,
     log: Path,
 ) -> None:
-    """Starts a module as the folder's server and returns when it answers; DaemonError if it does not."""
+    """Starts a program as the folder's server and returns when it answers; DaemonError if it does not."""
     before = _read_record(data)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            list(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The process of a deployed server: `python -m balsam.server.deployed --data DIR`; it supervises the workers.
+"""The process of a deployed server: `balsam.server.deployed --data DIR`; it supervises the workers.
 
 It begins twice: once to look at settings and database and to open the port, then anew without what that has
 loaded, for a supervisor is to be small beside its workers.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balsam.core.errors import BalsamError
+from balsam.core.start import command as start_command
 from balsam.server import logs
 from balsam.server.supervisor import Supervisor
 
@@ -78,7 +79,7 @@ def _begin_anew(args: argparse.Namespace) -> None:
     facts += ["--one-at-a-time"] if settings.is_sqlite else []
     facts += ["--log-level", settings.log_level, "--log-format", settings.log_format]
     facts += ["--log-dir", str(settings.log_dir)] if settings.log_dir is not None else []
-    os.execv(sys.executable, [sys.executable, "-m", "balsam.server.deployed", *sys.argv[1:], *facts])
+    os.execv(sys.executable, [*start_command("balsam.server.deployed"), *sys.argv[1:], *facts])
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
     metrics.mkdir(mode=0o700)
     os.environ[METRICS_VARIABLE] = str(metrics)
-    command = [sys.executable, "-m", "balsam.server.worker", "--data", str(args.data)]
+    command = [*start_command("balsam.server.worker"), "--data", str(args.data)]
     command += ["--settings", str(args.settings)] if args.settings is not None else []
     Supervisor(
         command,

@@ -17,6 +17,7 @@ import yaml
 from sqlalchemy.exc import DBAPIError
 
 from balsam.core.errors import InvalidSettings
+from balsam.core.start import command as start_command
 from balsam.logic import pruning
 from balsam.logic.pruning import Pruned
 from balsam.server import daemon, serving_lock
@@ -105,7 +106,7 @@ def run_here(deployed: Deployment) -> None:
         if daemon.status(deployed.folder).running:
             raise DaemonError(f"the server of {deployed.folder} runs already")
         daemon.note_process(deployed.folder, deployed.settings.port, os.getpid())
-    os.execv(sys.executable, [sys.executable, "-m", *_command(deployed)])
+    os.execv(sys.executable, _command(deployed))
 
 
 def down(deployed: Deployment) -> bool:
@@ -233,7 +234,7 @@ def _opened(settings: ServerSettings) -> Iterator[Database]:
 
 
 def _command(deployed: Deployment) -> list[str]:
-    command = ["balsam.server.deployed", "--data", str(deployed.folder)]
+    command = [*start_command("balsam.server.deployed"), "--data", str(deployed.folder)]
     file = deployed.settings_file
     return command + (["--settings", str(file.absolute())] if file is not None else [])
 

@@ -70,7 +70,7 @@ def log_in_owner(server: Server, path: Path, url: str) -> None:
     """Keeps a login for the embedded server's owner in a file that only the owner reads."""
     name = server.settings.owner
     assert name is not None
-    known = yaml.safe_load(path.read_text()) if path.exists() else {}
+    known = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     with server.db.write() as tx:
         row = user_store.by_name(tx.conn, name)
         owner = Owner(row["id"] if row else user_store.create(tx.conn, name, None))
@@ -79,7 +79,7 @@ def log_in_owner(server: Server, path: Path, url: str) -> None:
     known |= {"api_root": url, "token_expiry": None}
     temporary = path.with_suffix(".new")
     temporary.touch(mode=0o600)
-    temporary.write_text(yaml.safe_dump(known))
+    temporary.write_text(yaml.safe_dump(known), encoding="utf-8")
     temporary.replace(path)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from balsam.core.start import command as start_command
 from balsam.runtime import logs
 from balsam.runtime.site_folder import SiteFolder
 from balsam.site import pid_file
@@ -61,7 +61,7 @@ def agent_status(site: SiteFolder) -> AgentStatus:
 
 def agent_command(site: SiteFolder, *options: str) -> list[str]:
     """The command line of the agent."""
-    return [sys.executable, "-m", AGENT_MODULE, str(site.path), *options]
+    return [*start_command(AGENT_MODULE), str(site.path), *options]
 
 
 def start_agent(site: SiteFolder, timeout: float = READY_SEC) -> StartReport:
