@@ -257,7 +257,14 @@ def test_a_launcher_whose_clock_is_far_off_is_told_of(lab: Lab) -> None:
     session = lab.session(batch_job_id=batch_job)
     lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 600_000_000})
     told = lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
-    assert "the clock of its host is 600 s ahead of the server's" in told
+    host = f"the host of the launcher of BatchJob {batch_job} (session {session})"
+    assert f"But: the clock of {host} is 600 s ahead of the server's" in told
+    health = {site["id"]: site["health"] for site in lab.client.get("/overview")["sites"]}
+    assert f"the clock of {host} is 600 s ahead of the server's" in health[lab.site["id"]]
+    [job] = lab.create()
+    assert "is 600 s ahead" in lab.client.get(f"/jobs/{job}/why")["sentence"]
+    lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 0})
+    assert "clock" not in lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
 
 
 def test_launchers_that_die_of_a_job_count_as_its_runs(lab: Lab) -> None:

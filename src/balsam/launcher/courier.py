@@ -20,7 +20,7 @@ import orjson
 from balsam.client.errors import AuthError, ClientError, NotFoundError, ServerRefused
 from balsam.client.transport import Client
 from balsam.core import digest
-from balsam.core.clock import WORTH_TELLING_US, ClockOffset, now_us, to_us
+from balsam.core.clock import ClockOffset, now_us, to_us
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState
 from balsam.launcher.appetite import NOTHING, Wanted, is_dry
@@ -105,6 +105,7 @@ class Courier:
         self._mended: set[int] = set()
         self._trouble: str | None = None
         self._told_trouble = ""  # of the nodes, to this session
+        self._told_clock = 0
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
@@ -368,7 +369,7 @@ class Courier:
         self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
-        self._told_trouble = ""
+        self._told_trouble, self._told_clock = "", 0
         self._last_beat = time.monotonic()
         self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
@@ -392,12 +393,13 @@ class Courier:
         trouble = self._shared.node_trouble
         if trouble != self._told_trouble:
             body = {**body, "trouble": trouble}
-        if abs(self._clock.us) > WORTH_TELLING_US:
-            body = {**body, "clock_ahead_us": -self._clock.us}
+        clock_ahead_us = self._clock.telling_us
+        if clock_ahead_us or self._told_clock:
+            body = {**body, "clock_ahead_us": clock_ahead_us}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
-        self._told_trouble = trouble
+        self._told_trouble, self._told_clock = trouble, clock_ahead_us
         self._last_beat = time.monotonic()
         self._clock.add(sent, answer["server_time_us"], now_us())
         return answer

@@ -14,7 +14,7 @@ from typing import Any
 
 from balsam.client.errors import ClientError, NotFoundError
 from balsam.client.transport import Client
-from balsam.core.clock import WORTH_TELLING_US, ClockOffset, now_us, to_us
+from balsam.core.clock import ClockOffset, now_us, to_us
 from balsam.core.digest import of_ids
 from balsam.core.limits import LEASE_SEC
 from balsam.core.states import HOOK_OF_STATE
@@ -119,9 +119,11 @@ class AgentSession:
         told = [
             {"job_id": job_id, "since_us": us + offset_us} for job_id, us in sorted(busy.items())[:MAX_BUSY]
         ]
-        body: dict[str, Any] = {"digest": of_ids(self.held), "busy": told}
-        if abs(offset_us) > WORTH_TELLING_US:
-            body["clock_ahead_us"] = -offset_us
+        body: dict[str, Any] = {
+            "digest": of_ids(self.held),
+            "busy": told,
+            "clock_ahead_us": self.clock.telling_us,
+        }
         sent, asked_at = now_us(), time.monotonic()
         answer = self._client.put(f"/sessions/{self.id}", body)
         self._confirmed = asked_at
