@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from balsam.schemas import serialize
 from balsam.sdk.application import ApplicationDefinition
+from tests.faulty_files import FaultyFiles
 from tests.launcher.pilot import Pilot, long_sleep
+from tests.waiting import wait_until
 
 
 class Speak(ApplicationDefinition):
@@ -156,3 +159,32 @@ def test_output_that_is_too_large_counts_from_the_start_of_the_run(pilot: Pilot,
     pilot.launch()
     assert [row["state"] for row in pilot.wait_done([small, large], 40)] == ["JOB_FINISHED", "FAILED"]
     assert "job.out grew beyond 1 MB" in pilot.events(large)[-2]["data"]["error"]
+
+
+def test_job_of_which_each_launcher_dies_before_it_starts(pilot: Pilot, tmp_path: Path) -> None:
+    """A launcher hangs here in the job's own folder, and is killed there."""
+    files = FaultyFiles(pilot.site.data_path / "deadly", tmp_path)
+    app = pilot.command("true")
+    [job] = pilot.submit(app, workdir="deadly", max_restarts=1)
+    beside = pilot.submit(app, 3)
+    seen: set[Path] = set()
+    with files.stall():
+        for _ in range(2):
+            launcher = pilot.launch(environment=files.environment)
+            wait_until(lambda: bool(_notes_about(pilot, job) - seen), 30)
+            seen.update(_notes_about(pilot, job))
+            launcher.kill()
+            launcher.wait()
+        pilot.launch()
+        rows = pilot.wait_done([job, *beside])
+    assert [row["state"] for row in rows] == ["FAILED", *["JOB_FINISHED"] * 3]
+    assert pilot.events(job)[-1]["data"]["message"].startswith("2 launchers died while preparing or starting")
+
+
+def _notes_about(pilot: Pilot, job: int) -> set[Path]:
+    found = set()
+    for path in pilot.site.spool_path.glob("*.job"):
+        with contextlib.suppress(FileNotFoundError):  # it is told by now
+            if int(path.read_text() or 0) == job:
+                found.add(path)
+    return found

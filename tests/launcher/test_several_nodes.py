@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from balsam.sdk.application import ApplicationDefinition
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
 from tests.launcher.virtual_nodes import VirtualNodes
 from tests.services import User
+from tests.shifted_clock import shifted_clock
 from tests.waiting import wait_until
 
 NAMES = ["nid0001", "nid0002", "nid0003"]
@@ -57,6 +59,23 @@ def _command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+@pytest.mark.parametrize("ahead_sec", [-600, 600])
+def test_clocks_of_nodes_are_told_apart(
+    several: tuple[Pilot, dict[str, str]], tmp_path: Path, ahead_sec: int
+) -> None:
+    """Workers on nodes whose clocks are far from their leader's: their runs are where they belong in time."""
+    pilot, environment = several
+    ids = pilot.submit(pilot.command("sleep 0.5"), 3)
+    began = datetime.now(UTC)
+    pilot.launch(environment=environment | shifted_clock(tmp_path, ahead_sec, only_with="PMI_RANK"))
+    assert {row["state"] for row in pilot.wait_done(ids, 40)} == {"JOB_FINISHED"}
+    for job in ids:
+        events = pilot.events(job)
+        at = {e["to_state"]: datetime.fromisoformat(e["timestamp"]).replace(tzinfo=UTC) for e in events}
+        assert began < at["RUNNING"] < at["RUN_DONE"] < datetime.now(UTC)
+        assert timedelta(seconds=0.5) <= at["RUN_DONE"] - at["RUNNING"] < timedelta(seconds=3)
 
 
 def test_jobs_run_on_all_nodes_and_their_events_name_them(several: tuple[Pilot, dict[str, str]]) -> None:

@@ -21,6 +21,8 @@ APP = {
     "hooks": [],
 }
 SITE: dict[str, Any] = {
+    "name": "laptop",
+    "moves_files": None,
     "allowed_queues": {
         "short": {"max_nodes": 8, "max_walltime": 30, "max_queued_jobs": 1},
         "long": {"max_nodes": 2, "max_walltime": 600, "max_queued_jobs": 1},
@@ -59,7 +61,7 @@ def of(app: dict[str, Any], site: dict[str, Any] = SITE, **values: Any) -> str |
             "it needs 3 nodes for 31 minutes, and the queues of its site take at most "
             "8 nodes for 30 minutes or 2 nodes for 600 minutes",
         ),
-        ({"num_nodes": 0}, None),
+        ({"num_nodes": 0}, "num_nodes is 0: a job takes one node at least, or a share of it"),
         ({"ranks_per_node": 8, "gpus_per_rank": 0.5, "mem_mb_per_rank": 125}, None),
         ({"mem_mb_per_rank": 9000}, None),
         (

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from balsam.runtime.children import Spawner
+from balsam.runtime.children import Spawner, hangs_in_a_file
+from tests.faulty_files import FaultyFiles
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -69,3 +74,50 @@ def test_program_that_can_not_be_started_raises_and_the_workdir_is_left(
         with pytest.raises(OSError):
             run(spawner, tmp_path, name)
     assert Path.cwd() == before
+
+
+def test_program_on_a_filesystem_that_stalls_keeps_no_other_thread_waiting(tmp_path: Path) -> None:
+    """What starts it waits until the filesystem answers, and does not hold the interpreter meanwhile."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    program = folder / "program"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    files = FaultyFiles(folder, tmp_path)
+    code = """
+import os, sys, threading, time
+from balsam.runtime.children import Spawner, hangs_in_a_file
+from tests.faulty_files import FaultyFiles
+from tests.waiting import wait_until
+
+spawner, beats, over = Spawner(), [], threading.Event()
+output = os.open(os.devnull, os.O_WRONLY)
+
+def beat():
+    while not over.wait(0.02):
+        beats.append(time.monotonic())
+
+threading.Thread(target=beat).start()
+print("ready", flush=True)
+pid = spawner.start([sys.argv[1]], "/tmp", dict(os.environ), output)
+over.set()
+gaps = [later - before for before, later in zip(beats, beats[1:])]
+print(len(beats), max(gaps), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    words = [sys.executable, "-c", code, str(program)]
+    environment = {**os.environ, **files.environment}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        with files.stall():
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(1.0)
+        count, longest, exit_code = process.stdout.read().split()
+    assert int(count) > 20 and float(longest) < 0.5 and exit_code == "3"
+
+
+def test_whether_a_process_group_hangs_in_a_file() -> None:
+    """As the parent of a vfork does, until its child has started something else or ended."""
+    code = "import ctypes; c = ctypes.CDLL(None); c.vfork() or (c.usleep(3_000_000), c._exit(0))"
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
+        wait_until(lambda: hangs_in_a_file(process.pid))
+    assert not hangs_in_a_file(os.getpgrp())

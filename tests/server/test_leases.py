@@ -134,11 +134,10 @@ def test_what_fits_is_found_behind_what_does_not(lab: Lab) -> None:
 def test_runs_end_when_their_allocation_ended(lab: Lab) -> None:
     [job] = lab.create()
     batch_job = lab.batch_job()["id"]
-    start = datetime.now(UTC) - timedelta(minutes=2)
-    session = lab.session(batch_job_id=batch_job, started=start.isoformat())
+    session = lab.session(batch_job_id=batch_job)
     lab.acquire(session)
-    lab.move([job], "RUNNING", session, state_timestamp=start.isoformat())
-    end = start + timedelta(minutes=1)
+    lab.move([job], "RUNNING", session)
+    end = datetime.now(UTC)
     ended = {"id": batch_job, "state": "finished", "end_time": end.isoformat()}
     lab.client.patch("/batch-jobs/", [ended])
     timeout = next(event for event in lab.events(job) if event["to_state"] == "RUN_TIMEOUT")
@@ -258,4 +257,50 @@ def test_a_launcher_whose_clock_is_far_off_is_told_of(lab: Lab) -> None:
     session = lab.session(batch_job_id=batch_job)
     lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 600_000_000})
     told = lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
-    assert "the clock of its host is 600 s ahead of the server's" in told
+    host = f"the host of the launcher of BatchJob {batch_job} (session {session})"
+    assert f"But: the clock of {host} is 600 s ahead of the server's" in told
+    health = {site["id"]: site["health"] for site in lab.client.get("/overview")["sites"]}
+    assert f"the clock of {host} is 600 s ahead of the server's" in health[lab.site["id"]]
+    [job] = lab.create()
+    assert "is 600 s ahead" in lab.client.get(f"/jobs/{job}/why")["sentence"]
+    lab.client.put(f"/sessions/{session}", {"clock_ahead_us": 0})
+    assert "clock" not in lab.client.get(f"/batch-jobs/{batch_job}/why")["sentence"]
+
+
+def test_launchers_that_die_of_a_job_count_as_its_runs(lab: Lab) -> None:
+    """Of those that the launcher held, only the one that it was preparing or starting counts."""
+    guilty, beside = lab.create(2, max_restarts=1)
+    for death in (1, 2):
+        session = lab.session()
+        lab.acquire(session)
+        for _ in range(2):  # told again under its key, it counts once
+            lab.client.post(f"/sessions/{session}/death", {"job_id": guilty}, key=f"death-{session}")
+        lab.client.delete(f"/sessions/{session}")
+        assert lab.state(guilty) == ("PREPROCESSED" if death == 1 else "FAILED")
+    assert lab.state(beside) == "PREPROCESSED"
+    told = lab.events(guilty)[-1]["data"]["message"]
+    assert told == "2 launchers died while preparing or starting this job: max_restarts is 1"
+    # Whoever retries it begins anew.
+    lab.client.put(f"/jobs/{guilty}", {"state": "RESTART_READY"})
+    lab.client.post(f"/sessions/{session}/death", {"job_id": guilty})
+    assert lab.state(guilty) == "RESTART_READY"
+
+
+def test_a_death_does_not_count_on_a_job_that_has_started(lab: Lab) -> None:
+    (job,) = lab.create(1, max_restarts=0)
+    session = lab.session()
+    lab.acquire(session)
+    lab.move([job], "RUNNING", session)
+    lab.client.post(f"/sessions/{session}/death", {"job_id": job})
+    assert lab.state(job) == "RUNNING"
+
+
+def test_events_of_a_job_are_in_order_whatever_its_launchers_clock_says(lab: Lab) -> None:
+    (job,) = lab.create()
+    session = lab.session()
+    lab.acquire(session)
+    before = datetime.now(UTC) - timedelta(minutes=2)
+    for state, moment in (("RUNNING", before), ("RUN_DONE", before - timedelta(days=1))):
+        lab.move([job], state, session, state_timestamp=moment.isoformat())
+    stamps = [event["timestamp"] for event in lab.events(job)]
+    assert stamps == sorted(stamps) and "RUN_DONE" in lab.walk(job)

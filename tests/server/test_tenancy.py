@@ -128,6 +128,8 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("PUT", "/sessions/{session_id}"): Guard.CALLER,
     ("PUT", "/sessions/{session_id}/ending"): Guard.CALLER,
     ("POST", "/sessions/{session_id}"): Guard.CALLER,
+    ("PUT", "/sessions/{session_id}/ending"): Guard.CALLER,
+    ("POST", "/sessions/{session_id}/death"): Guard.CALLER,
     ("DELETE", "/sessions/{session_id}"): Guard.CALLER,
     ("GET", "/transfers/"): Guard.CALLER,
     ("PATCH", "/transfers/"): Guard.CALLER,
@@ -362,6 +364,9 @@ TRIES: list[Try] = [
         "/sessions/{own_session_id}",
         body=lambda theirs, own: {"max_num_jobs": 9, "app_ids": [theirs["app"]], "filter_tags": TAGS},
     ),
+    Try("PUT", "/sessions/{session_id}/ending", body=lambda t, o: {"code": "idle", "sentence": "x"}),
+    Try("POST", "/sessions/{session_id}/death", body=lambda theirs, own: {"job_id": own["job"]}),
+    Try("POST", "/sessions/{own_session_id}/death", body=lambda theirs, own: {"job_id": theirs["job"]}),
     Try("DELETE", "/sessions/{session_id}"),
     *_filters(
         "/transfers/", ["id@transfer", "site_id", "job_id"], VICTIMS_TAG, "job_state=READY&state=pending"

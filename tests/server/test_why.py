@@ -520,6 +520,97 @@ def test_an_allocation_says_why_it_ended_or_was_refused(
     assert found == code and words in sentence
 
 
+@pytest.mark.parametrize(
+    ("asked", "told", "words"),
+    [
+        (
+            {"filter_tags": {"lane": "a"}},
+            {"state": "finished", "cause": "exit 0"},
+            "tags lane=a; tag the job so",
+        ),
+        (
+            {"wall_time_min": 5},
+            {"state": "finished", "cause": "exit 0"},
+            "the job needs 9 min and 5 min are left",
+        ),
+        (
+            {},
+            {"state": "finished", "cause": "exit 2", "status_info": {"error": "no such module"}},
+            "exit 2: no such module. Mend that before you ask for another.",
+        ),
+        (
+            {},
+            {"state": "submit_failed", "status_info": {"error": "there is no queue 'x'"}},
+            "there is no queue 'x'. Mend that",
+        ),
+    ],
+)
+def test_what_was_wrong_with_the_last_allocation_is_said_of_the_jobs_that_wait(
+    scene: Scene, asked: dict[str, Any], told: dict[str, Any], words: str
+) -> None:
+    """Also after it has ended: that another one like it would do no better."""
+    [job] = scene.create(wall_time_min=9)
+    batch_job = scene.allocation(**asked)
+    ended = {"end_time": from_us(now_us()).isoformat()} if told["state"] == "finished" else {}
+    scene.client.put(f"/batch-jobs/{batch_job}", {**told, **ended})
+    code, sentence = scene.why(job)
+    assert (
+        code == "no_allocation" and f"The last one: BatchJob {batch_job} " in sentence and words in sentence
+    )
+    unfit = f"Job {job}, which waits at the site, does not fit it"
+    assert (unfit in scene.queue_why(batch_job)[1]) is bool(asked)
+
+
+def test_an_allocation_names_the_jobs_that_wait_and_do_not_fit_it(scene: Scene) -> None:
+    """The most frequent reason, with its remedy; nothing where all fit, or where it is being ended."""
+    others = scene.create(3)[1:]
+    scene.client.patch("/jobs/", [{"id": one, "num_nodes": 2} for one in others])
+    batch_job = scene.allocation("queued", job_mode="mpi")
+    example = f"e.g. job {others[0]}: the job needs 2 nodes and it has 1; ask for a larger one"
+    assert f"2 jobs that wait at the site do not fit it, {example}." in scene.queue_why(batch_job)[1]
+    scene.client.put(f"/batch-jobs/{batch_job}", {"state": "pending_deletion"})
+    assert "do not fit" not in scene.queue_why(batch_job)[1]
+    scene.client.put(f"/batch-jobs/{batch_job}", {"state": "finished"})
+    assert scene.counts() == {"no_allocation": 3}
+
+
+def test_who_keeps_the_places_of_a_launcher_is_named(scene: Scene) -> None:
+    first, second, taken, waiting = scene.create(4)
+    batch_job = scene.allocation()
+    session = scene.launcher(batch_job)
+    launcher = f"the launcher of BatchJob {batch_job} (session {session})"
+    assert f"{launcher} has taken nothing and runs nothing" in scene.why(waiting)[1]
+    assert scene.acquire(session, 3) == [first, second, taken]
+    scene.move([second], "RUNNING", session)
+    scene.move([first], "RUNNING", session)
+    code, sentence = scene.why(waiting)
+    assert (
+        code == "next" and f"{launcher} runs 2 jobs, the longest of them job {second}, which has" in sentence
+    )
+    assert "and has 1 other job in hand. Jobs of higher priority" in sentence
+    assert f"It runs 2 jobs, the longest of them job {second}" in scene.why(taken)[1]
+
+
+def test_a_second_agent_and_a_clock_are_told_wherever_the_site_is_looked_at(scene: Scene) -> None:
+    place = {"host": "login1", "boot_id": "b", "pid": 7, "process": "b:7", "folder": "1:1", "path": "/a/site"}
+    route = f"/sites/{scene.site['id']}/agent"
+    scene.client.put(route, {**place, "instance": "instance-1", "clock_ahead_us": -90_000_000})
+    second = {**place, "instance": "instance-2", "folder": "1:2", "path": "/a/copy"}
+    assert not scene.client.put(route, second)["granted"]
+    [job] = scene.create()
+    batch_job = scene.allocation("queued")
+    health = {site["id"]: site["health"] for site in scene.client.get("/overview")["sites"]}
+    for told in (scene.why(job)[1], scene.queue_why(batch_job)[1], health[scene.site["id"]]):
+        assert (
+            "the clock of login1, where the agent of site" in told and "is 90 s behind the server's" in told
+        )
+        assert "a second agent, on login1 in /a/copy, was not let in at" in told
+    agent = scene.client.get(f"/sites/{scene.site['id']}")["agent"]
+    assert agent["clock_ahead_us"] == -90_000_000 and agent["refused"]["path"] == "/a/copy"
+    scene.client.put(route, {**place, "instance": "instance-1"})
+    assert "clock" not in scene.why(job)[1]
+
+
 # ---- counts ----
 
 

@@ -45,7 +45,7 @@ def test_each_waiting_state_has_its_hook_and_its_default_move(state: J, hook: Ki
         "state_timestamp": "1970-01-01T00:00:01",
         "state_data": {},
     }
-    assert hooks.default_outcome(job(state))["state"] is after
+    assert hooks.default_outcome(job(state), 1_000_000)["state"] is after
 
 
 def test_the_request_names_workdir_and_session() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from balsam.runtime.site_folder import create_site_folder
 from balsam.site.processes import stop_agent
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
@@ -265,3 +266,29 @@ def test_more_jobs_than_the_prefetch_depth_all_pass(bench: Bench) -> None:
     jobs = bench.jobs(bench.app(preprocess=writes_a_line), 100)
     bench.await_states(jobs, "PREPROCESSED")
     assert all((bench.workdir(job) / "ran").read_text() == "ran\n" for job in jobs)
+
+
+def test_lease_is_kept_while_nothing_else_beats(tmp_path: Path) -> None:
+    """Heartbeats come every 15 s, too late for this lease, as those of a thread that hangs in a file."""
+    server = EmbeddedServer(tmp_path / "server", lease_sec=3.0)
+    server.start()
+
+    def preprocess(self: Any) -> None:
+        import time
+        from pathlib import Path
+
+        with Path("begun").open("a") as file:
+            file.write("begun\n")
+        time.sleep(8)
+
+    try:
+        with server.client() as client:
+            bench = Bench(create_site_folder(tmp_path / "site", "site", client), client)
+            bench.start()
+            (job,) = bench.jobs(bench.app(preprocess=preprocess))
+            bench.await_states([job], "PREPROCESSED", 40)
+            assert (bench.workdir(job) / "begun").read_text() == "begun\n"
+            assert bench.log().count("is open") == 1, bench.log()
+            bench.close()
+    finally:
+        server.kill()

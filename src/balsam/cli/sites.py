@@ -212,6 +212,9 @@ def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
     told = {"works": f"works {where}", "stopped": f"stopped {seen}"}.get(
         agent.state, f"last heard of {seen}, {where}"
     )
+    if agent.clock_ahead_us:
+        side = "ahead of" if agent.clock_ahead_us > 0 else "behind"
+        told += f"; its clock is {abs(agent.clock_ahead_us) // 1_000_000} s {side} the server's"
     if agent.refused is None:
         return told
     return f"{told}; one on {agent.refused.host} in {agent.refused.path} was not let in"

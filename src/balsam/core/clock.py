@@ -15,6 +15,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
+WORTH_TELLING_US = 5 * _SECOND_US  # by which two hosts' clocks differ
 
 
 def now_us() -> int:
@@ -45,8 +46,13 @@ class ClockOffset:
         """0 where the difference may as well be none, as on one host."""
         if not self._samples:
             return 0
-        trip_us, offset_us = min(self._samples)
+        trip_us, offset_us = min(self._samples.copy())  # other threads add to it meanwhile
         return offset_us if abs(offset_us) > trip_us // 2 + 1 else 0
+
+    @property
+    def telling_us(self) -> int:
+        """How far this host's clock is ahead of the other's, 0 where that is not worth telling."""
+        return -self.us if abs(self.us) > WORTH_TELLING_US else 0
 
 
 def to_us(moment: datetime) -> int:

@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 4
 POLL_SEC = 10.0  # without word from the stream, as a safety net
 BLIND_POLL_SEC = 1.0  # while the stream is cut
-WORTH_TELLING_US = 5_000_000  # by which this host's clock is ahead of the server's, or behind
 _LAST_STATES = RUN_END_STATES | DONE_STATES  # with which the server releases a job
 
 
@@ -106,6 +105,7 @@ class Courier:
         self._mended: set[int] = set()
         self._trouble: str | None = None
         self._told_trouble = ""  # of the nodes, to this session
+        self._told_clock = 0
         self._acquire_key = ""
         self._acquire_body: dict[str, Any] | None = None
         self._acquire_sent = 0.0
@@ -142,6 +142,10 @@ class Courier:
             if self._outbox.has_more and earlier:
                 self._shared.report_at = due
                 self._bell.notify()
+
+    def note_job(self, job_id: int) -> None:
+        """Which job is being prepared or started, should this process die of it; 0: none."""
+        self._outbox.note_job(job_id)
 
     def note_ending(self, end: LauncherEnd) -> None:
         """Why the launcher ends; told with its last word, whoever brings that to the server."""
@@ -365,7 +369,7 @@ class Courier:
         self.pulse.follow(session["id"], session["lease_sec"], asked_at)
         self._lease_sec = session["lease_sec"]
         self._session_id = session["id"]
-        self._told_trouble = ""
+        self._told_trouble, self._told_clock = "", 0
         self._last_beat = time.monotonic()
         self._outbox.open(session["id"])
         log.info("session %d is open", session["id"])
@@ -389,12 +393,13 @@ class Courier:
         trouble = self._shared.node_trouble
         if trouble != self._told_trouble:
             body = {**body, "trouble": trouble}
-        if abs(self._clock.us) > WORTH_TELLING_US:
-            body = {**body, "clock_ahead_us": -self._clock.us}
+        clock_ahead_us = self._clock.telling_us
+        if clock_ahead_us or self._told_clock:
+            body = {**body, "clock_ahead_us": clock_ahead_us}
         sent, asked_at = now_us(), time.monotonic()
         answer: dict[str, Any] = self._client.put(f"/sessions/{self._session_id}", body)
         self.pulse.confirm(asked_at)
-        self._told_trouble = trouble
+        self._told_trouble, self._told_clock = trouble, clock_ahead_us
         self._last_beat = time.monotonic()
         self._clock.add(sent, answer["server_time_us"], now_us())
         return answer

@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from balsam.core.clock import now_us
+from balsam.core.clock import ClockOffset, now_us
 from balsam.launcher.door import Door
 from balsam.launcher.executor import Callbacks, Start
 from balsam.launcher.lines import END_SEC, Line, Lines, WorkerLine
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 3  # of a node's worker
 RESTART_SEC = 1.0  # before the first one, at least; twice as long before the next
-OFFSET_US = 1_000_000  # clocks that agree better than that are left alone
 DYING_SEC = 1.0  # what a guard needs to end runs, at most
 MAX_UNREAD_BYTES = 64 << 20  # what a worker that does not read may keep waiting
 
@@ -48,7 +47,7 @@ class _Link:
     socket: socket.socket
     heard_at: float
     node: str = ""
-    offset_us: int = 0
+    clock: ClockOffset = field(default_factory=ClockOffset)  # how far the worker's is ahead
     incoming: FrameReader = field(default_factory=FrameReader)
     messages: list[Any] = field(default_factory=list)
     known_apps: set[tuple[int, str]] = field(default_factory=set)
@@ -177,12 +176,14 @@ class Crew:
                 self._write(link, body)
 
     def beat(self) -> None:
-        beat = {"do": "beat", "sec": min(self._seconds(), self._guard.limit_sec)}
-        body = frame(orjson.dumps([beat]))
         for link in tuple(self._links):
-            with contextlib.suppress(OSError):  # the loop's next word to it, or from it, tells
-                if not link.unsent:
-                    link.push(body)
+            self._say_alive(link)
+
+    def _say_alive(self, link: _Link) -> None:
+        beat = {"do": "beat", "sec": min(self._seconds(), self._guard.limit_sec), "us": now_us()}
+        with contextlib.suppress(OSError):  # the loop's next word to it, or from it, tells
+            if not link.unsent:
+                link.push(frame(orjson.dumps([beat])))
 
     def keep_up(self) -> None:
         now = time.monotonic()
@@ -260,6 +261,7 @@ class Crew:
         del self._missing[name]
         link.node = name
         self._by_node[name] = link
+        self._say_alive(link)  # so that it tells of its clock before its first run
         self._callbacks.on_join(self._nodes[name])
 
     def _lose(self, link: _Link, reason: str) -> None:
@@ -324,12 +326,12 @@ class Crew:
     def _hear(self, link: _Link, message: list[Any]) -> None:
         match message:
             case ["started", job_id, stamp_us] if job_id in link.jobs:
-                self._callbacks.on_start(job_id, stamp_us + link.offset_us)
+                self._callbacks.on_start(job_id, stamp_us - link.clock.us)
             case ["ended", job_id, code, us, error, payload, begins, outside] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
                 self._callbacks.on_end(
-                    job_id, Ending(code, us + link.offset_us, error, payload, begins, outside)
+                    job_id, Ending(code, us - link.clock.us, error, payload, begins, outside)
                 )
             case ["refused", job_id, reason] if job_id in link.jobs:
                 link.jobs.discard(job_id)
@@ -337,6 +339,6 @@ class Crew:
                 self._callbacks.on_refused(job_id, reason)
             case ["joined", name]:
                 self._join(link, name)
-            case ["beat", stamp_us]:
-                offset_us = now_us() - stamp_us
-                link.offset_us = offset_us if abs(offset_us) > OFFSET_US else 0
+            case ["clock", asked_us, heard_us, told_us]:
+                # What the worker kept the answer is no part of the way.
+                link.clock.add(asked_us + told_us - heard_us, told_us, now_us())

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +17,7 @@ from uuid import uuid4
 
 from balsam.launcher.rendezvous import Rendezvous
 from balsam.platform.mpi.launch import MpiLauncher
-from balsam.runtime.children import signal_group
+from balsam.runtime.children import await_program, signal_group
 from balsam.runtime.guard_link import GuardLink
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Lines:
         return line
 
     def _spawn(self, words: list[str]) -> subprocess.Popen[bytes]:
+        await_program(shutil.which(words[0]) or words[0])
         with self._how.output.open("ab") as output:
             return subprocess.Popen(
                 words,

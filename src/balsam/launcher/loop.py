@@ -80,6 +80,7 @@ class Loop:
             self._prepared,
             self._hopeless,
             self._not_prepared,
+            self._about,
             preambles_of_functions=around.is_mpi,
         )
         self._courier: Reporting | None = None
@@ -107,6 +108,7 @@ class Loop:
         self._kill_at: float | None = None
         self._warned = False
         self._draining = False
+        self._is_about_job = False
 
     # ---- called from outside ----
 
@@ -306,7 +308,15 @@ class Loop:
             self._diary.note(self._updates, now)
             self._send().report(*self._updates)
             self._updates.clear()
+        if self._is_about_job:
+            self._is_about_job = False
+            self._send().note_job(0)
         self._diary.write(now)
+
+    def _about(self, job_id: int) -> None:
+        """Before this job is touched: should this process die of it, the server is told of which one."""
+        self._is_about_job = True
+        self._send().note_job(job_id)
 
     # ---- news ----
 
@@ -353,6 +363,7 @@ class Loop:
             self._idleness.reset()
         for job in news.jobs:
             self._preparing[job["id"]] = job
+            self._about(job["id"])
             try:
                 self._take_on(job)
             except Exception as exc:  # whatever one job holds, the others go on
@@ -446,6 +457,7 @@ class Loop:
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
         is_function = waiting.plan.template is None
         version = waiting.plan.code.version
+        self._about(job_id)
         self._runs.begin(job_id, Run(waiting.need, share, workdir, version, is_function))
         try:
             own = self._variables(waiting.job, share)

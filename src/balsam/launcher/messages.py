@@ -40,6 +40,9 @@ class Overhearing:
                 self._postman.ended(update.job_id)
         self._courier.report(*updates)
 
+    def note_job(self, job_id: int) -> None:
+        self._courier.note_job(job_id)
+
     def note_ending(self, end: LauncherEnd) -> None:
         self._courier.note_ending(end)
 

@@ -58,6 +58,11 @@ class Outbox:
         if self._spool is not None:
             self._spool.note_ending(ending)
 
+    def note_job(self, job_id: int) -> None:
+        """Which job is being prepared or started; 0: none."""
+        if self._spool is not None:
+            self._spool.note_job(job_id)
+
     def tell_ending(self, client: Client) -> None:
         if self._spool is not None and self._spool.ending is not None:
             delivery.tell_ending(client, self._spool.name.session_id, self._spool.ending)

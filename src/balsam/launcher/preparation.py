@@ -32,7 +32,7 @@ class Preparation:
     `ready(job, plan, command)`, `command` None for jobs whose app has a `run()` and, with
     `preambles_of_functions`, no preamble; `hopeless(job, sentence)`;
     `refused(job, sentence)`: this node can't prepare it for the moment. They come from `add`, `add_apps` or
-    the pool's `dispatch`.
+    the pool's `dispatch`. `about(job_id)` comes before anything is done with what a job holds.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Preparation:
         ready: Callable[[Job, AppPlan, Command | None], None],
         hopeless: Callable[[Job, str], None],
         refused: Callable[[Job, str], None],
+        about: Callable[[int], None],
         *,
         preambles_of_functions: bool = False,
     ) -> None:
@@ -51,6 +52,7 @@ class Preparation:
         self._ready = ready
         self._hopeless = hopeless
         self._refused = refused
+        self._about = about
         self._codes: dict[int, AppCode] = {}
         self._plans: dict[AppKey, AppPlan | str] = {}
         self._waiting: dict[AppKey, list[Job]] = {}
@@ -88,10 +90,18 @@ class Preparation:
         self._killed |= self._open.keys()
 
     def stop_overdue(self) -> None:
-        """Kills steps of user code that take too long; their jobs become hopeless."""
+        """Kills steps of user code that take too long; their jobs become hopeless.
+
+        What waits for a filesystem that stalls is no code that hangs: its time begins anew.
+        """
         now = time.monotonic()
-        for ticket, since in self._open.items():
-            if now - since > STEP_SEC:
+        for ticket, since in list(self._open.items()):
+            if now - since <= STEP_SEC:
+                continue
+            if self._pool.hangs_in_a_file(ticket):
+                log.warning("user code that prepares jobs waits for a filesystem that does not answer")
+                self._open[ticket] = now
+            else:
                 self._pool.kill(ticket)
 
     def _submit(self, request: Request, done: Callable[[Reply], None]) -> None:
@@ -128,6 +138,7 @@ class Preparation:
                 self._try(job, lambda job=job: self._plan_job(job, plan))  # type: ignore[misc]
 
     def _try(self, job: Job, step: Callable[[], None]) -> None:
+        self._about(job["id"])
         try:
             step()
         except Exception as exc:  # whatever one job holds, the others go on

@@ -2,10 +2,11 @@
 
 It starts and ends what its leader says, and tells what becomes of it, in lists of messages:
 
-leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec},
+leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec, us},
         {"do": "end"}, {"do": "signal", job_id, number}
 worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins,
-         outside], ["beat", us], ["refused", job_id, reason]
+         outside], ["beat"], ["refused", job_id, reason], ["clock", us, heard_us, told_us]: the latest
+         beat's `us`, and by the worker's own clock when that came and when this went
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -75,6 +76,7 @@ class NodeWorker:
         self._messages: list[list[Any]] = [["joined", node]]
         self._sending = threading.Lock()
         self._orders: deque[dict[str, Any]] = deque()
+        self._asked: tuple[int, int] | None = None  # by the leader's latest beat, for this host's time
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._killed: set[int] = set()  # jobs whose runs the guard has ended
         self._next_look = 0.0
@@ -130,6 +132,9 @@ class NodeWorker:
         self._executor.keep_up()
 
     def _send(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._messages.insert(0, ["clock", *asked, now_us()])  # before the stamps that it is about
         if not self._messages:
             return
         body, self._messages = frame(orjson.dumps(self._messages)), []
@@ -169,7 +174,7 @@ class NodeWorker:
             # Where a report is on its way, that tells as much.
             if self._sending.acquire(blocking=False):
                 try:
-                    self._link.sendall(frame(orjson.dumps([["beat", now_us()]])))
+                    self._link.sendall(frame(orjson.dumps([["beat"]])))
                 except OSError:
                     return  # the listener hears of it
                 finally:
@@ -189,6 +194,7 @@ class NodeWorker:
                 for message in orjson.loads(body):
                     if message["do"] == "beat":
                         self._until = time.monotonic() + message["sec"]
+                        self._asked = (message["us"], now_us())
                     else:
                         self._orders.append(message)
             os.eventfd_write(self._bell, 1)

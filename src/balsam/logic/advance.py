@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from balsam.core.clock import now_us, to_us
 from balsam.core.limits import MAX_FUTURE_STAMP_SEC
+from balsam.core.plural import counted
 from balsam.core.resources import node_weight
-from balsam.core.states import DONE_STATES, RUN_END_STATES, JobState, TransferDirection
+from balsam.core.states import DONE_STATES, RUN_END_STATES, RUNNABLE_STATES, JobState, TransferDirection
 from balsam.logic.moves import Request, Situation, Step, fenced_off, refusal, walk
 from balsam.logic.signature import signature_of
 from balsam.schemas.jobs import INT32, JobUpdate
@@ -146,6 +147,8 @@ def _change(
             stamp = writes.now
         elif stamp > writes.now + MAX_FUTURE_STAMP_SEC * 1e6:
             return f"job {row['id']}: state_timestamp is more than 5 minutes in the future"
+        if row["session_id"] is not None:
+            stamp = _in_order(stamp, row)
         if holder is None:
             data["forced"] = True
         values |= _moves(row, new, data, stamp, view, writes, values.get("return_code"))
@@ -160,6 +163,17 @@ def _change(
     if values:
         writes.change(row, values)
     return None
+
+
+def _in_order(stamp: int, row: dict[str, Any]) -> int:
+    """A holder's stamp: not before its job's last move, which another host may have stamped.
+
+    No two clocks agree in full, and one may be set meanwhile. A start of many minutes before is a history
+    that somebody writes down afterwards.
+    """
+    late_us = row["state_since"] - stamp
+    is_history = late_us > MAX_FUTURE_STAMP_SEC * 1e6 and row["state"] != J.running
+    return stamp if is_history else max(stamp, row["state_since"])
 
 
 def _clock_note(ahead_us: int) -> dict[str, str]:
@@ -233,6 +247,8 @@ def _moves(
     columns["num_runs"] = num_runs
     if row["killed_by"] is not None and state in DONE_STATES:
         columns["killed_by"] = None
+    if row["launcher_deaths"]:
+        columns["launcher_deaths"] = 0
     if new in RUN_END_STATES and return_code is None and data.get("returncode") is not None:
         columns["return_code"] = data["returncode"]
     return columns
@@ -347,6 +363,23 @@ def _release_children(tx: Tx, owner: Owner, ended: _Writes) -> None:
         message = "All parents finished" if stages_in else "Skipped stage in"
         writes.change(row, _moves(row, new, {"message": message}, writes.now, view, writes))
     _write(tx, everybody, view, writes)
+
+
+def count_death(tx: Tx, owner: Owner, session_id: int, job_id: int) -> None:
+    """A launcher died while it prepared or started this job, of which it had reported no start.
+
+    It counts as one of the job's runs, so that `max_restarts` ends one that kills whoever takes it.
+    """
+    for row in jobs.lock(tx.conn, owner, [job_id]):
+        if row["state"] not in RUNNABLE_STATES or row["session_id"] not in (None, session_id):
+            return  # somebody got on with it
+        deaths = row["launcher_deaths"] + 1
+        jobs.change_many(tx.conn, owner, [{"id": job_id, "launcher_deaths": deaths}])
+        if row["num_runs"] + deaths > row["max_restarts"]:
+            died = f"{counted(deaths, 'launcher')} died while preparing or starting this job"
+            ran = f"; it ran {counted(row['num_runs'], 'time')}" if row["num_runs"] else ""
+            reason = f"{died}{ran}: max_restarts is {row['max_restarts']}"
+            move(tx, owner, [job_id], J.failed, {"message": reason})
 
 
 def move(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from balsam.core.endings import AS_USUAL, EndCode
-from balsam.core.states import BatchJobState
+from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 from balsam.logic.places import Places, minutes_left
 from balsam.logic.reasons import Why, counted, since, when
 from balsam.logic.sessions import MAX_COUNTED
@@ -21,6 +21,8 @@ Row = dict[str, Any]
 PLAIN_ENDS = ("exit 0", "walltime", "deleted")
 # What agents and launchers note of an allocation beside its submission.
 SPOOL_NOTES = ("spool", "refused")
+TAKES_JOBS = (B.pending_submission, B.queued, B.running)
+LATELY_US = 86_400_000_000  # for how long the jobs that wait are measured by a BatchJob that has ended
 
 
 def why(conn: Connection, owner: Owner, rows: Sequence[Row]) -> list[Row]:
@@ -32,8 +34,24 @@ def why(conn: Connection, owner: Owner, rows: Sequence[Row]) -> list[Row]:
 def _told(facts: Places, row: Row) -> Row:
     reason = explain(facts, row)
     notes = "; ".join(row["status_info"][name] for name in SPOOL_NOTES if row["status_info"].get(name))
-    sentence = f"{reason.sentence} Its launchers tell: {notes}." if notes else reason.sentence
-    return {"batch_job_id": row["id"], "code": reason.code, "sentence": sentence}
+    parts = [reason.sentence, f"Its launchers tell: {notes}." if notes else "", *_beside(facts, row)]
+    return {"batch_job_id": row["id"], "code": reason.code, "sentence": " ".join(filter(None, parts))}
+
+
+def _beside(facts: Places, row: Row) -> list[str]:
+    """Sentences on the jobs that wait and do not fit, on a second agent, and on a clock at the site."""
+    unfit = facts.unfit(row) if _is_measured(facts, row) else None
+    told = [] if unfit is None else [unfit.sentence]
+    if row["state"] in ACTIVE_BATCH_JOB_STATES:
+        told += [f"But: {note}." for note in facts.notes(row["site_id"])]
+    return told
+
+
+def _is_measured(facts: Places, row: Row) -> bool:
+    """Whether the jobs that wait now are compared with what a BatchJob takes, or took a short while ago."""
+    ended = row["end_time"]
+    lately = ended is not None and facts.now - ended < LATELY_US
+    return row["state"] in TAKES_JOBS or (row["state"] == B.finished and lately)
 
 
 def explain(facts: Places, row: Row) -> Why:
@@ -130,7 +148,6 @@ def _running(facts: Places, row: Row) -> Why:
     if heard:
         left = max(0, int(minutes_left(row, facts.now)))
         told = [session["trouble"] for session in heard if session["trouble"]]
-        told += [_clock(session["clock_ahead_us"]) for session in heard if session["clock_ahead_us"]]
         trouble = f" But: {told[0]}." if told else ""
         return Why("running", f"{runs} with {counted(len(heard), 'launcher')}; {left} min are left.{trouble}")
     output = f"its output is {facts.site(row['site_id'])['path']}/qsubmit/qlaunch{row['id']:05d}.output"
@@ -138,13 +155,6 @@ def _running(facts: Places, row: Row) -> Why:
     if last is None:
         return Why("no_launcher", f"{runs}, and no launcher has been heard of there: {output}.")
     return Why("launcher_silent", f"{runs}, and its launcher {facts.heard(last)}: {output}.")
-
-
-def _clock(ahead_us: int) -> str:
-    """Of a launcher's host whose clock is far from the server's."""
-    side = "ahead of" if ahead_us > 0 else "behind"
-    sec = abs(ahead_us) // 1_000_000
-    return f"the clock of its host is {sec} s {side} the server's, which its reports are corrected by"
 
 
 def _deleted(facts: Places, row: Row) -> Why:

@@ -207,6 +207,7 @@ def row(
         "max_restarts": want.max_restarts,
         "pending_file_cleanup": True,
         "killed_by": None,
+        "launcher_deaths": 0,
     }
 
 

@@ -56,7 +56,7 @@ def _site(places: Places, row: Row, counts: dict[str, int], moves: dict[tuple[in
         "name": row["name"],
         "path": row["path"],
         "agent_alive": agent.alive,
-        "health": _health(agent, row["agent"], places.now),
+        "health": _health(agent, places.notes(row["id"]), places.now),
         "jobs_by_state": counts,
         "started_per_min": moves.get((row["id"], JobState.running), 0) * per_min,
         "finished_per_min": moves.get((row["id"], JobState.job_finished), 0) * per_min,
@@ -64,12 +64,8 @@ def _site(places: Places, row: Row, counts: dict[str, int], moves: dict[tuple[in
     }
 
 
-def _health(agent: Agent, record: Row | None, now: int) -> str:
-    told = "the agent works" if agent.alive else agent.absence(now)
-    refused = (record or {}).get("refused")
-    if not agent.alive or not refused:
-        return told
-    return f"{told}; a second one, on {refused['host']} in {refused['path']}, was not let in"
+def _health(agent: Agent, notes: list[str], now: int) -> str:
+    return "; ".join(["the agent works" if agent.alive else agent.absence(now), *notes])
 
 
 def _allocations(places: Places) -> list[Row]:

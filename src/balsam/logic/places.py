@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 from balsam.core.clock import now_us
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState, JobMode
 from balsam.logic.messages import who
-from balsam.logic.reasons import Agent, Holder, Offer, Place, since
-from balsam.logic.site_agents import state_of
+from balsam.logic.reasons import Agent, Ask, Holder, Offer, Place, Unfit, clock_note, since, unfit
+from balsam.logic.site_agents import second_agent, state_of
 from balsam.logic.submission import Limits
-from balsam.store import batch_jobs, messages, sessions, sites, users
+from balsam.store import batch_jobs, messages, sessions, sites, users, waits
 from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page
@@ -38,6 +38,8 @@ class Places:
         self.agent = cache(self._agent)
         self.place = cache(self._place)
         self.session = cache(lambda session_id: sessions.get(conn, owner, session_id))
+        self.clock = cache(self._clock)
+        self.asks = cache(self._asks)
         self._tokens = cache(lambda: users.site_tokens(conn, owner))
 
     def _agent(self, site_id: int) -> Agent:
@@ -77,21 +79,80 @@ class Places:
             Page(),
         )
         launchers = sessions.of_batch_jobs(self.conn, self.owner, [row["id"] for row in rows])
-        takes = None if site["nodes"] else sessions.newest_takes(self.conn, self.owner, site_id)
-        nodes: Sequence[Row] = site["nodes"] or (takes or {}).get("nodes") or []
-        offers = [offer for row in rows for offer in self._offers(row, launchers, nodes)]
+        nodes = self._nodes(site)
+        in_hand = waits.in_hand(self.conn, self.owner, [one["id"] for one in launchers])
+        offers = [offer for row in rows for offer in self._offers(row, launchers, nodes, in_hand)]
         return Place(self.agent(site_id), Limits.of(site, nodes), offers)
 
-    def _offers(self, row: Row, launchers: Collection[Row], nodes: Sequence[Row]) -> list[Offer]:
+    def _nodes(self, site: Row) -> Sequence[Row]:
+        """The kinds of nodes of a site, as its agent or else the newest launcher told."""
+        takes = None if site["nodes"] else sessions.newest_takes(self.conn, self.owner, site["id"])
+        return site["nodes"] or (takes or {}).get("nodes") or []
+
+    def unfit(self, row: Row) -> Unfit | None:
+        """The jobs that wait at the site of a BatchJob, and that it does not take or would not have taken."""
+        asks = self.asks(row["site_id"])
+        return unfit(asks, self.offers_of(row), len(asks) < waits.MAX_LOOKED_AT) if asks else None
+
+    def offers_of(self, row: Row) -> list[Offer]:
+        """What the launchers of a BatchJob take, or took before it ended; none of one that takes no more."""
+        if row["state"] in ACTIVE_BATCH_JOB_STATES:
+            offers = self.place(row["site_id"]).offers
+            return [one for one in offers if one.batch_job_id == row["id"] and one.ending is None]
+        launchers = sessions.launchers_of(self.conn, self.owner, row["id"])
+        # As it was at its start: whatever is short enough for all of it, it would have taken.
+        return self._offers(
+            {**row, "start_time": None}, launchers, self._nodes(self.site(row["site_id"])), {}
+        )
+
+    def _asks(self, site_id: int) -> list[tuple[int, Ask]]:
+        """What the jobs that wait for nodes at a site ask for, as far as they are looked at."""
+        rows = waits.for_nodes(self.conn, self.owner, site_id)
+        return [(row["id"], Ask.of(row)) for row in rows]
+
+    def notes(self, site_id: int) -> list[str]:
+        """What else is wrong at a site: a clock, a second agent."""
+        return [note for note in (self.clock(site_id), self._second_agent(site_id)) if note]
+
+    def _second_agent(self, site_id: int) -> str:
+        record = self.site(site_id)["agent"]
+        return second_agent(record, self.now) if record else ""
+
+    def _clock(self, site_id: int) -> str:
+        """That a clock at the site is far from the server's; empty where none is."""
+        site = self.site(site_id)
+        record = site["agent"] or {}
+        ahead = record.get("clock_ahead_us")
+        if ahead and state_of(record, self.now) == "works":
+            return clock_note(f"{record['host']}, where the agent of site {site['name']} works", ahead)
+        heard_since = self.now - int(SILENT_SEC * 1e6)
+        for session in sessions.wrong_clocks(self.conn, self.owner, site_id, heard_since):
+            return clock_note(f"the host of {who(session)}", session["clock_ahead_us"])
+        return ""
+
+    def _offers(
+        self,
+        row: Row,
+        launchers: Collection[Row],
+        nodes: Sequence[Row],
+        in_hand: Mapping[int, waits.InHand],
+    ) -> list[Offer]:
         """One for each launcher that a BatchJob has or will have."""
         parts = row["partitions"] or [row]
         own = {one["partition"] or 0: one for one in launchers if one["batch_job_id"] == row["id"]}
         ending = self._ending(row)
-        return [self._offer(row, part, own.get(n), nodes, ending) for n, part in enumerate(parts)]
+        return [self._offer(row, part, own.get(n), nodes, ending, in_hand) for n, part in enumerate(parts)]
 
     def _offer(
-        self, row: Row, part: Row, launcher: Row | None, nodes: Sequence[Row], ending: str | None
+        self,
+        row: Row,
+        part: Row,
+        launcher: Row | None,
+        nodes: Sequence[Row],
+        ending: str | None,
+        in_hand: Mapping[int, waits.InHand],
     ) -> Offer:
+        held = None if launcher is None else in_hand.get(launcher["id"])
         told = (launcher or {}).get("takes") or {}
         kinds = told.get("nodes") or nodes
         tags = told["filter_tags"] if "filter_tags" in told else part["filter_tags"]
@@ -108,6 +169,7 @@ class Places:
             launcher=None if launcher is None or self.is_silent(launcher) else who(launcher),
             at=in_state_since(row),
             trouble=(launcher or {}).get("trouble") or None,
+            in_hand=held,
         )
 
     def _ending(self, row: Row) -> str | None:

@@ -13,6 +13,7 @@ from balsam.core.clock import from_us
 from balsam.core.plural import counted as counted
 from balsam.core.states import BatchJobState, JobMode, JobState
 from balsam.logic.submission import Limits, too_big
+from balsam.store.waits import InHand
 
 Tags = frozenset[tuple[str, str]]
 SLACK = 1e-9
@@ -97,7 +98,8 @@ class Offer:
 
     `gpus` and `mem_mb` of its nodes are None where nobody has told. `ending`: why it takes nothing more.
     `launcher`: the live one in words, None where there is none. `at`: since when it is in its state.
-    `trouble`: what keeps runs from starting there for the moment, as the launcher tells.
+    `trouble`: what keeps runs from starting there for the moment, as the launcher tells. `in_hand`: what the
+    launcher holds, None for nothing.
     """
 
     batch_job_id: int
@@ -112,15 +114,38 @@ class Offer:
     launcher: str | None = None
     at: int | None = None
     trouble: str | None = None
+    in_hand: InHand | None = None
+
+
+def in_words(launcher: str, held: InHand | None, now: int) -> str:
+    """What keeps the places of a launcher, which is named at the beginning."""
+    if held is None:
+        return f"{launcher} has taken nothing and runs nothing at this moment"
+    if held.job_id is None or held.since is None:
+        return f"{launcher} has {counted(held.waiting, 'job')} in hand and runs none at this moment"
+    longest = f"job {held.job_id}, which has been running since {since(held.since, now)}"
+    what = longest if held.running == 1 else f"{held.running} jobs, the longest of them {longest}"
+    more = f", and has {counted(held.waiting, 'other job')} in hand" if held.waiting else ""
+    return f"{launcher} runs {what}{more}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The BatchJob of a site that ended last: what its launchers took, and the sentence on its end."""
+
+    offers: Sequence[Offer]
+    sentence: str
+    was_early: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A site as a job that waits for nodes sees it."""
+    """A site as a job that waits for nodes sees it. `ended`: known only where there are no offers."""
 
     agent: Agent
     limits: Limits
     offers: Sequence[Offer]
+    ended: Ended | None = None
 
     @property
     def tag_sets(self) -> set[Tags]:
@@ -175,20 +200,78 @@ def runnable(job_id: int, ask: Ask, place: Place, now: int) -> Why:
         return Why(
             "no_allocation",
             f"{job} waits for nodes, and no BatchJob is queued or running at site {site}: run "
-            f"`balsam queue submit`.{away}",
+            f"`balsam queue submit`.{_last_one(ask, place.ended)}{away}",
         )
-    reasons = [(offer, misfit(ask, offer)) for offer in place.offers]
-    fitting = [offer for offer, reason in reasons if reason is None]
+    fitting = [offer for offer in place.offers if misfit(ask, offer) is None]
     if fitting:
         return _fits(job, ask, min(fitting, key=_readiness), place.agent, now)
-    misfits = [(offer, reason) for offer, reason in reasons if reason is not None]
-    offer, (word, text) = max(misfits, key=lambda one: NEARNESS.index(one[1][0]))
+    offer, word, text = nearest(ask, place.offers)
     others = len({one.batch_job_id for one in place.offers}) - 1
     more = f" {counted(others, 'other BatchJob')} will not take it either." if others else ""
     return Why(
         f"no_fit_{word}",
         f"{job} fits no active BatchJob of site {site}. BatchJob {offer.batch_job_id}: {text}; "
         f"{REMEDIES[word]}.{more}",
+    )
+
+
+def nearest(ask: Ask, offers: Sequence[Offer]) -> tuple[Offer, str, str]:
+    """Of offers none of which takes the job, the one that comes nearest, what is wrong, and the sentence."""
+    misfits = [(offer, reason) for offer in offers if (reason := misfit(ask, offer)) is not None]
+    offer, (word, text) = max(misfits, key=lambda one: NEARNESS.index(one[1][0]))
+    return offer, word, text
+
+
+def _last_one(ask: Ask, ended: Ended | None) -> str:
+    """What became of the BatchJob that ended last, and whether another one like it would take the job."""
+    if ended is None:
+        return ""
+    told = f" The last one: {ended.sentence}"
+    if ended.offers and all(misfit(ask, offer) for offer in ended.offers):
+        _, word, text = nearest(ask, ended.offers)
+        return f"{told} It would not have taken this job: {text}; {REMEDIES[word]}."
+    return f"{told} Mend that before you ask for another." if ended.was_early else told
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Jobs that wait at a site and that a BatchJob does not take: how many, one of them, and why that one.
+
+    `is_all`: whether all jobs that wait were looked at.
+    """
+
+    count: int
+    job_id: int
+    text: str
+    is_all: bool
+
+    @property
+    def sentence(self) -> str:
+        if self.count == 1 and self.is_all:
+            return f"Job {self.job_id}, which waits at the site, does not fit it: {self.text}."
+        number = f"{self.count}" if self.is_all else f"At least {self.count}"
+        return f"{number} jobs that wait at the site do not fit it, e.g. job {self.job_id}: {self.text}."
+
+
+def unfit(asks: Sequence[tuple[int, Ask]], offers: Sequence[Offer], is_all: bool) -> Unfit | None:
+    """`asks`: of jobs that wait. Of the reasons why some do not fit, the most frequent one is told."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for job_id, ask in asks:
+        if offers and all(misfit(ask, offer) for offer in offers):
+            _, word, text = nearest(ask, offers)
+            found.setdefault(word, []).append((job_id, f"{text}; {REMEDIES[word]}"))
+    if not found:
+        return None
+    job_id, text = max(found.values(), key=len)[0]
+    return Unfit(sum(map(len, found.values())), job_id, text, is_all)
+
+
+def clock_note(whose: str, ahead_us: int) -> str:
+    """Of a host whose clock is far from the server's."""
+    side = "ahead of" if ahead_us > 0 else "behind"
+    return (
+        f"the clock of {whose} is {abs(ahead_us) // 1_000_000} s {side} the server's, which its reports are "
+        "corrected by: let the host take its time from a time server (NTP)"
     )
 
 
@@ -205,8 +288,12 @@ def _fits(job: str, ask: Ask, offer: Offer, agent: Agent, now: int) -> Why:
     if offer.state is BatchJobState.running and offer.launcher and offer.trouble:
         return Why("node_trouble", f"{job} waits for {which}, where {offer.launcher} tells: {offer.trouble}.")
     if offer.state is BatchJobState.running and offer.launcher:
-        held_up = f"{offer.launcher} is busy, or keeps nodes for a larger job that has waited long"
-        return Why("next", f"{job} waits for a free place in {which}{_asks(ask)}: {held_up}.")
+        held_up = in_words(offer.launcher, offer.in_hand, now)
+        return Why(
+            "next",
+            f"{job} waits for a free place in {which}{_asks(ask)}: {held_up}. Jobs of higher priority, and "
+            "large ones that have waited long, come first.",
+        )
     if offer.state is BatchJobState.running:
         return Why(
             "no_launcher",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from balsam.core.clock import now_us
+from balsam.core.clock import from_us, now_us
 from balsam.core.errors import NotFound, Refused
 from balsam.core.states import BatchJobState
 from balsam.schemas.agents import AgentClaim
@@ -22,6 +22,7 @@ Row = dict[str, Any]
 
 LEASE_SEC = 45.0  # agents claim every 10 s
 PLACE = ("instance", "host", "boot_id", "pid", "process", "folder", "path")
+REFUSED_LATELY_SEC = 3_600.0  # for how long it is told that a second agent was refused
 SILENCE_SEC = 60.0  # an agent that was not heard of for so long is not said to work
 
 
@@ -38,7 +39,7 @@ def decide(record: Row | None, claim: AgentClaim, now: int, up_since: int) -> De
 
     `up_since`: before then nobody could renew it.
     """
-    mine = {name: getattr(claim, name) for name in PLACE}
+    mine = {name: getattr(claim, name) for name in (*PLACE, "clock_ahead_us")}
     if record is None or is_over(record, now, up_since) or claim.replaces == record["instance"]:
         return Decision(True, {**mine, "since": now, "seen": now, "ended": None, "refused": None})
     if record["instance"] == claim.instance:
@@ -57,6 +58,18 @@ def state_of(record: Mapping[str, Any], now: int) -> str:
     if record["ended"] is not None:
         return "stopped"
     return "works" if now - record["seen"] < SILENCE_SEC * 1e6 else "silent"
+
+
+def second_agent(record: Mapping[str, Any], now: int) -> str:
+    """That another agent wanted the site of late, and where it is to be found; empty where none did."""
+    refused = record["refused"]
+    if not refused or record["ended"] is not None or now - refused["at"] > REFUSED_LATELY_SEC * 1e6:
+        return ""
+    return (
+        f"a second agent, on {refused['host']} in {refused['path']}, was not let in at "
+        f"{from_us(refused['at']):%Y-%m-%d %H:%M:%S} UTC, since the one on {record['host']} in "
+        f"{record['path']} works: a copy of a site's folder needs a site of its own (`balsam site init`)"
+    )
 
 
 def claim_site(tx: Tx, owner: Owner, site_id: int, claim: AgentClaim, up_since: int) -> Decision:
@@ -78,7 +91,8 @@ def claim_site(tx: Tx, owner: Owner, site_id: int, claim: AgentClaim, up_since: 
 
 def _shown(record: Row) -> tuple[Any, ...]:
     refused = record["refused"] or {}
-    return record["instance"], record["ended"], refused.get("path"), refused.get("host")
+    clock = bool(record.get("clock_ahead_us"))
+    return record["instance"], record["ended"], clock, refused.get("path"), refused.get("host")
 
 
 def leave_site(tx: Tx, owner: Owner, site_id: int, instance: str) -> None:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection
 
-from balsam.core.states import DONE_STATES, HOOK_OF_STATE, RUNNABLE_STATES, JobState, TransferItemState
-from balsam.logic import reasons, submission
+from balsam.core.states import (
+    DONE_STATES,
+    HOOK_OF_STATE,
+    RUNNABLE_STATES,
+    BatchJobState,
+    JobState,
+    TransferItemState,
+)
+from balsam.logic import batch_job_why, reasons, submission
 from balsam.logic.ancestors import Ancestors, Chain
 from balsam.logic.messages import silence
 from balsam.logic.places import Places
-from balsam.logic.reasons import Ask, Waiting, Why, counted, since, when
+from balsam.logic.reasons import Ask, Ended, Place, Waiting, Why, counted, since, when
 from balsam.logic.signature import failure
-from balsam.store import apps, event_lists, jobs, transfers
+from balsam.store import apps, batch_jobs, event_lists, jobs, transfers, waits
+from balsam.store.batch_jobs import BatchJobFilter
 from balsam.store.events import EventFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page
@@ -37,7 +46,20 @@ class Facts(Places):
     def __init__(self, conn: Connection, owner: Owner) -> None:
         super().__init__(conn, owner)
         self.terms = cache(self._terms)
+        self.in_hand = cache(lambda number: waits.in_hand(conn, owner, [number]).get(number))
         self.ancestors = Ancestors(conn, owner)
+
+    def _place(self, site_id: int) -> Place:
+        place = super()._place(site_id)
+        return place if place.offers else replace(place, ended=self._last_end(site_id))
+
+    def _last_end(self, site_id: int) -> Ended | None:
+        f = BatchJobFilter(site_id=[site_id], state=[BatchJobState.finished, BatchJobState.submit_failed])
+        for row in batch_jobs.page(self.conn, self.owner, f, Page(limit=1, order="-id")):
+            if self.now - (row["end_time"] or row["created"]) < batch_job_why.LATELY_US:
+                reason = batch_job_why.explain(self, row)
+                return Ended(self.offers_of(row), reason.sentence, reason.code == "ended_early")
+        return None
 
     def _terms(self, app_id: int) -> submission.Terms | None:
         app = apps.get(self.conn, self.owner, app_id)
@@ -56,7 +78,9 @@ def told(facts: Facts, job: Row) -> Row:
     """As it travels."""
     reason, doubt = explain(facts, job), _doubt(facts, job)
     hides = doubt is not None and doubt not in reason.sentence
-    sentence = f"{reason.sentence} But: {doubt}." if hides else reason.sentence
+    notes = [] if J(job["state"]) in DONE_STATES else facts.notes(job["site_id"])
+    but = [*([doubt] if hides else []), *notes]
+    sentence = " ".join([reason.sentence, *(f"But: {one}." for one in but)])
     return {"job_id": job["id"], "code": reason.code, "sentence": sentence, "doubt": doubt}
 
 
@@ -171,8 +195,15 @@ def _held(facts: Facts, job: Row) -> Why:
     return Why(
         "held",
         f"Job {job['id']} is held by {holder.who}, which has taken it and has not moved it on yet: it waits "
-        "for a free place there.",
+        f"for a free place there. {_busy(facts, session['id'])}".strip(),
     )
+
+
+def _busy(facts: Facts, session_id: int) -> str:
+    held = facts.in_hand(session_id)
+    if held is None or not held.running:
+        return ""
+    return f"{reasons.in_words('It', replace(held, waiting=0), facts.now)}."
 
 
 def _held_by_the_silent(facts: Facts, job: Row, session: Row) -> Why:

@@ -47,6 +47,7 @@ class Spawner:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         os.chdir(workdir)
         try:
+            await_program(program)
             return os.posix_spawn(
                 program,
                 list(words),
@@ -65,6 +66,45 @@ class Spawner:
     def close(self) -> None:
         os.close(self._home)
         os.close(self._null)
+
+
+def await_program(path: str) -> None:
+    """Comes back when the filesystem answers for a program, at once as a rule.
+
+    From a start until the kernel has read the program, no thread of this process can run, those that beat for
+    its lease included. Where a filesystem stalls, this waits in its place, and keeps the others from nothing.
+    """
+    head = _head(path)
+    if head.startswith(b"#!") and (words := head[2:].split(b"\n")[0].split()):
+        _head(os.fsdecode(words[0]))  # the script's interpreter is read, too
+
+
+def _head(path: str) -> bytes:
+    """Empty where it can't be read: what starts it says why."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return b""
+    try:
+        return os.read(fd, 256)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def hangs_in_a_file(pgid: int) -> bool:
+    """Whether one of the group waits for a disk, or a filesystem that stalls, and can't be interrupted."""
+    return any(_state(path) == ("D", str(pgid)) for path in Path("/proc").glob("[0-9]*/stat"))
+
+
+def _state(stat: Path) -> tuple[str, str] | None:
+    """A process's state and process group."""
+    try:
+        state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+    except (OSError, ValueError):
+        return None
+    return state, group
 
 
 def keep_own_files() -> None:

@@ -49,6 +49,17 @@ def tell_ending(client: Client, session_id: int, ending: Mapping[str, Any]) -> N
         log.warning("why session %d ended can't be told: %s", session_id, exc)
 
 
+def tell_death(client: Client, session_id: int, job_id: int) -> None:
+    """Which job a dead launcher was about to start. Raises a ClientError without an answer: send it again."""
+    log.warning("the launcher of session %d died while it prepared or started job %d", session_id, job_id)
+    try:
+        client.post(f"/sessions/{session_id}/death", {"job_id": job_id}, key=f"death-{session_id}")
+    except AuthError:
+        raise
+    except ServerRefused as exc:  # a server of an older release, or the job is deleted
+        log.warning("how session %d ended can't be told: %s", session_id, exc)
+
+
 class Delivery:
     """Of a spool that nobody writes to any more; `batch`: one that is under way already.
 
@@ -77,6 +88,8 @@ class Delivery:
             return False
         if self.spool.ending is not None:
             tell_ending(client, session_id, self.spool.ending)
+        elif self.spool.left_at_job is not None:
+            tell_death(client, session_id, self.spool.left_at_job)
         with contextlib.suppress(NotFoundError):  # it is over
             if self._ends_session:
                 client.delete(f"/sessions/{session_id}")

@@ -7,6 +7,8 @@ launcher without BatchJob:
                                                was sent in one request: to be sent again word for word;
                                                {"ending": ...} is why the launcher ended
     <batch_job>-<partition>-<session>.acked    the offset up to which the server has answered
+    <batch_job>-<partition>-<session>.job      the job that is being prepared or started, 0 for none; where
+                                               the launcher is dead: of which it died
     <batch_job>-<partition>-<session>.refused  what the server refused, each line with the reason
 
 The writer holds a lock on the first one. Locks work within a host; beyond it, the owner's host and pid tell.
@@ -136,6 +138,8 @@ class Spool:
         self.name = name
         self.trouble: str | None = None  # why updates are in memory only
         self.ending: dict[str, Any] | None = None  # why its launcher ended, as it travels
+        self.left_at_job: int | None = None  # which one a launcher that died was about to start
+        self._job_fd: int | None = None
         self._folder = folder
         self._lock = threading.Lock()
         self._fd: int | None = None
@@ -181,6 +185,16 @@ class Spool:
             self.ending = dict(ending)
             self._tail += orjson.dumps({"ending": ending}) + b"\n"
         self.sync()
+
+    def note_job(self, job_id: int) -> None:
+        """Which job is being prepared or started; 0: none. It need not outlast the host, but the process."""
+        with contextlib.suppress(OSError):  # then it is not known of which job the launcher died
+            if self._job_fd is None:
+                if self._fd is None:
+                    return
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+                self._job_fd = os.open(self.path.with_suffix(".job"), flags, 0o600)
+            os.pwrite(self._job_fd, b"%0*d\n" % (OFFSET_DIGITS, job_id), 0)
 
     def next_batch(self, limit: int) -> Batch | None:
         """The first updates that no batch has yet; they are on the disk by then, if it takes them."""
@@ -257,8 +271,8 @@ class Spool:
         with self._lock:
             self._closed = True
             if self._fd is not None:
-                for path in (self.path, self.path.with_suffix(".acked")):
-                    path.unlink(missing_ok=True)
+                for suffix in (".jsonl", ".acked", ".job"):
+                    self.path.with_suffix(suffix).unlink(missing_ok=True)
             self._let_go()
 
     def leave(self) -> None:
@@ -268,6 +282,9 @@ class Spool:
             self._let_go()
 
     def _let_go(self) -> None:
+        if self._job_fd is not None:
+            os.close(self._job_fd)
+            self._job_fd = None
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -313,7 +330,8 @@ class Spool:
 
     def resume(self, fd: int, content: bytes) -> None:
         """Goes on with another process's file, which holds this content."""
-        acked = _acked(self.path.with_suffix(".acked"))
+        acked = _number(self.path.with_suffix(".acked"))
+        self.left_at_job = _number(self.path.with_suffix(".job")) or None
         damaged: list[tuple[str, bytes]] = []
         end = 0
         for line in content.split(b"\n")[:-1]:
@@ -412,7 +430,8 @@ def _is_at(fd: int, path: Path) -> bool:
     return False
 
 
-def _acked(path: Path) -> int:
+def _number(path: Path) -> int:
+    """What a file of one number says; 0 without one."""
     with contextlib.suppress(OSError, ValueError):
         return int(path.read_bytes())
     return 0

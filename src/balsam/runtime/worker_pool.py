@@ -27,7 +27,7 @@ import orjson
 
 from balsam.core.clock import now_us
 from balsam.core.start import command as start_command
-from balsam.runtime.children import NODE_SHORT, signal_group
+from balsam.runtime.children import NODE_SHORT, await_program, hangs_in_a_file, signal_group
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
@@ -189,6 +189,10 @@ class WorkerPool:
         """Ends a request with its worker's whole process group; its reply comes as `crashed`."""
         self.signal(ticket, Signals.SIGKILL)
 
+    def hangs_in_a_file(self, ticket: Ticket) -> bool:
+        """Whether what serves the request waits for a filesystem."""
+        return ticket.worker is not None and hangs_in_a_file(ticket.worker.process.pid)
+
     def signal(self, ticket: Ticket, number: Signals) -> None:
         """To the worker's process group. A request that still waits is ended by what asks for its end."""
         ticket.signalled = True
@@ -286,6 +290,7 @@ class WorkerPool:
         ours, theirs = socket.socketpair()
         command = start_command("balsam.runtime.python_worker", interpreter)
         command += [str(theirs.fileno()), self._setting.site_path]
+        await_program(command[0])
         try:
             process = subprocess.Popen(
                 command,

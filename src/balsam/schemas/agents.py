@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from balsam.core.limits import MAX_ID
-from balsam.schemas.types import Id, Wire
+from balsam.schemas.types import Id, Int64, Wire
 
 Word = Annotated[str, Field(max_length=256)]
 
@@ -27,9 +27,13 @@ class AgentPlace(Wire):
 
 
 class AgentClaim(AgentPlace):
-    """`replaces`: the instance that holds the site, which the claimant has seen to be dead."""
+    """`replaces`: the instance that holds the site, which the claimant has seen to be dead.
+
+    `clock_ahead_us`: how far the host's clock is ahead of the server's, where that is worth telling.
+    """
 
     replaces: str | None = None
+    clock_ahead_us: Int64 | None = None
 
 
 class AgentHolder(AgentPlace):
@@ -62,7 +66,10 @@ class RefusedAgent(Wire):
 
 
 class AgentOut(Wire):
-    """The agent that was last heard of: `state` is works, stopped or silent."""
+    """The agent that was last heard of: `state` is works, stopped or silent.
+
+    `clock_ahead_us`: how far its host's clock is ahead of the server's, where that is worth telling.
+    """
 
     state: str
     host: str
@@ -71,3 +78,4 @@ class AgentOut(Wire):
     since: str
     seen: str
     refused: RefusedAgent | None
+    clock_ahead_us: int | None = None

@@ -54,7 +54,7 @@ class PaginatedSessionsOut(Wire):
 
 
 class BusyHook(Wire):
-    """A hook that runs, and since when: by the agent's clock."""
+    """A hook that runs, and since when: by the server's clock, as far as the agent knows it."""
 
     job_id: Id
     since_us: Id
@@ -90,6 +90,12 @@ class SessionEnding(Wire):
     code: EndCode
     sentence: Report
     cut: int = Field(default=0, ge=0, le=INT32)
+
+
+class SessionDeath(Wire):
+    """A launcher is dead; `job_id`: which job it was preparing or starting then."""
+
+    job_id: Id
 
 
 def _acquirable(states: set[JobState]) -> set[JobState]:

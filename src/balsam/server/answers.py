@@ -150,6 +150,7 @@ def _agent(record: Row) -> Row:
         "state": site_agents.state_of(record, now_us()),
         "since": naive_text(record["since"]),
         "seen": naive_text(record["ended"] or record["seen"]),
+        "clock_ahead_us": record.get("clock_ahead_us"),
         "refused": refused and {**refused, "at": naive_text(refused["at"])},
     }
 

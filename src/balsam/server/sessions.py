@@ -14,6 +14,7 @@ from balsam.schemas.sessions import (
     PaginatedSessionsOut,
     SessionAcquire,
     SessionCreate,
+    SessionDeath,
     SessionEnding,
     SessionOut,
     SessionTick,
@@ -98,6 +99,16 @@ def tell_ending(server: Srv, caller: Caller, session_id: SessionId, body: Sessio
     """Why a launcher ends, or ended: its lease may be over by then."""
     with server.db.write() as tx:
         sessions.tell_ending(tx, caller, session_id, body)
+    return answers.no_content()
+
+
+@router.post("/{session_id}/death", status_code=204)
+def tell_death(
+    server: Srv, caller: Caller, key: OnceKey, session_id: SessionId, body: SessionDeath
+) -> Response:
+    """A launcher died while it prepared or started a job: that counts on the job. Its lease may be over."""
+    with server.db.write() as tx:
+        once(tx, caller, key, lambda: sessions.tell_death(tx, caller, session_id, body.job_id))
     return answers.no_content()
 
 

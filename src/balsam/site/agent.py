@@ -48,7 +48,7 @@ from balsam.site.processing import AppCache, ProcessingService
 from balsam.site.results import ResultService
 from balsam.site.scheduler import SchedulerService
 from balsam.site.services import Service, Stop, supervise
-from balsam.site.session import AgentSession
+from balsam.site.session import AgentSession, LeaseService
 from balsam.site.spools import SpoolService
 
 log = logging.getLogger("balsam.site.agent")
@@ -95,7 +95,7 @@ class HookDesk:
         """Starts the workers' thread; the services that are to be supervised."""
         self._pool.start()
         self._postman.start()
-        return [self.processing, self.results, self]
+        return [self.processing, self.results, LeaseService(self.session), self]
 
     def run(self, stop: Stop) -> None:
         """The guard's heartbeat."""

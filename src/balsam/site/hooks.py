@@ -43,16 +43,20 @@ def request_for(job: Record, app: Record, data_path: Path, session_id: int | Non
     )
 
 
-def default_outcome(job: Record) -> dict[str, Any]:
+def default_outcome(job: Record, at_us: int) -> dict[str, Any]:
     """The update of a job whose app has no such hook."""
-    return _update(job, STATE_AFTER_DEFAULT_HOOK[state_of(job)], {}, now_us())
+    return _update(job, STATE_AFTER_DEFAULT_HOOK[state_of(job)], {}, at_us)
 
 
-def outcome(job: Record, reply: Reply) -> dict[str, Any]:
-    """The update that a worker's reply means: fields that the hook changed, and where the job goes."""
+def outcome(job: Record, reply: Reply, offset_us: int = 0) -> dict[str, Any]:
+    """The update that a worker's reply means: fields that the hook changed, and where the job goes.
+
+    `offset_us`: how far the server's clock is ahead of this host's.
+    """
     hook = f"{hook_of(job)}()"
+    at_us = (reply.ended_us or now_us()) + offset_us
     if not reply.ok:
-        failed = failure(job, f"{hook} failed", reply.error, reply.ended_us or now_us())
+        failed = failure(job, f"{hook} failed", reply.error, at_us)
         if reply.serialized_exception and state_of(job) is not JobState.run_error:
             failed["serialized_exception"] = reply.serialized_exception
         return failed
@@ -62,8 +66,8 @@ def outcome(job: Record, reply: Reply) -> dict[str, Any]:
     state = STATE_AFTER_DEFAULT_HOOK[state_of(job)] if chosen is None else JobState(chosen)
     if not may_report(state_of(job), state):
         reason = f"{hook} set job.state to {state}, and a job that is {state_of(job)} can't go there"
-        return failure(job, reason, "", reply.ended_us)
-    return {**changes, **_update(job, state, data, reply.ended_us)}
+        return failure(job, reason, "", at_us)
+    return {**changes, **_update(job, state, data, at_us)}
 
 
 def failure(job: Record, message: str, error: str, at_us: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from balsam.client.transport import Client
-from balsam.core.clock import from_us
+from balsam.core.clock import ClockOffset, from_us, now_us
 from balsam.runtime.site_folder import identity_of
 from balsam.schemas.agents import AgentHolder, AgentPlace, LeaseOut
 from balsam.site.this_machine import boot_id, is_of_this_start, process_of
@@ -89,10 +89,11 @@ def elsewhere(mine: AgentPlace, holder: AgentHolder) -> str:
 
 
 class SiteLease:
-    """Claims the site for this process."""
+    """Claims the site for this process. `clock`: how far the server's is ahead, from the first claim on."""
 
     def __init__(self, site_id: int, path: Path, client: Client) -> None:
         self.place = place_of(path)
+        self.clock = ClockOffset()
         self._client = client
         self._route = f"/sites/{site_id}/agent"
         self._first: AgentHolder | None = None
@@ -103,8 +104,12 @@ class SiteLease:
         return self._ask(step.instance) if isinstance(step, Replace) else step
 
     def _ask(self, replaces: str | None) -> Step:
-        body = {**self.place.model_dump(), "replaces": replaces}
+        ahead_us = self.clock.telling_us or None
+        body = {**self.place.model_dump(), "replaces": replaces, "clock_ahead_us": ahead_us}
+        sent = now_us()
         answer = LeaseOut.model_validate(self._client.put(self._route, body))
+        if answer.granted:
+            self.clock.add(sent, answer.holder.seen, now_us())
         step = next_step(self.place, answer, self._lives(answer.holder), self._first)
         if not answer.granted and self._first is None:
             self._first = answer.holder

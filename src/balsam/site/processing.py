@@ -14,7 +14,6 @@ from typing import Any
 
 from balsam.client.errors import NotFoundError
 from balsam.client.transport import Client
-from balsam.core.clock import now_us
 from balsam.core.limits import MAX_JOBS_PER_SESSION_ACQUIRE
 from balsam.runtime.requests import Reply, Request
 from balsam.runtime.shared_pool import SharedWorkerPool
@@ -200,9 +199,9 @@ class ProcessingService:
     def _start(self, job: Record, app: Record | None) -> None:
         if app is None:
             sentence = f"its app {job['app_id']} does not exist any more"
-            self._report(hooks.failure(job, sentence, "", now_us()))
+            self._report(hooks.failure(job, sentence, "", self._session.server_us()))
         elif not hooks.needs_worker(job, app):
-            self._report(hooks.default_outcome(job))
+            self._report(hooks.default_outcome(job, self._session.server_us()))
         else:
             self._run_hook(job, hooks.request_for(job, app, self._data_path, self._session.id), 1)
 
@@ -219,7 +218,7 @@ class ProcessingService:
         reply = future.result()
         self._begun.pop(job["id"], None)
         if (by := self._killed.get(job["id"])) is not None:
-            self._report(hooks.killed(job, by, now_us()))
+            self._report(hooks.killed(job, by, self._session.server_us()))
             return
         if reply.node_short:
             log.warning("%s of job %d waits: %s", hooks.hook_of(job), job["id"], reply.error)
@@ -232,7 +231,7 @@ class ProcessingService:
             self._note(job, f"{reply.error}; it runs again")
             self._run_hook(job, reply.request, attempt + 1)
             return
-        update = hooks.outcome(job, reply)
+        update = hooks.outcome(job, reply, self._session.clock.us)
         if (reason := hooks.reason_of_failure(update)) is not None:
             self._note(job, reason)
         else:

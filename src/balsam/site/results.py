@@ -13,7 +13,6 @@ from typing import Any
 from balsam.client.errors import AuthError, ServerRefused
 from balsam.client.jobs import patch_jobs
 from balsam.client.transport import Client
-from balsam.core.clock import now_us
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.core.states import JobState
 from balsam.site import hooks
@@ -124,7 +123,7 @@ class ResultService:
         if not refused or session_id is None or self._session.is_over(session_id):
             return refused
         failures = [
-            hooks.failure(update, REFUSED, reasons[update["id"]], now_us())
+            hooks.failure(update, REFUSED, reasons[update["id"]], self._session.server_us())
             for update in refused
             if update.get("state") is not JobState.failed
         ]
@@ -139,6 +138,6 @@ class ResultService:
         (update,) = batch
         log.warning("the server refused the result of a hook of job %d: %s", update["id"], exc.sentence)
         if update.get("state") is not JobState.failed:
-            failure = hooks.failure(update, REFUSED, exc.sentence, now_us())
+            failure = hooks.failure(update, REFUSED, exc.sentence, self._session.server_us())
             return self._send([failure], str(uuid.uuid4()), session_id)
         return []

@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from balsam.client.errors import NotFoundError
+from balsam.client.errors import ClientError, NotFoundError
 from balsam.client.transport import Client
+from balsam.core.clock import ClockOffset, now_us, to_us
 from balsam.core.digest import of_ids
+from balsam.core.limits import LEASE_SEC
 from balsam.core.states import HOOK_OF_STATE
+from balsam.site.services import Stop
 
 log = logging.getLogger(__name__)
 
 MAX_BUSY = 1_000
+RENEWALS_PER_LEASE = 3  # where the heartbeats do not come
 
 
 class AgentSession:
@@ -34,6 +40,9 @@ class AgentSession:
         self._lock = threading.Lock()
         self._held: set[int] = set()
         self._asked: tuple[str, dict[str, Any]] | None = None
+        self.clock = ClockOffset()
+        self._lease_sec = LEASE_SEC
+        self._confirmed = 0.0  # when the last renewal that was answered was asked for
         self.id: int | None = None
         self.opened = threading.Event()  # there has been a session
         self.acquired_as: int | None = None  # the session of the latest answer to `acquire`
@@ -48,7 +57,12 @@ class AgentSession:
         with contextlib.suppress(FileNotFoundError, ValueError):
             _end(self._client, int(self._note.read_text()))
         asked = {"site_id": self._site_id, "fenced": True, "num_nodes": 0}
-        self.id = int(self._client.post("/sessions/", asked)["id"])
+        sent, asked_at = now_us(), time.monotonic()
+        session = self._client.post("/sessions/", asked)
+        # Before any hook's end is stamped.
+        self.clock.add(sent, to_us(datetime.fromisoformat(session["heartbeat"])), now_us())
+        self._lease_sec, self._confirmed = session["lease_sec"], asked_at
+        self.id = int(session["id"])
         self._note.write_text(str(self.id))
         self._asked = None
         with self._lock:
@@ -92,13 +106,29 @@ class AgentSession:
             return True
         return False
 
+    def server_us(self) -> int:
+        """Now, by the server's clock, as far as that is known."""
+        return now_us() + self.clock.us
+
     def tick(self, busy: Mapping[int, int]) -> set[int]:
         """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended.
 
         `busy`: the jobs whose hooks run, and since when (microseconds of this clock).
         """
-        told = [{"job_id": job_id, "since_us": us} for job_id, us in sorted(busy.items())[:MAX_BUSY]]
-        answer = self._client.put(f"/sessions/{self.id}", {"digest": of_ids(self.held), "busy": told})
+        offset_us = self.clock.us
+        told = [
+            {"job_id": job_id, "since_us": us + offset_us} for job_id, us in sorted(busy.items())[:MAX_BUSY]
+        ]
+        body: dict[str, Any] = {
+            "digest": of_ids(self.held),
+            "busy": told,
+            "clock_ahead_us": self.clock.telling_us,
+        }
+        sent, asked_at = now_us(), time.monotonic()
+        answer = self._client.put(f"/sessions/{self.id}", body)
+        self._confirmed = asked_at
+        if answer is not None:
+            self.clock.add(sent, answer["server_time_us"], now_us())
         if answer is None or answer["in_step"]:
             return set()
         named = self.held
@@ -106,6 +136,34 @@ class AgentSession:
         lost = named - set(answer["job_ids"])
         self.release(lost)
         return lost
+
+    @property
+    def renewal_sec(self) -> float:
+        """How long a lease may go without a heartbeat before it is renewed without one."""
+        return self._lease_sec / RENEWALS_PER_LEASE
+
+    def keep(self) -> None:
+        """Renews the lease if the heartbeats do not come; it touches no file, and says nothing to a log."""
+        session_id, asked_at = self.id, time.monotonic()
+        if session_id is None or asked_at - self._confirmed < self.renewal_sec:
+            return
+        with contextlib.suppress(ClientError):  # whoever beats hears of it
+            self._client.put(f"/sessions/{session_id}", {})
+            self._confirmed = asked_at
+
+
+class LeaseService:
+    """Keeps the lease while the service that beats is held up, as by a filesystem that stalls."""
+
+    name = "lease"
+
+    def __init__(self, session: AgentSession) -> None:
+        self._session = session
+
+    def run(self, stop: Stop) -> None:
+        while not stop.is_set():
+            self._session.keep()
+            stop.event.wait(self._session.renewal_sec / 4)
 
 
 def _end(client: Client, session_id: int) -> None:

@@ -169,6 +169,7 @@ _VIEW: list[Column[Any]] = [
     jobs.c.node_packing_count,
     jobs.c.parents_must,
     jobs.c.killed_by,
+    jobs.c.launcher_deaths,
 ]
 
 

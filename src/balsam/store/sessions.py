@@ -81,6 +81,28 @@ def newest_of_batch_job(conn: Connection, owner: Owner, batch_job_id: int) -> di
     return dict(row) if row else None
 
 
+def launchers_of(conn: Connection, owner: Owner, batch_job_id: int) -> list[dict[str, Any]]:
+    """The launchers that an allocation has or had, the last one of each partition."""
+    stmt = select(sessions).where(*mine(sessions, owner), sessions.c.batch_job_id == batch_job_id)
+    last = {row["partition"]: dict(row) for row in conn.execute(stmt.order_by(sessions.c.id)).mappings()}
+    return list(last.values())
+
+
+def wrong_clocks(
+    conn: Connection, owner: Owner, site_id: int | None, heard_since: int
+) -> list[dict[str, Any]]:
+    """The live sessions, at one site or at all, whose hosts' clocks are far from the server's."""
+    conditions = [] if site_id is None else [sessions.c.site_id == site_id]
+    stmt = select(sessions).where(
+        *mine(sessions, owner),
+        *conditions,
+        sessions.c.ended.is_(None),
+        sessions.c.heartbeat > heard_since,
+        func.coalesce(sessions.c.clock_ahead_us, 0) != 0,
+    )
+    return [dict(row) for row in conn.execute(stmt.order_by(sessions.c.id)).mappings()]
+
+
 def tell_ending(conn: Connection, owner: Owner, session_id: int, ending: dict[str, Any]) -> None:
     """Of a session that may have ended."""
     stmt = update(sessions).where(*mine(sessions, owner), sessions.c.id == session_id)

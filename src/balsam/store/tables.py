@@ -272,6 +272,7 @@ jobs = Table(
     Column("max_restarts", Integer, nullable=False),
     Column("pending_file_cleanup", Boolean, nullable=False),
     Column("killed_by", Text),  # who killed it, until its holder has ended it
+    Column("launcher_deaths", Integer, nullable=False, server_default="0"),  # since its last move
     Index("ix_jobs_owner_id_id", "owner_id", "id"),
     Index("ix_jobs_owner_id_state", "owner_id", "state", "id"),
     Index("ix_jobs_owner_id_last_update", "owner_id", "last_update"),

@@ -12,14 +12,15 @@ from sqlalchemy import ColumnElement, Connection, Label, and_, case, exists, fun
 from balsam.core.states import DONE_STATES, RUNNABLE_STATES, JobState, ParentsMust, TransferItemState
 from balsam.store import ids, lineage
 from balsam.store import jobs as job_store
-from balsam.store.bulk import among, dicts
+from balsam.store.bulk import among, condition, dicts
 from balsam.store.jobs import JobFilter
-from balsam.store.owner import Owner
-from balsam.store.tables import events, job_parents, jobs, runs, transfers
+from balsam.store.owner import Owner, mine
+from balsam.store.tables import ACQUIRABLE, events, job_parents, jobs, runs, transfers
 from balsam.store.tags import has_tags, with_tags
 
 J = JobState
 MAX_GROUPS = 20_000
+MAX_LOOKED_AT = 1_000  # of the jobs that wait for nodes at a site, where each is looked at
 IDS_AT_ONCE = 250_000  # whose keys fit into memory together
 TagSet = frozenset[tuple[str, str]]
 
@@ -44,6 +45,65 @@ class Parents:
     matter: str
     count: int
     job_id: int
+
+
+def for_nodes(conn: Connection, owner: Owner, site_id: int) -> list[dict[str, Any]]:
+    """Jobs of a site that are ready to run and that nobody holds: MAX_LOOKED_AT of them at most."""
+    found: list[dict[str, Any]] = []
+    for state in sorted(RUNNABLE_STATES):
+        stmt = select(jobs.c.id, jobs.c.tags, *_RESOURCES).where(
+            *mine(jobs, owner),
+            jobs.c.site_id == site_id,
+            jobs.c.session_id.is_(None),
+            jobs.c.state == state,
+            condition(ACQUIRABLE),
+        )
+        found += dicts(conn.execute(stmt.limit(MAX_LOOKED_AT - len(found))))
+    return sorted(found, key=lambda row: int(row["id"]))
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """What a launcher holds: how many jobs run, the one that has run longest, and how many do not run."""
+
+    running: int
+    job_id: int | None
+    since: int | None
+    waiting: int
+
+
+def in_hand(conn: Connection, owner: Owner, session_ids: Collection[int]) -> dict[int, InHand]:
+    """By session, of those that hold any jobs."""
+    if not session_ids:
+        return {}
+    mine_held = [*mine(jobs, owner), jobs.c.session_id.is_not(None), among(jobs.c.session_id, session_ids)]
+    runs_now = jobs.c.state == J.running
+    since = func.min(case((runs_now, jobs.c.state_since))).label("since")
+    counted = (
+        select(
+            jobs.c.session_id, func.count().label("held"), func.sum(_flag(runs_now)).label("running"), since
+        )
+        .where(*mine_held)
+        .group_by(jobs.c.session_id)
+        .subquery()
+    )
+    first = (
+        select(jobs.c.session_id, func.min(jobs.c.id).label("job_id"))
+        .join(
+            counted,
+            and_(jobs.c.session_id == counted.c.session_id, jobs.c.state_since == counted.c.since),
+        )
+        .where(*mine_held, runs_now)
+        .group_by(jobs.c.session_id)
+        .subquery()
+    )
+    stmt = select(counted, first.c.job_id).join(
+        first, first.c.session_id == counted.c.session_id, isouter=True
+    )
+    return {
+        row.session_id: InHand(int(row.running), row.job_id, row.since, row.held - int(row.running))
+        for row in conn.execute(stmt)
+    }
 
 
 def groups(conn: Connection, owner: Owner, f: JobFilter, tag_sets: Sequence[TagSet]) -> list[dict[str, Any]]:
