@@ -128,7 +128,6 @@ ROUTES: dict[tuple[str, str], Guard] = {
     ("PUT", "/sessions/{session_id}"): Guard.CALLER,
     ("PUT", "/sessions/{session_id}/ending"): Guard.CALLER,
     ("POST", "/sessions/{session_id}"): Guard.CALLER,
-    ("PUT", "/sessions/{session_id}/ending"): Guard.CALLER,
     ("POST", "/sessions/{session_id}/death"): Guard.CALLER,
     ("DELETE", "/sessions/{session_id}"): Guard.CALLER,
     ("GET", "/transfers/"): Guard.CALLER,
