@@ -308,7 +308,7 @@ def test_rm_of_a_fragment_of_several_paths_removes_none(client: Client, balsam: 
     balsam("site", "init", "runs-b")
     said = balsam("site", "rm", "-f", "runs-")
     assert said.status == 1 and "runs-a" in said.err and "runs-b" in said.err
-    assert balsam("site", "rm", "-f", "").status == 1
+    assert balsam("site", "rm", "-f", "").status == 2
     assert len(client.get("/sites/")["results"]) == 2
 
 
@@ -335,7 +335,7 @@ def test_rm_of_a_copy_spares_the_original(client: Client, balsam: Balsam, home: 
 
 def test_rm_of_no_site_says_so(client: Client, balsam: Balsam) -> None:
     said = balsam("site", "rm", "-f", "nothing")
-    assert said.status == 1
+    assert said.status == 2
     assert "no Balsam site" in said.err
 
 
