@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from balsam.api import App, ApplicationDefinition, Job, JobState, Site
+from balsam.api import App, ApplicationDefinition, Job, JobState, Session, Site
 from balsam.cli.main import run
 from balsam.client.transport import Client
 from balsam.sdk.fields import UPDATE
@@ -72,8 +72,9 @@ def test_create_takes_the_published_flags(site: Site, balsam: Balsam) -> None:
     ],
 )
 def test_create_refuses_what_can_not_run(words: list[str], named: str, site: Site, balsam: Balsam) -> None:
+    """What was typed is wrong, whoever finds it out: exit code 2."""
     said = balsam("job", "create", "-w", "x", *words)
-    assert said.status != 0
+    assert said.status == 2
     assert named in said.err
     assert Job.objects.count() == 0
 
@@ -366,6 +367,21 @@ def test_app_versions_with_their_sources_and_differences(site: Site, balsam: Bal
     assert "has no version 3: there are 1 to 2" in balsam("app", "versions", "Kept", "--source", 3).err
 
 
+def test_a_job_tells_the_version_that_it_ran(client: Client, site: Site, balsam: Balsam) -> None:
+    """Not the one that was registered afterwards."""
+    app = App.objects.get(name="Hello")
+    job, waits = create(balsam), create(balsam)
+    session = Session.objects.create(site_id=site.id, fenced=True)
+    [mine] = session.acquire_jobs(max_num_jobs=1)
+    assert mine.id == job
+    told = {"id": job, "state": "RUNNING", "state_data": {"app_version": 1}}
+    client.patch("/jobs/", [told], params={"session_id": session.id})
+    app.source_code = "another one"
+    app.save()
+    assert re.search(r"^app_version: +1$", balsam("job", "ls", "-v", "--id", job).out, re.M)
+    assert "app_version" not in balsam("job", "ls", "-v", "--id", waits).out
+
+
 def test_app_ls_and_rm(site: Site, balsam: Balsam) -> None:
     create(balsam)
     assert {"Hello", "Add", "laptop"} <= set(balsam("app", "ls").out.split())
@@ -390,5 +406,5 @@ def test_inside_a_site_folder_lists_are_about_that_site(
 def test_an_error_comes_with_a_traceback_when_asked_for(
     client: Client, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["site", "rm", "nothing"], show_traceback=True) == 1
+    assert run(["site", "token", "revoke", "999999", "-y"], show_traceback=True) == 1
     assert "Traceback" in capfd.readouterr().err

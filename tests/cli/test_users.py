@@ -200,7 +200,9 @@ def test_logins_are_listed_and_others_ended(balsam: Balsam, shared_url: str, pas
     with other.client() as client, pytest.raises(AuthError):
         client.get("/sites/")
     balsam("login", *words)
-    assert balsam("logout", "--all").status == 0
+    asked = balsam("logout", "--all")
+    assert asked.status == 2 and "End this login and 1 other" in asked.err and "-y" in asked.err
+    assert balsam("logout", "--all", "-y").status == 0
     balsam("login", *words)
     assert len(balsam("logout", "--list").out.splitlines()) == 2
 

@@ -61,9 +61,13 @@ def ids(chosen: list[tuple[Waiting, Share]]) -> list[int]:
 
 
 class TestOrder:
-    def test_priority_then_size_then_age(self) -> None:
+    def test_priority_then_few_nodes_then_long_ones_then_age(self) -> None:
         rows = [job(1), job(2, num_nodes=3), job(3, priority=1), job(4, wall_time_min=9), job(5)]
-        assert ids(starts(backlog_of(*rows), Room(nodes(9)))) == [3, 2, 4, 1, 5]
+        assert ids(starts(backlog_of(*rows), Room(nodes(9)))) == [3, 4, 1, 5, 2]
+
+    def test_many_to_a_node_come_before_long_ones(self) -> None:
+        rows = [job(1, wall_time_min=9), job(2, node_packing_count=4)]
+        assert [row["id"] for row in sorted(rows, key=lambda r: order_key(r, long_first=False))] == [2, 1]
 
     def test_long_ones_first_where_the_site_says_so(self) -> None:
         rows = [job(1, num_nodes=4), job(2, wall_time_min=5), job(3, wall_time_min=9, num_nodes=2)]
@@ -122,7 +126,7 @@ class TestOvertaking:
     def test_small_ones_use_what_a_large_one_leaves_idle_and_it_starts_all_the_same(self) -> None:
         room, backlog = Room(nodes(2)), backlog_of(job(1))
         (first,) = starts(backlog, room)
-        backlog.add(waiting(job(2, num_nodes=2)))
+        backlog.add(waiting(job(2, num_nodes=2, priority=1)))
         for job_id in range(10, 20):
             backlog.add(waiting(job(job_id)))
         (second,) = starts(backlog, room, now=1.0)
@@ -147,7 +151,7 @@ class TestOvertaking:
         room = Room(nodes(4))
         backlog = backlog_of(*[job(number) for number in range(4)])
         running = starts(backlog, room)
-        backlog.add(waiting(job(10, num_nodes=2)))
+        backlog.add(waiting(job(10, num_nodes=2, priority=1)))
         starts(backlog, room, now=1.0)
         starts(backlog, room, now=2.0 + OVERTAKE_SEC)  # two nodes are kept
         for row in range(20, 24):

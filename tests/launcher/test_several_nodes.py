@@ -224,7 +224,10 @@ def test_run_app_of_several_ranks_answers_what_rank_0_returns(several: tuple[Pil
             rank = int(os.environ["PMI_RANK"])
             if rank == fails:
                 raise ValueError(f"rank {rank} does not like it")
-            return 40 + rank
+            return int(os.environ["BASE"]) + rank
+
+        def shell_preamble(self) -> str:
+            return "export BASE=40\necho prepared"
 
     pilot, environment = several
     app = pilot.app_id(Rank)
@@ -237,6 +240,7 @@ def test_run_app_of_several_ranks_answers_what_rank_0_returns(several: tuple[Pil
     from balsam.schemas import deserialize
 
     assert deserialize(rows[0]["serialized_return_value"]) == 40
+    assert pilot.output(good) == "prepared\n", "the preamble runs once, before the ranks"
     assert "rank 1 does not like it" in pilot.events(bad)[-2]["data"]["error"]
     folder = pilot.site.data_path / rows[0]["workdir"]
     assert [path.name for path in folder.iterdir()] == ["job.out"]

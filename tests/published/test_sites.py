@@ -1,4 +1,4 @@
-"""Clients and sites of both releases, in all pairs, run a command app and a Python app to their ends."""
+"""Clients and sites of both releases, in all pairs, run a command app and Python apps to their ends."""
 
 from __future__ import annotations
 
@@ -93,10 +93,12 @@ def _quick(site: Folder) -> Folder:
 
 
 EXPECTED = {
-    "states": ["JOB_FINISHED", "JOB_FINISHED", "FAILED"],
+    "states": ["JOB_FINISHED", "JOB_FINISHED", "FAILED", "JOB_FINISHED", "FAILED"],
     "data": {"seen": True},
     "result": {"sum": 32, "state": "JOB_FINISHED", "cores": 1},
     "error": "ValueError: no 0",
+    "own result": "Reading(value=40)",
+    "own error": "OddReading: -1 is below 0",
 }
 MOVES = ["PREPROCESSED", "RUNNING", "RUN_DONE", "JOB_FINISHED"]
 
@@ -128,9 +130,9 @@ def campaign(account: Account, release: Release, site: Folder) -> dict[str, Any]
     """What the user's script tells; the site's logs with it where it does not end."""
     program = account.home / f"{release.name}_at_{site.path.name}.py"
     text = (SCRIPTS / "campaign.py").read_text()
-    program.write_text(
-        text.replace("HelloApp", f"Hello_{release.name}").replace("AddApp", f"Add_{release.name}")
-    )
+    for app in ("Hello", "Add", "Own"):
+        text = text.replace(f"{app}App", f"{app}_{release.name}")
+    program.write_text(text)
     try:
         told: dict[str, Any] = account.script(release, program, site.path.name, release.name)
         return told

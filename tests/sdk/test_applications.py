@@ -297,6 +297,48 @@ def test_what_is_done_where_the_app_has_a_job_in_that_workdir(hello: Apps) -> No
         hello.submit("w/1", name="x", if_exists="no")
 
 
+def test_many_jobs_and_single_ones_take_what_is_there_or_refuse_it(hello: Apps) -> None:
+    """Each way in which a job is made knows `if_exists`."""
+    first = hello.submit("w/1", name="x")
+    new = [Job(f"w/{n}", hello, parameters={"name": "x"}) for n in (1, 2)]
+    made = Job.objects.bulk_create(new, if_exists="skip")
+    assert (made[0].id, made[1].id > first.id, Job.objects.count()) == (first.id, True, 2)
+    again = Job.objects.create("w/2", hello, parameters={"name": "x"}, if_exists="skip")
+    assert again.id == made[1].id
+    with pytest.raises(WorkdirTaken):
+        Job("w/2", hello, parameters={"name": "x"}, if_exists="error").save()
+    twice = [Job("w/3", hello, parameters={"name": "x"}) for _ in range(2)]
+    with pytest.raises(WorkdirTaken, match="'w/3' is given twice"):
+        Job.objects.bulk_create(twice, if_exists="error")
+    assert Job.objects.count() == 2
+
+
+def test_a_workdir_that_another_job_has_is_warned_of(hello: Apps, caplog: pytest.LogCaptureFixture) -> None:
+    """Of whatever app, and however it was made; not where it is meant, nor where the other one is gone."""
+
+    def told() -> list[str]:
+        said = [record.getMessage() for record in caplog.records if "has the workdir" in record.getMessage()]
+        caplog.clear()
+        return said
+
+    first = hello.submit("w/1", name="x")
+    after = hello.submit("w/1", name="x", parent_ids=[first])
+    assert told() == []
+    second = Job("w/1", hello, parameters={"name": "x"})
+    second.save()
+    [said] = told()
+    assert said.startswith(f"job {second.id} has the workdir 'w/1' of job {after.id} (AWAITING_PARENTS): ")
+    many = [Job(f"w/{n // 2}", hello, parameters={"name": "x"}) for n in range(4, 8)]
+    Job.objects.bulk_create(many)
+    [said] = told()
+    assert said.startswith(f"job {many[1].id} has the workdir 'w/2' of job {many[0].id} ")
+    assert ", and 1 more of those that were made with it have others' too: " in said
+    hello.submit("w/3", name="x", if_exists="allow")
+    Job.objects.filter(id=[job.id for job in many]).delete()
+    hello.submit("w/2", name="x")
+    assert told() == []
+
+
 def test_saving_a_job_that_was_deleted_elsewhere_says_so(hello: Apps) -> None:
     job = hello.submit("w", name="x")
     Job.objects.get(id=job.id).delete()

@@ -274,6 +274,12 @@ def test_transfer_items_of_a_job(lab: Site) -> None:
     assert Job.objects.get(id=job.id).state is JobState.preprocessed
     with pytest.raises(NotImplementedError):
         item.delete()
+    other = Stage.submit("w2", transfers={"infile": "far:/data/x"})
+    TransferItem.objects.filter(job_id=other.id).delete()
+    assert TransferItem.objects.filter(job_id=other.id).count() == 0
+    assert TransferItem.objects.filter(job_id=job.id).count() == 1
+    other.refresh_from_db()
+    assert other.state is JobState.preprocessed, "it waits for nothing any more"
 
 
 def test_sessions_lease_jobs(hello: Apps, lab: Site) -> None:

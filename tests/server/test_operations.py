@@ -9,18 +9,20 @@ from pathlib import Path
 
 import httpx
 import orjson
+import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from starlette.types import Receive, Scope, Send
 
 from balsam.client.errors import ServerFault, ServerRefused
 from balsam.client.transport import Client
-from balsam.server import logs
+from balsam.server import daemon, logs
 from balsam.server.exchange import Exchanges
 from balsam.server.metrics import Metrics
 from balsam.server.settings import ServerSettings
-from balsam.store import migrate, slow
+from balsam.store import migrate, slow, space
 from balsam.store.database import Database
 from tests import asking
 from tests.server.lab import Lab
@@ -46,6 +48,36 @@ def scrape(server: PasswordServer) -> dict[str, float]:
 def test_health_needs_no_login(password_server: PasswordServer) -> None:
     assert asking.get(f"{password_server.url}/healthz").json() == {"status": "ok"}
     assert asking.get(f"{password_server.url}/readyz").json() == {"status": "ready"}
+
+
+def test_a_full_disk_is_named_by_readyz_and_in_answers_until_there_is_room(tmp_path: Path) -> None:
+    """Its remedy, too; SQLite's bound on pages stands for the end of the disk."""
+    with PasswordServer(f"sqlite:///{tmp_path / 'db.sqlite'}") as server:
+        user = server.new_user()
+        lab = Lab(user.client, hooks=[])
+
+        def limit(pages: int) -> None:
+            with server.server.db.writers.connect() as conn:
+                conn.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+        limit(1)  # as many as there are
+        with Client(server.url, user.token, retry_sec=0) as hasty:
+            job = {"app_id": lab.app["id"], "workdir": "w", "data": {"text": "x" * 200_000}}
+            with pytest.raises(ServerFault, match="The disk of the server's database is full: those who run"):
+                hasty.post("/jobs/", [job])
+        ready = asking.get(f"{server.url}/readyz")
+        assert (ready.status_code, ready.json()["reason"]) == (503, space.FULL)
+        port = int(server.url.rpartition(":")[2])
+        assert daemon.why_not_ready("127.0.0.1", port) == f"not ready: {space.FULL}"
+        limit(1_000_000)
+        assert asking.get(f"{server.url}/readyz").json() == {"status": "ready"}
+        user.client.close()
+
+
+def test_only_what_a_database_says_of_its_disk_is_told_as_such() -> None:
+    full, other = psycopg.errors.DiskFull("no space left"), psycopg.errors.AdminShutdown("bye")
+    assert space.trouble(OperationalError("", {}, full)) == space.FULL
+    assert space.trouble(OperationalError("", {}, other)) is None
 
 
 def test_metrics_tell_requests_by_template_and_jobs_by_state(

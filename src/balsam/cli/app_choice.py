@@ -21,20 +21,20 @@ def apps_named(text: str, site_selector: str) -> list[App]:
 
 
 def app_ids_of(text: str, site_selector: str) -> list[int]:
-    """Their ids; raises click.ClickException if there are none."""
+    """Their ids; raises click.UsageError if there are none."""
     apps = apps_named(text, site_selector)
     if not apps:
-        raise click.ClickException(f"no app {text!r} here (see `balsam app ls`)")
+        raise click.UsageError(f"no app {text!r} here (see `balsam app ls`)")
     return [app.id for app in apps]
 
 
 def one_app(text: str, site_selector: str) -> App:
-    """The one app that is meant; raises click.ClickException if there are none or several."""
+    """The one app that is meant; raises click.UsageError if there are none or several."""
     apps = apps_named(text, site_selector)
     if len(apps) == 1:
         return apps[0]
     if not apps:
-        raise click.ClickException(f"no app {text!r} here (see `balsam app ls`)")
+        raise click.UsageError(f"no app {text!r} here (see `balsam app ls`)")
     sites = {site.id: site.name for site in Site.objects.all()}
     where = ", ".join(f"{sites.get(app.site_id, '?')} (app {app.id})" for app in apps)
-    raise click.ClickException(f"several apps named {text!r}, at {where}: choose one with --site or by id")
+    raise click.UsageError(f"several apps named {text!r}, at {where}: choose one with --site or by id")

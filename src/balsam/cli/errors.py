@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
 from pydantic import ValidationError
 
-from balsam.client.errors import ClientError, NoHome
+from balsam.client.errors import AuthError, ClientError, NoHome, ServerRefused
 from balsam.core.errors import BalsamError
 from balsam.platform.machine import UnknownMachine
 from balsam.runtime.settings import InvalidSettings
@@ -30,3 +34,14 @@ def sentence_of(exc: Exception) -> str:
     if isinstance(exc, KNOWN):
         return " ".join(str(exc).split()) or type(exc).__name__
     return f"{type(exc).__name__}: {exc} (unforeseen; BALSAM_CLI_TRACEBACK=1 shows where it comes from)"
+
+
+@contextmanager
+def called_wrongly() -> Iterator[None]:
+    """What was typed is at fault where values or the whole request are refused: exit code 2."""
+    try:
+        yield
+    except AuthError:
+        raise
+    except (ValueError, ServerRefused) as exc:
+        raise click.UsageError(sentence_of(exc)) from exc

@@ -18,6 +18,8 @@ from balsam.cli.watching import Shown, watch
 from balsam.cli.why import reasons_of_jobs
 from balsam.core.states import DONE_STATES, JobState
 from balsam.sdk.apps import App
+from balsam.sdk.context import default_client
+from balsam.sdk.query import IDS_PER_REQUEST, cut
 
 DEFAULT_LIMIT = 1000
 JOBS = Listing(
@@ -154,13 +156,25 @@ def _rows(jobs: Sequence[Job], names: Sequence[str]) -> list[Row]:
 
 def _described(jobs: Sequence[Job]) -> str:
     reasons = reasons_of_jobs([one.id for one in jobs if one.state not in DONE_STATES])
+    versions = _versions_of([one.id for one in jobs if one.num_runs])
     records = []
     for one in jobs:
         fields = list(one.display_dict().items())
+        if one.id in versions:
+            fields.append(("app_version", versions[one.id]))
         if one.id in reasons:
             fields.append(("why", reasons[one.id]))
         records.append(render_record(fields))
     return "\n\n".join(records)
+
+
+def _versions_of(ids: list[int]) -> dict[int, int]:
+    """Which version of its app the last run of each job ran."""
+    parts = (
+        default_client().get("/jobs/versions", {"id": part, "limit": len(part)})
+        for part in cut(ids, IDS_PER_REQUEST)
+    )
+    return {row["job_id"]: row["app_version"] for part in parts for row in part}
 
 
 def _show_history(job_id: int, view: View) -> None:

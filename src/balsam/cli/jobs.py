@@ -11,6 +11,7 @@ from balsam.cli.app_choice import one_app
 from balsam.cli.app_parameters import parameter_values
 from balsam.cli.completion_values import app_names
 from balsam.cli.connection import connect
+from balsam.cli.errors import called_wrongly
 from balsam.cli.job_changes import modify, retry, rm
 from balsam.cli.job_control import kill, tail
 from balsam.cli.job_listing import ls
@@ -56,10 +57,10 @@ def job(context: click.Context) -> None:
 @click.option("-s", "--stage-data", "transfer_args", multiple=True, metavar="SLOT=LOCATION:PATH")
 @click.option(
     "--if-exists",
-    type=click.Choice(["error", "skip", "allow"]),
-    default="allow",
+    type=click.Choice(["warn", "error", "skip", "allow"]),
+    default="warn",
     show_default=True,
-    help="What to do where the app has a job in this workdir.",
+    help="What to do where there is a job in this workdir: error and skip look for one of the same app.",
 )
 @click.option("-y", "--yes", "force_create", is_flag=True, help="Do not ask.")
 @json_option
@@ -81,17 +82,19 @@ def create(
     """Create one job."""
     app = one_app(app_str, site_selector)
     given = parameter_values(app, pairs(parameters, "--param"))
-    app_parameters.check(app.name, given, app.parameters)
-    new = Job(
-        workdir=workdir,
-        app_id=app.id,
-        tags=tags_of(tags, "--tag"),
-        parameters=given,
-        launch_params=pairs(launch_params, "--launch-param"),
-        parent_ids=set(parent_ids),
-        transfers=pairs(transfer_args, "--stage-data"),
-        **resources,
-    )
+    with called_wrongly():
+        app_parameters.check(app.name, given, app.parameters)
+        new = Job(
+            workdir=workdir,
+            app_id=app.id,
+            tags=tags_of(tags, "--tag"),
+            parameters=given,
+            launch_params=pairs(launch_params, "--launch-param"),
+            parent_ids=set(parent_ids),
+            transfers=pairs(transfer_args, "--stage-data"),
+            if_exists="allow" if if_exists == "allow" else "warn",  # the rest is looked up before it is asked
+            **resources,
+        )
     try:
         found = earlier(default_client(), new, app.id, if_exists)
     except WorkdirTaken as exc:
@@ -102,7 +105,8 @@ def create(
         return
     if can_ask():
         confirm(f"Create a job of {app.name} in {workdir}?", force_create)
-    new.save()
+    with called_wrongly():
+        new.save()
     click.echo(one_json(new.display_dict()) if as_json else f"Added Job id={new.id} ({new.state}).")
 
 

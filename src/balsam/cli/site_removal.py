@@ -81,7 +81,7 @@ def rm(path: str, force: bool, yes: bool) -> None:
 
 
 def target_of(text: str) -> Target:
-    """Raises click.ClickException where nothing or more than one site is meant."""
+    """Raises click.UsageError where nothing is meant, and ClickException where it may be several sites."""
     path = Path(text).expanduser().absolute()
     if (path / SITE_FILE).exists():
         folder = SiteFolder(path)
@@ -90,7 +90,7 @@ def target_of(text: str) -> Target:
         return Target(folder, record)
     found = records_named(text, path, Site.objects.all())
     if not found:
-        raise NoSiteHere(f"{path} is no Balsam site, and no site's name or path is or holds {text!r}")
+        raise click.UsageError(f"{path} is no Balsam site, and no site's name or path is or holds {text!r}")
     if len(found) > 1:
         listed = ", ".join(f"{one.name} ({one.path})" for one in found)
         raise click.ClickException(f"{text!r} may be {listed}: give one's whole name or path")

@@ -8,7 +8,7 @@ from typing import IO, Any
 import click
 
 from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import NoTerminal, can_ask
+from balsam.cli.options import NoTerminal, can_ask, confirm, counted
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute
 from balsam.client import login_flows, tls
@@ -108,8 +108,9 @@ def register(
 @click.option("--list", "show", is_flag=True, help="Only list your open logins.")
 @click.option("--id", "login_id", type=click.IntRange(min=0), help="End another login, from the list.")
 @click.option("--all", "everywhere", is_flag=True, help="End all your logins, on all machines.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @listing_options(LOGINS)
-def logout(view: View, show: bool, login_id: int | None, everywhere: bool) -> None:
+def logout(view: View, show: bool, login_id: int | None, everywhere: bool, yes: bool) -> None:
     """End this login and forget it. Sites keep their own tokens, and go on."""
     current = load_login()
     if current is None:
@@ -123,7 +124,7 @@ def logout(view: View, show: bool, login_id: int | None, everywhere: bool) -> No
             client.delete(f"/auth/logins/{login_id}")
             click.echo(f"Ended login {login_id}.")
         else:
-            _end(client, everywhere)
+            _end(client, everywhere, yes)
 
 
 def _show_logins(client: Client, view: View) -> None:
@@ -133,9 +134,11 @@ def _show_logins(client: Client, view: View) -> None:
     view.show_first(rows)
 
 
-def _end(client: Client, everywhere: bool) -> None:
+def _end(client: Client, everywhere: bool, yes: bool) -> None:
     try:
         others = [one for one in client.get("/auth/logins") if everywhere and not one["current"]]
+        if others:
+            confirm(f"End this login and {counted(len(others), 'other')}, wherever they are used?", yes)
         for one in others:
             client.delete(f"/auth/logins/{one['id']}")
         client.delete("/auth/logins/current")

@@ -24,6 +24,7 @@ class AppPlan:
     interpreter: str
     isolate: bool
     makes_own_command: bool
+    has_preamble: bool = False
     strict: bool = False
 
     @classmethod
@@ -37,6 +38,7 @@ class AppPlan:
             interpreter=said["python_exe"],
             isolate=said["isolate"],
             makes_own_command=bool(_MAKE_COMMANDS & set(said["overrides"])),
+            has_preamble="shell_preamble" in said["overrides"],
             strict=said.get("strict", False),  # an interpreter of the user's may have an older balsam
         )
 

@@ -28,7 +28,7 @@ def order_key(job: Mapping[str, Any], *, long_first: bool) -> OrderKey:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A job that is ready. `command` None: the app has a `run()`."""
+    """A job that is ready. `command`: of an app with a `run()`, only what stands before that, if anything."""
 
     job: Mapping[str, Any]
     plan: AppPlan

@@ -58,6 +58,8 @@ def unforeseen(exc: Exception, what: str) -> str:
 class Start:
     """What is to be started: a command, or the `run()` that a request names.
 
+    In mpi mode both may be given: the command then is no more than the preamble of `run()`.
+
     `job`: its JSON record. `workdir`: absolute. `environment`: the run's own variables, beside those of
     every run. `seats`: where.
     """

@@ -75,7 +75,13 @@ class Loop:
         callbacks = Callbacks(self._started, self._ended, self._refused, self._joined, self._node_lost)
         self._executor = around.make_executor(self._selector, setting, guard, callbacks)
         self._preparation = Preparation(
-            self._preparers, around.data_path, self._prepared, self._hopeless, self._not_prepared, self._about
+            self._preparers,
+            around.data_path,
+            self._prepared,
+            self._hopeless,
+            self._not_prepared,
+            self._about,
+            preambles_of_functions=around.is_mpi,
         )
         self._courier: Reporting | None = None
         self._session_id: int | None = None
@@ -449,13 +455,13 @@ class Loop:
     def _start(self, waiting: Waiting, share: Share) -> None:
         job_id = waiting.job["id"]
         workdir = f"{self._around.data_path}/{waiting.job['workdir']}"
-        is_function = waiting.command is None
+        is_function = waiting.plan.template is None
         version = waiting.plan.code.version
         self._about(job_id)
         self._runs.begin(job_id, Run(waiting.need, share, workdir, version, is_function))
         try:
             own = self._variables(waiting.job, share)
-            request = None if waiting.command is not None else self._request(waiting, workdir, own)
+            request = self._request(waiting, workdir, own) if is_function else None
             self._executor.start(Start(waiting.job, workdir, own, share.seats, waiting.command, request))
         except NotStartable as exc:
             self._not_started(job_id, str(exc))

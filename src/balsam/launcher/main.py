@@ -191,6 +191,7 @@ class Launcher:
             environment=run_environment(self._orders, self._site, self._nodes),
             make_executor=partial(self._executor, lease_sec),
             may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
+            is_mpi=is_mpi,
         )
 
     def _executor(

@@ -103,12 +103,12 @@ class MpiExecutor:
         own = {**what.environment, **(what.command.environment if what.command else {})}
         environment = {**self._environment, **own}
         line = self._line(what, own, environment)
-        if what.command is not None:
+        if what.request is not None:
+            self._start_function(what, what.request, line, environment)
+        elif what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
             self._local.start_words(what, words, command.text, environment, self._refine(what, line))
-        elif what.request is not None:
-            self._start_function(what, what.request, line, environment)
 
     def _line(self, what: Start, own: Environment, environment: Environment) -> list[str]:
         launch = launch_of(what.job, what.seats, own, self._nodes)
@@ -131,6 +131,8 @@ class MpiExecutor:
             raise unstarted(exc, f"can't write {files.request}") from exc
         words = [*line, *start_command(python_rank.__name__, request.interpreter), str(self._site_path)]
         words.append(str(files.request))
+        if what.command is not None:  # once, before the MPI launcher, as for commands
+            words = argument_list(replace(what.command, text=shlex.join(words)), environment)
         refine = self._refine(what, line)
 
         def ended(ending: Ending) -> Ending:

@@ -29,7 +29,8 @@ AppKey = tuple[int, str, int | None]
 class Preparation:
     """One of the callbacks is called once for each job that is added.
 
-    `ready(job, plan, command)`, `command` None for jobs whose app has a `run()`; `hopeless(job, sentence)`;
+    `ready(job, plan, command)`, `command` None for jobs whose app has a `run()` and, with
+    `preambles_of_functions`, no preamble; `hopeless(job, sentence)`;
     `refused(job, sentence)`: this node can't prepare it for the moment. They come from `add`, `add_apps` or
     the pool's `dispatch`. `about(job_id)` comes before anything is done with what a job holds.
     """
@@ -42,7 +43,10 @@ class Preparation:
         hopeless: Callable[[Job, str], None],
         refused: Callable[[Job, str], None],
         about: Callable[[int], None],
+        *,
+        preambles_of_functions: bool = False,
     ) -> None:
+        self._preambles_of_functions = preambles_of_functions
         self._pool = pool
         self._data_path = data_path
         self._ready = ready
@@ -143,9 +147,9 @@ class Preparation:
     def _plan_job(self, job: Job, plan: AppPlan | str) -> None:
         if isinstance(plan, str):
             self._hopeless(job, plan)
-        elif plan.template is None:
+        elif plan.template is None and not (plan.has_preamble and self._preambles_of_functions):
             self._ready(job, plan, None)
-        elif plan.renders_here(job):
+        elif plan.template is not None and plan.renders_here(job):
             self._render(job, plan, plan.template)
         else:
             workdir = str(self._data_path / job["workdir"])

@@ -56,6 +56,7 @@ class Surroundings:
     """Where runs happen: the site, the nodes, and what every run finds in its environment.
 
     `nodes`: those of the allocation that are there from the beginning; others join.
+    `is_mpi`: an MPI launcher starts each run, behind the preamble of its app.
     """
 
     site_path: Path
@@ -65,3 +66,4 @@ class Surroundings:
     environment: Mapping[str, str]
     make_executor: Callable[[selectors.BaseSelector, WorkerSetting, GuardLink, Callbacks], Executor]
     may_share_nodes: bool = True
+    is_mpi: bool = False

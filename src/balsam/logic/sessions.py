@@ -9,6 +9,7 @@ from typing import Any
 from balsam.core import digest
 from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
+from balsam.core.limits import LEASE_SEC
 from balsam.core.resources import node_weight
 from balsam.core.states import RUNNABLE_STATES, JobState
 from balsam.logic import advance, messages
@@ -164,10 +165,19 @@ def end(tx: Tx, owner: Owner, session_id: int, ended: int | None = None) -> None
     _release_all(tx, owner, session_id, ENDED, ended)
 
 
+def end_of(started: int, heartbeat: int, told: int, now: int) -> int:
+    """When a session ended whose allocation is told to have ended: by its site's clock, which may be off.
+
+    Not after now; and who was heard of more than a lease after that end was there until then.
+    """
+    lived = heartbeat if heartbeat - told > LEASE_SEC * 1e6 else started
+    return min(now, max(lived, told))
+
+
 def end_of_batch_jobs(tx: Tx, owner: Owner, ends: dict[int, int], message: str) -> None:
     """The agent saw these allocations end (at microseconds): their leases end at once."""
     for row in sessions.of_batch_jobs(tx.conn, owner, ends.keys()):
-        ended = max(row["started"], ends[row["batch_job_id"]])
+        ended = end_of(row["started"], row["heartbeat"], ends[row["batch_job_id"]], now_us())
         sessions.end(tx.conn, owner, row["id"], ended)
         _release_all(tx, owner, row["id"], message, ended)
 

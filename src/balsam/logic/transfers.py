@@ -12,6 +12,8 @@ from balsam.schemas.transfers import TransferItemBulkUpdate
 from balsam.store import jobs, transfers
 from balsam.store.database import Tx
 from balsam.store.owner import Owner
+from balsam.store.paging import Page
+from balsam.store.transfers import TransferFilter
 
 
 def change_many(tx: Tx, owner: Owner, updates: Sequence[TransferItemBulkUpdate]) -> list[dict[str, Any]]:
@@ -37,6 +39,15 @@ def change_many(tx: Tx, owner: Owner, updates: Sequence[TransferItemBulkUpdate])
         }
         _go_on(tx, owner, done, direction)
     return rows
+
+
+def delete_matching(tx: Tx, owner: Owner, f: TransferFilter) -> None:
+    """A job that waits for nothing else goes on: its files were brought in another way, or are not wanted."""
+    found = transfers.page(tx.conn, owner, f, Page())
+    jobs.lock(tx.conn, owner, {row["job_id"] for row in found})
+    transfers.delete(tx.conn, owner, [row["id"] for row in found])
+    for direction in TransferDirection:
+        _go_on(tx, owner, {row["job_id"] for row in found if row["direction"] == direction}, direction)
 
 
 def _go_on(tx: Tx, owner: Owner, touched: set[int], direction: TransferDirection) -> None:

@@ -163,6 +163,13 @@ class NeverStartingOut(Wire):
     reason: str
 
 
+class RanVersionOut(Wire):
+    """The version of its app that a job's last run ran."""
+
+    job_id: int
+    app_version: int
+
+
 class WhyCountOut(Wire):
     """So many jobs of a site do not progress for this reason; `job_id`: the oldest, of which the sentence is.
 

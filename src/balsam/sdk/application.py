@@ -23,7 +23,6 @@ from balsam.sdk import (
     command_template,
     job_creation,
     registration,
-    same_workdir,
 )
 from balsam.sdk.apps import App
 from balsam.sdk.context import default_client
@@ -212,8 +211,9 @@ class ApplicationDefinition:
         `mem_mb_per_rank` where the app has no such parameter. A wrong one is a ParameterError (a
         TypeError and a ValueError) that names the right ones, before anything is sent.
 
-        `if_exists`, too: what to do where this app has a job in this workdir: `error` raises WorkdirTaken,
-        `skip` returns that job, `allow` (the default) makes another one.
+        `if_exists`, too: what to do where there is a job in this workdir: `warn` (the default) makes another
+        one and logs that, `allow` says nothing; where it is of this app, `error` raises WorkdirTaken, and
+        `skip` takes that job.
         """
         from balsam.sdk.jobs import JOB_EXTRAS, Job
 
@@ -234,17 +234,13 @@ class ApplicationDefinition:
         }
         taken = cls.interface()
         job_creation.refuse_hidden(cls.__name__, taken, own)
-        if_exists: Any = "allow" if "if_exists" in taken else app_params.pop("if_exists", "allow")
+        if_exists: Any = "warn" if "if_exists" in taken else app_params.pop("if_exists", "warn")
         extras = {
             name: app_params.pop(name) for name in JOB_EXTRAS if name in app_params and name not in taken
         }
         own["parameters"] = app_params
+        own["if_exists"] = if_exists
         job = Job(workdir, cls, **own, **extras)
-        if if_exists != "allow":
-            client = default_client()
-            found = same_workdir.earlier(client, job, cls.synced_id(client), if_exists)
-            if found is not None:
-                return found
         if save:
             job.save()
         return job

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from balsam.client.jobs import create_jobs
 from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
 from balsam.schemas import AppParameter, JobTransferItem
-from balsam.sdk import app_interface, command_template, declared_types, parameters
+from balsam.sdk import app_interface, command_template, declared_types, parameters, same_workdir
 from balsam.sdk.apps import App
 from balsam.sdk.fields import Kind
 
@@ -41,9 +41,16 @@ MAX_CHARS_PER_REQUEST = 16_000_000
 
 
 def create(client: Client, jobs: list[Job]) -> None:
-    """Creates the jobs that are not saved yet, in as few requests as the limits allow."""
+    """Creates the jobs that are not saved yet, in as few requests as the limits allow.
+
+    Those for which there is a job already that is to be taken (`if_exists`) become that job.
+    """
     new = [job for job in jobs if not job.is_saved]
     bodies = _bodies(client, new)
+    _take_earlier(client, new, bodies)
+    if any(job.is_saved for job in new):
+        bodies = [body for job, body in zip(new, bodies, strict=True) if not job.is_saved]
+        new = [job for job in new if not job.is_saved]
     done = 0
     for part in _parts(bodies):
         asked = time.monotonic()
@@ -53,6 +60,24 @@ def create(client: Client, jobs: list[Job]) -> None:
             job._load(row)
             job._known_at = asked
         done += len(part)
+    same_workdir.warn(client, new)
+
+
+def _take_earlier(client: Client, new: list[Job], bodies: list[dict[str, Any]]) -> None:
+    taken = set[tuple[int, str]]()
+    for job, body in zip(new, bodies, strict=True):
+        if job._if_exists not in ("error", "skip"):
+            continue
+        key = (body["app_id"], str(job.workdir))
+        if key in taken:
+            raise same_workdir.WorkdirTaken(
+                f"the workdir {key[1]!r} is given twice for one app: each job needs its own"
+            )
+        taken.add(key)
+        found = same_workdir.earlier(client, job, body["app_id"], job._if_exists)
+        if found is not None:
+            job._client = client
+            job._load(found._row)
 
 
 def check_against_class(app: object, given: Mapping[str, Any], slots: set[str]) -> None:

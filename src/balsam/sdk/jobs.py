@@ -19,7 +19,7 @@ from balsam.core.states import DONE_STATES, JobState, ParentsMust
 from balsam.schemas import JobOrdering, JobTransferItem, SerializerInfo
 from balsam.schemas.jobs import INT32, WhyCountOut, WhyOut
 from balsam.schemas.messages import KillsOut
-from balsam.sdk import job_creation, parameters, results, waiting
+from balsam.sdk import job_creation, parameters, results, same_workdir, waiting
 from balsam.sdk.apps import App
 from balsam.sdk.fields import (
     CREATE,
@@ -43,6 +43,7 @@ from balsam.sdk.model import DoesNotExist
 from balsam.sdk.never_starting import NeverStarts
 from balsam.sdk.query import Manager, Query, cut
 from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching, retry_matching
+from balsam.sdk.same_workdir import IfExists
 from balsam.sdk.sites import Site
 from balsam.sdk.spelling import reject_unknown
 
@@ -80,6 +81,7 @@ class JobOptions(JobResources, total=False):
     parameters: Mapping[str, Any] | None
     parent_ids: Iterable[int | Job]
     transfers: Mapping[str, JobTransferItem | str] | None
+    if_exists: IfExists
 
 
 class JobUpdates(JobResources, total=False):
@@ -120,6 +122,9 @@ class Job(RemoteJob):
     up to `node_packing_count` such jobs share a node; `wall_time_min` minutes (0: not said).
     `transfers`: as given at creation; of a loaded job they are in `TransferItem.objects`.
     `state_timestamp` and `state_data` go with a new `state` into its event.
+    `if_exists`: what `save()` does where there is a job in this workdir: `warn` (the default) logs that where
+    it can be known without asking for each job; `error` raises WorkdirTaken where it is of the same app,
+    `skip` takes that job instead, and `allow` says nothing.
     """
 
     ROUTE = "/jobs/"
@@ -204,13 +209,15 @@ class Job(RemoteJob):
     )  # of `time.monotonic()`: whatever has happened since is later than this record
     _session_id: int | None = None  # in whose name states are changed, while that session holds the job
     _site_name: str | None = None
+    _if_exists: IfExists = "warn"
     _parameters: Mapping[str, Any] = {}
     _app: type[ApplicationDefinition] | None = None
 
     def __init__(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> None:
         creatable = [name for name, field in self.FIELDS.items() if field.use & CREATE]
-        reject_unknown("Job", options, [*creatable, "site_name", "parameters"])
+        reject_unknown("Job", options, [*creatable, "site_name", "parameters", "if_exists"])
         self._site_name = options.pop("site_name", None)
+        self._if_exists = same_workdir.checked(options.pop("if_exists", "warn"))
         self._parameters = dict(options.pop("parameters", None) or {})
         super().__init__(workdir=workdir, app_id=app_id, **options)
         job_creation.check_against_class(app_id, self._parameters, set(self.transfers))
@@ -424,9 +431,15 @@ class JobManager(Manager[Job, JobQuery]):
     def get(self, *values: Any, **filters: Unpack[JobFilters]) -> Job:
         return self.all().get(*values, **filters)
 
-    def bulk_create(self, instances: Iterable[Job]) -> list[Job]:
-        """Creates many jobs in few requests; the same instances, saved, in their order."""
+    def bulk_create(self, instances: Iterable[Job], if_exists: IfExists | None = None) -> list[Job]:
+        """Creates many jobs in few requests; the same instances, saved, in their order.
+
+        `if_exists`: of all of them, instead of each one's own; `error` and `skip` ask once for each job.
+        """
         jobs = list(instances)
+        if if_exists is not None:
+            for job in jobs:
+                job._if_exists = same_workdir.checked(if_exists)
         job_creation.create(self.client(), jobs)
         return jobs
 

@@ -74,6 +74,7 @@ class TransferItemQuery(Query[TransferItem]):
     LIST_FILTERS = ("id", "job_id", "state")
     ENUM_FILTERS = {"state": TransferItemState, "direction": TransferDirection, "job_state": JobState}
     UPDATE_IN_BULK = True
+    DELETE_BY_QUERY = True
 
     def filter(self, *values: Any, **filters: Unpack[TransferItemFilters]) -> TransferItemQuery:
         """`job_state` and `tags` are those of the items' jobs."""

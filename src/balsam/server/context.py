@@ -50,6 +50,7 @@ class Server:
     provider: Provider | None = None  # who logs in users that come with a browser
     slow: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SLOW_AT_ONCE))
     entry_codes: EntryCodes = field(default_factory=EntryCodes)
+    disk_trouble: str | None = None  # of the database, as the last write that failed for it says
 
 
 def _server(request: Request) -> Server:

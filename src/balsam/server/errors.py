@@ -25,6 +25,7 @@ from balsam.core.errors import (
     TooManyAttempts,
     Unauthorized,
 )
+from balsam.store import space
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,11 @@ def _database_away(request: Request, exc: Exception) -> JSONResponse:
     if isinstance(exc, DBAPIError) and (exc.connection_invalidated or exc.statement is None):
         request.app.state.server.up_since = now_us()  # a lease ages only while the database is there
     sentence = "The server's database can't be written or read now; the server's log says why. Try again."
+    if reason := space.trouble(exc):
+        request.app.state.server.disk_trouble = reason
+        sentence = (
+            f"{reason[0].upper()}{reason[1:]}: those who run the server have to make room. Try again then."
+        )
     return JSONResponse({"detail": sentence}, 503, headers={"retry-after": "1"})
 
 

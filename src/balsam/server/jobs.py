@@ -25,6 +25,7 @@ from balsam.schemas.jobs import (
     JobUpdate,
     NeverStartingOut,
     PaginatedJobsOut,
+    RanVersionOut,
     WhyCountOut,
     WhyOut,
 )
@@ -34,6 +35,7 @@ from balsam.server.context import Caller, Lenient, Minimal, OnceKey, Representat
 from balsam.server.queries import JobChoice, JobQuery, Jobs, JobSelection, JobsToChange, JobTarget
 from balsam.server.query_strings import documented
 from balsam.store import jobs as job_store
+from balsam.store import runs
 from balsam.store.jobs import JobFilter
 from balsam.store.owner import Owner
 from balsam.store.paging import Page, next_cursor
@@ -205,6 +207,15 @@ def never_starting(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, A
             return []
         chosen = replace(chosen, state=[JobState.awaiting_parents])
         return lost(conn, caller, job_store.page(conn, caller, chosen, page))
+
+
+@router.get("/versions", response_model=list[RanVersionOut], openapi_extra=documented(JobQuery))
+def ran_versions(server: Srv, caller: Caller, query: Jobs) -> list[dict[str, Any]]:
+    """Which version of its app the last run of each of the chosen jobs ran, where its launcher told."""
+    with server.db.read() as conn:
+        rows = job_store.page(conn, caller, query.filter(), query.page(query.ordering))
+        found = runs.last_versions(conn, caller, [row["id"] for row in rows])
+    return [{"job_id": job_id, "app_version": version} for job_id, version in found.items()]
 
 
 @router.get("/{job_id}", responses={200: {"model": JobOut}})

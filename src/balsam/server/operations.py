@@ -17,7 +17,7 @@ from balsam.core.errors import Forbidden
 from balsam.server.answers import json_answer
 from balsam.server.context import Server, Srv
 from balsam.server.settings import ServerSettings
-from balsam.store import migrate
+from balsam.store import migrate, space
 from balsam.store import users as user_store
 
 VERSION = version("balsam")
@@ -35,7 +35,10 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(server: Srv) -> Response:
-    """Whether requests will be answered: 503 with the reason while the server stops or has no database."""
+    """Whether requests will be answered: 503 with the reason.
+
+    That is while the server stops, has no database, or has no room to write.
+    """
     try:
         asked = to_thread.run_sync(_why_not_ready, server, abandon_on_cancel=True)
         reason = await asyncio.wait_for(asked, READY_SEC)
@@ -55,7 +58,9 @@ def _why_not_ready(server: Server) -> str | None:
         return "the database does not answer"
     if not found.is_current:
         return f"the database is at revision {found.found}, this program needs {found.needed}"
-    return None
+    if server.disk_trouble is not None or space.is_short(server.db):
+        server.disk_trouble = space.probe(server.db)
+    return server.disk_trouble
 
 
 @router.get("/health")

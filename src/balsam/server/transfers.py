@@ -71,6 +71,14 @@ def change_matching_transfers(
     return answers.json_answer(answer)
 
 
+@router.delete("/", status_code=204, openapi_extra=documented(TransferSelection))
+def delete_matching_transfers(server: Srv, caller: Caller, choice: TransfersToChange) -> Response:
+    """Those that the filters choose, of which there must be one at least; jobs no longer wait for them."""
+    with server.db.write() as tx:
+        transfers.delete_matching(tx, caller, choice.target())
+    return Response(status_code=204)
+
+
 @router.get("/{transfer_id}", responses={200: {"model": TransferItemOut}})
 def get_transfer(server: Srv, caller: Caller, transfer_id: TransferId) -> Response:
     with server.db.glance() as conn:

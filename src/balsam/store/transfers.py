@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import delete as sa_delete
 
 from balsam.core.states import TransferDirection, TransferItemState
 from balsam.store.bulk import among, columns_of, insert_columns
@@ -66,6 +67,10 @@ def change(conn: Connection, owner: Owner, item_id: int, values: dict[str, Any])
     stmt = update(transfers).where(*mine(transfers, owner), transfers.c.id == item_id).values(**values)
     row = conn.execute(stmt.returning(transfers)).mappings().first()
     return dict(row) if row else None
+
+
+def delete(conn: Connection, owner: Owner, item_ids: Collection[int]) -> None:
+    conn.execute(sa_delete(transfers).where(*mine(transfers, owner), among(transfers.c.id, item_ids)))
 
 
 def activate(conn: Connection, owner: Owner, job_ids: Collection[int], direction: str) -> None:
