@@ -226,6 +226,11 @@ def told(state: str, seen: timedelta = timedelta(days=3), **values: Any) -> Agen
             None,
             "works on login1; one on login2 in /b was not let in",
         ),
+        (
+            told("works", clock_ahead_us=-90_500_000),
+            None,
+            "works on login1; its clock is 90 s behind the server's",
+        ),
     ],
 )
 def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from pathlib import Path
 from uuid import UUID
@@ -104,6 +105,19 @@ def test_nobody_listening_names_url_and_remedy() -> None:
         client.get("/health")
     assert url in str(caught.value) and "balsam server status" in str(caught.value)
     assert isinstance(caught.value, TimeoutError) and isinstance(caught.value, ClientError)
+
+
+def test_an_unknown_name_and_a_silent_server_are_named_with_what_helps() -> None:
+    unknown = httpx.ConnectError("[Errno -2] Name or service not known")
+    unknown.__cause__ = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    client, _ = scripted(unknown, retry_sec=0)
+    with pytest.raises(
+        ServerUnreachable, match=r"name can't be found: Name or service not known\): check the"
+    ):
+        client.get("/x")
+    client, _ = scripted(httpx.ReadTimeout("timed out"), retry_sec=0)
+    with pytest.raises(ServerUnreachable, match="it takes connections and is silent"):
+        client.get("/x")
 
 
 @pytest.mark.parametrize("token", ["none", None])

@@ -27,6 +27,21 @@ def of_failure(exc: httpx.RequestError) -> str:
     return _of_system(exc) or _plain(str(exc)) or type(exc).__name__
 
 
+def remedy(exc: httpx.RequestError) -> str | None:
+    """What helps against a name that nobody knows, and against a server that is silent; None for the rest."""
+    if _of_type(exc, socket.gaierror) is not None:
+        return (
+            "check the server's name in the address (`balsam login -u URL` sets another one), and whether "
+            "this machine has a network and a name server that answers"
+        )
+    if isinstance(exc, httpx.ReadTimeout):
+        return (
+            "it takes connections and is silent, as where it hangs or has too much to do: `balsam server "
+            "status`, on its machine, and its log tell more"
+        )
+    return None
+
+
 def of_page(response: httpx.Response) -> str:
     """An answer that no Balsam server gives; a page is named, not shown."""
     status = f"{response.status_code} {_plain(response.reason_phrase)}".strip()
@@ -49,13 +64,23 @@ def is_page(response: httpx.Response) -> bool:
 
 def _of_system(exc: BaseException) -> str | None:
     """The system's own words, where an exception came from one of its errors."""
+    unknown = _of_type(exc, socket.gaierror)
+    if unknown is not None:
+        return f"its name can't be found: {unknown.strerror}"
     cause: BaseException | None = exc
     while cause is not None:
-        if isinstance(cause, socket.gaierror):
-            return f"its name can't be found: {cause.strerror}"
         if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.errno:
             return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _of_type(exc: BaseException | None, kind: type[OSError]) -> OSError | None:
+    """The exception, or the one that it came from, that is of this kind."""
+    while exc is not None:
+        if isinstance(exc, kind):
+            return exc
+        exc = exc.__cause__ or exc.__context__
     return None
 
 

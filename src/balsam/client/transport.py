@@ -260,7 +260,8 @@ class Client:
         remedy = tls.remedy(exc)
         if remedy:
             return ServerUntrusted(self.api_root, str(exc) or reason, remedy, self._way())
-        return ServerUnreachable(self.api_root, reason, self._remedy_of_proxy(exc), self._way())
+        told = self._remedy_of_proxy(exc) or reasons.remedy(exc)
+        return ServerUnreachable(self.api_root, reason, told, self._way())
 
     def _way(self) -> str:
         proxy = self._connections.proxy

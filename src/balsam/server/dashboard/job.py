@@ -28,6 +28,7 @@ from balsam.store.transfers import TransferFilter
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 EVENTS, ATTEMPTS, CHILDREN = 400, 60, 1_000
+ITEMS = 100  # transfers that are listed
 
 
 @router.get("/ui/jobs/{job_id}")
@@ -61,11 +62,15 @@ def state(look: Look, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def facts(look: Look, job: dict[str, Any]) -> dict[str, Any]:
+    of_this = TransferFilter(job_id=[job["id"]])
+    items = transfers.page(look.conn, look.owner, of_this, Page(limit=ITEMS))
+    number = transfers.count(look.conn, look.owner, of_this) if len(items) == ITEMS else len(items)
     return {
         "job": job,
         "app": names.of_apps(look.conn, look.owner, [job["app_id"]]).get(job["app_id"]),
         "site_name": names.of_sites(look.conn, look.owner).get(job["site_id"], ""),
-        "items": transfers.page(look.conn, look.owner, TransferFilter(job_id=[job["id"]]), Page(limit=100)),
+        "items": items,
+        "items_left_out": number - len(items),
     }
 
 
@@ -81,6 +86,7 @@ def life(look: Look, job: dict[str, Any]) -> dict[str, Any]:
         "bar_width": history.WIDTH,
         "began": rows[0]["entered"] if rows else job["state_since"],
         "is_cut": len(rows) == EVENTS,
+        "max_events": EVENTS,
         "attempts": attempts,
     }
 
