@@ -23,8 +23,6 @@ APP = {
 SITE: dict[str, Any] = {
     "name": "laptop",
     "moves_files": None,
-    "name": "laptop",
-    "moves_files": None,
     "allowed_queues": {
         "short": {"max_nodes": 8, "max_walltime": 30, "max_queued_jobs": 1},
         "long": {"max_nodes": 2, "max_walltime": 600, "max_queued_jobs": 1},
