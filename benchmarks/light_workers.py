@@ -138,7 +138,7 @@ class LightWorkers:
 
     def _end(self, timer: tuple[float, int, _Node], code: int) -> None:
         self._ended += 1
-        timer[2].messages.append(["ended", timer[1], code, now_us(), "", None])
+        timer[2].messages.append(["ended", timer[1], code, now_us(), "", None, 0, False])
 
     def _count(self) -> None:
         """Slots are busy from the start of a job's timer to when its end is told."""
@@ -151,7 +151,7 @@ class LightWorkers:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_SEC
             for node in self._nodes:
-                node.messages.append(["beat", now_us()])
+                node.messages.append(["beat"])
         if now >= self._next_sample:
             self._next_sample = now + SAMPLE_SEC
             running = self._started - self._ended

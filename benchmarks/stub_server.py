@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http import HTTPStatus
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -44,7 +45,8 @@ class _Stub:
     def __init__(self, app: Mapping[str, Any], job: Mapping[str, Any]) -> None:
         self._app = app
         self._numbers = itertools.count(1)
-        self._job = orjson.dumps({**job, "id": 0}).replace(b"%", b"%%").replace(b'"id":0,', b'"id":%d,', 1)
+        held = {**job, "id": 0, "app_version": app["version"]}
+        self._job = orjson.dumps(held).replace(b"%", b"%%").replace(b'"id":0,', b'"id":%d,', 1)
         self._updates = 0
 
     async def serve(self, link: Connection) -> None:
@@ -84,16 +86,19 @@ class _Stub:
                 wanted = range(orjson.loads(body)["max_num_jobs"])
                 return HTTPStatus.OK, b"[" + b",".join(self._job % next(self._numbers) for _ in wanted) + b"]"
             case "POST", ["sessions"]:
-                return HTTPStatus.CREATED, orjson.dumps({"id": 1, "lease_sec": LEASE_SEC})
+                opened = {"id": 1, "lease_sec": LEASE_SEC, "heartbeat": datetime.now(UTC)}
+                return HTTPStatus.CREATED, orjson.dumps(opened)
             case "PUT", ["sessions", _]:
                 held = orjson.loads(body).get("job_ids")
                 now = int(time.time() * 1e6)
                 return HTTPStatus.OK, orjson.dumps({"in_step": True, "job_ids": held, "server_time_us": now})
             case "GET", ["apps"]:
                 return HTTPStatus.OK, orjson.dumps({"count": None, "results": [self._app]})
+            case "GET", ["apps", "newest"]:
+                return HTTPStatus.OK, orjson.dumps({"versions": [[self._app["id"], self._app["version"]]]})
             case "GET", ["told"]:
                 return HTTPStatus.OK, orjson.dumps({"updates": self._updates})
-            case "DELETE", _:
+            case ("DELETE", _) | ("PUT", ["sessions", _, "ending"]):
                 return HTTPStatus.NO_CONTENT, b""
         return HTTPStatus.NOT_FOUND, b'{"detail": "this stub does not know that"}'
 

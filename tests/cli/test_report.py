@@ -129,7 +129,8 @@ def test_what_can_not_be_done(balsam: Balsam, campaign: str) -> None:
     assert done.status == 2 and "--until is not after --since" in done.err
     done = balsam("report", "-o", "nowhere/report.html")
     assert done.status == 1 and "there is no folder" in done.err
-    assert balsam("report", "--app", "Nothing").status == 1
+    done = balsam("report", "--app", "Nothing")
+    assert done.status == 2 and "no app 'Nothing'" in done.err
 
 
 def test_a_name_of_no_format_is_refused(balsam: Balsam, campaign: str, home: Path) -> None:

@@ -330,9 +330,9 @@ class Crew:
             case ["ended", job_id, code, us, error, payload, begins, outside] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
-                self._callbacks.on_end(
-                    job_id, Ending(code, us - link.clock.us, error, payload, begins, outside)
-                )
+                ended_us = us - link.clock.us
+                ending = Ending(code, ended_us, error, payload, output_begins=begins, outside=outside)
+                self._callbacks.on_end(job_id, ending)
             case ["refused", job_id, reason] if job_id in link.jobs:
                 link.jobs.discard(job_id)
                 del self._place[job_id]
