@@ -25,6 +25,8 @@ from balsam.core.proxies import BadProxy, Proxy, proxy_for
 # When the HTTP library has opened a socket, or has put TLS upon one: ends of names of its trace.
 _OPENED = (".connect_tcp.complete", ".start_tls.complete")
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=4.0)
+# What streams are under way on, by the library's client of each.
+_STREAMING: dict[int, Connections] = {}
 
 
 class Connections:
@@ -101,12 +103,15 @@ class Connections:
             yield self.shared()
             return
         with self._open() as http:
-            # Held here: else a stream that is dropped and its socket are garbage at once, in no order.
+            # Held here, and from outside: else a dropped stream, its client and its socket are garbage
+            # at once, and are ended in no order.
             self._apart.add(http)
+            _STREAMING[id(http)] = self
             try:
                 yield http
             finally:
                 self._apart.discard(http)
+                _STREAMING.pop(id(http), None)
 
     def close(self) -> None:
         """Ends what is under way, also under those who read."""
