@@ -30,20 +30,22 @@ class Demo:
 
     def part(self, module: str) -> psutil.Process | None:
         """The live process of this demonstration that runs a module."""
-        return next((one for one in self.parts() if module in one.cmdline()), None)
+        return next((one for one, runs in self.parts() if runs == module), None)
 
-    def parts(self) -> list[psutil.Process]:
-        """Balsam's processes that work in this folder."""
-        return [one for one in psutil.process_iter() if self._is_part(one)]
+    def parts(self) -> list[tuple[psutil.Process, str]]:
+        """Balsam's processes that work in this folder, each with the module that it runs."""
+        return [(one, module) for one in psutil.process_iter() if (module := self._module(one))]
 
-    def _is_part(self, process: psutil.Process) -> bool:
+    def _module(self, process: psutil.Process) -> str | None:
+        # Read once: a process that was there a moment ago may have ended by the second look.
         try:
             words = process.cmdline()
             site = process.environ().get("BALSAM_SITE_PATH", "")
-            of_folder = str(self.folder) in " ".join(words) or site.startswith(str(self.folder))
-            return of_folder and any(word.startswith("balsam.") for word in words)
         except psutil.Error:
-            return False
+            return None
+        if str(self.folder) not in " ".join(words) and not site.startswith(str(self.folder)):
+            return None
+        return next((word for word in words if word.startswith("balsam.")), None)
 
     def kill(self, module: str) -> None:
         """Kills that part once it is there."""
@@ -68,7 +70,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     yield demo
     demo.process.terminate()
     demo.process.wait(60)
-    for part in demo.parts():
+    for part, _ in demo.parts():
         part.kill()
 
 
