@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from balsam.launcher.command import Command, argument_list
-from balsam.launcher.mpi_executor import launch_of, needed_line, under_mpi
+from balsam.launcher.mpi_executor import _answered, launch_of, needed_line, under_mpi
 from balsam.launcher.placement import Seat
+from balsam.launcher.reports import Ending
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.python_rank import Files
@@ -70,6 +71,22 @@ class TestAnswers:
         files.answer(0, b'{"ok": true, "serialized_return_value": "old"}')
         files.ask(b"{}")
         assert files.take_answer() is None
+
+    @pytest.mark.parametrize(
+        ("told", "status", "code"),
+        [(None, 0, 1), (b'{"ok": true}', 0, 0), (b'{"ok": true}', 9, 9), (None, 9, 9)],
+    )
+    def test_end_of_a_process_by_user_code_is_that_of_the_run(
+        self, tmp_path: Path, told: bytes | None, status: int, code: int
+    ) -> None:
+        """The kind: one meaning in both modes. Only a run() that was never begun can't have ended well."""
+        files = Files.of(str(tmp_path), 7)
+        files.ask(b"{}")
+        if told is not None:
+            files.answer(0, told)
+        ending = _answered(files, Ending(status, 1))
+        assert (ending.returncode, bool(ending.error)) == (code, told is None and not status)
+        assert ending.payload is None
 
     def test_request_is_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
         files = Files.of(str(tmp_path), 7)

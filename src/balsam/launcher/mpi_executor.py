@@ -24,11 +24,12 @@ from balsam.platform.mpi.refusals import wrong_launcher
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.job_output import place
+from balsam.runtime.python_rank import BEGUN
 from balsam.runtime.requests import Request, encode_request
 
 _LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
-NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
+NO_ANSWER = "the MPI launcher ended well, and run() was never begun under it"
 Environment = Mapping[str, str]
 
 
@@ -191,6 +192,8 @@ def _answered(files: python_rank.Files, ending: Ending) -> Ending:
     answer = files.take_answer()
     if answer is None:
         return ending if ending.returncode else replace(ending, returncode=1, error=NO_ANSWER)
+    if answer == BEGUN:  # user code ended the process itself, as by os._exit()
+        return ending
     if answer["ok"] and ending.returncode == 0:
         return replace(ending, payload={"serialized_return_value": answer["serialized_return_value"]})
     if answer["ok"]:
