@@ -42,6 +42,8 @@ HERE = {
     "balsam.config.config": "ClientSettings InvalidSettings Settings SiteConfig balsam_home",
     "balsam.config.site_builder": "ClientSettings InvalidSettings Settings SiteConfig",
     "balsam.shared_apps.demo": "Adder Hello",
+    "balsam.shared_apps.demo.adder": "Adder",
+    "balsam.shared_apps.demo.hello": "Hello",
     "balsam": "__version__ config_root_logger",
 }
 GONE = {
