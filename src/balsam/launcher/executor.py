@@ -343,7 +343,9 @@ class LocalExecutor:
                 self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
-        ending = replace(ending, output_begins=self._outputs.pop(job_id).begins)
+        begins = self._outputs.pop(job_id).begins
+        if begins:
+            ending = replace(ending, output_begins=begins)
         if job_id in self._floods:
             self._floods.discard(job_id)
             limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"

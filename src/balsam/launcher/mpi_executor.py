@@ -28,7 +28,6 @@ from balsam.runtime.requests import Request, encode_request
 
 _LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
-NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
 Environment = Mapping[str, str]
 
 
@@ -187,10 +186,13 @@ def _blamed(name: str, what: Start, ending: Ending) -> Ending:
 
 
 def _answered(files: python_rank.Files, ending: Ending) -> Ending:
-    """The ending with what the ranks answered: the value of rank 0, or the first exception."""
+    """The ending with what the ranks answered: the value of rank 0, or the first exception.
+
+    Ranks that end their processes themselves answer nothing: their exit code counts, as in `serial` mode.
+    """
     answer = files.take_answer()
     if answer is None:
-        return ending if ending.returncode else replace(ending, returncode=1, error=NO_ANSWER)
+        return ending
     if answer["ok"] and ending.returncode == 0:
         return replace(ending, payload={"serialized_return_value": answer["serialized_return_value"]})
     if answer["ok"]:
