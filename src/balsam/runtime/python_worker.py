@@ -76,7 +76,8 @@ class Worker:
 
         After a step that leaves what would harm the next one it says so, and answers nothing more.
         """
-        pid = os.getpid()
+        getpid = os.getpid  # a run may put something else in its place
+        pid = getpid()
         interpreter = Interpreter()
         link.sendall(frame(b"{}"))
         leftovers = Leftovers()
@@ -86,16 +87,25 @@ class Worker:
                 continue
             request = orjson.loads(body)
             answer = self.answer(request)
-            if os.getpid() != pid:  # a child that user code has forked, and that came back from it
+            if getpid() != pid:  # a child that user code has forked, and that came back from it
                 flush()
                 os._exit(answer.get("return_code", 0))
             if request["job"] is None:
                 interpreter = Interpreter()  # with what the class has imported
             else:
-                left = interpreter.put_back(self._reach) or leftovers.find()
+                left = self._left(interpreter, leftovers)
+            link.sendall(frame(encode({**answer, "worn": left})))
+
+    def _left(self, interpreter: Interpreter, leftovers: Leftovers) -> str:
+        try:
+            left = interpreter.put_back(self._reach) or leftovers.find()
             if left:
                 write_out()
-            link.sendall(frame(encode({**answer, "worn": left})))
+        except (
+            Exception
+        ) as exc:  # the run has ended, whatever it has made of the functions that are used here
+            left = f"a process that can't be looked at ({type(exc).__name__}: {exc})"
+        return left
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
         """What came of it. `steps`: others than STEPS for the kinds that they name."""
@@ -359,10 +369,12 @@ class _Environment:
         # `_data` is compared at once; to decode it variable by variable took half of a run's time.
         self._content: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
         self._before = self._content.copy()
+        self._zone, self._names_of_zone = self._content.get(b"TZ"), time.tzname
 
     @contextlib.contextmanager
     def with_(self, changes: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(changes)
+        self._keep_time_zone()
         try:
             yield
         finally:
@@ -370,6 +382,13 @@ class _Environment:
                 del os.environb[name]
             for name, text in self._before.items() - self._content.items():
                 os.environb[name] = text
+            self._keep_time_zone()
+
+    def _keep_time_zone(self) -> None:
+        """A program reads this variable once, when it starts."""
+        if (zone := self._content.get(b"TZ")) != self._zone or time.tzname != self._names_of_zone:
+            time.tzset()
+            self._zone, self._names_of_zone = zone, time.tzname
 
 
 def encode(answer: Answer) -> bytes:

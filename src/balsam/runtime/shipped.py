@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -42,8 +42,8 @@ sys.modules[__name__] = pool_child.modules()[__name__]
 # Names by which code changes what belongs to others, beside assignments to attributes.
 _REACHING = frozenset(
     """
-    setattr delattr vars __dict__ globals exec eval patch patch_all monkey mock setitem __import__
-    import_module ctypes seterr
+    setattr delattr __setattr__ __delattr__ vars __dict__ globals exec eval patch patch_all monkey
+    monkey_patch mock setitem __import__ import_module ctypes seterr update_wrapper freeze_time nest_asyncio
     """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _FIXED = (
@@ -286,12 +286,19 @@ def _content(cell: Any) -> Any:
 
 def _reach(app_class: AppClass, modules: UserModules) -> Reach:
     """What an app's code can change beyond itself, judged by its text."""
-    spaces: list[Any] = [vars(module) for module in modules.by_name.values()]
-    spaces += [vars(base) for base in app_class.__mro__ if base.__module__.partition(".")[0] not in _OURS]
+    own = [base for base in app_class.__mro__ if base.__module__.partition(".")[0] not in _OURS]
+    spaces: list[Any] = [vars(module) for module in modules.by_name.values()] + [vars(base) for base in own]
     values = [value for space in spaces for name, value in space.items() if name not in _NOT_CODE]
-    codes = [code for value in values for code in _codes_of(value)]
+    found = _Codes()
+    for value in (*own, *values):
+        found.add(value)
+    codes = [*found.methods, *found.others]
     uses = any(map(_is_others, values)) or any(_REACHING.intersection(code.co_names) for code in codes)
-    return Reach(assigns=any(map(_assigns, codes)), uses=uses or any(map(_imports, codes)))
+    assigns = any(_assigns(code, _own_object(code)) for code in found.methods)
+    return Reach(
+        assigns=assigns or any(_assigns(code, None) for code in found.others),
+        uses=uses or any(map(_imports, codes)),
+    )
 
 
 def _is_others(value: Any) -> bool:
@@ -301,17 +308,41 @@ def _is_others(value: Any) -> bool:
     return not isinstance(value, staticmethod | classmethod | property | int | float | str | bytes | None)
 
 
-def _codes_of(value: Any) -> Iterator[CodeType]:
-    value = getattr(value, "__func__", value)
-    if isinstance(value, FunctionType):
-        yield from _with_inner(value.__code__)
-    elif isinstance(value, property):
-        for function in filter(None, (value.fget, value.fset, value.fdel)):
-            yield from _codes_of(function)
-    elif isinstance(value, type) and not _is_of_a_package(value):
-        for inner in vars(value).values():
-            if not isinstance(inner, type):
-                yield from _codes_of(inner)
+class _Codes:
+    """All code that values hold, wherever it is in them, and which of it belongs to methods of an object."""
+
+    def __init__(self) -> None:
+        self.methods: list[CodeType] = []
+        self.others: list[CodeType] = []
+        self._seen: set[int] = set()
+
+    def add(self, value: Any, in_class: bool = False) -> None:
+        if id(value) in self._seen or isinstance(value, ModuleType):
+            return
+        self._seen.add(id(value))
+        if isinstance(value, FunctionType):
+            self._function(value, in_class)
+        elif isinstance(value, property):
+            self._all((value.fget, value.fset, value.fdel), in_class)
+        elif isinstance(value, type):
+            if not _is_of_a_package(value):
+                self._all([inner for name, inner in vars(value).items() if name not in _NOT_CODE], True)
+        elif _is_container(value) or isinstance(value, tuple):
+            self._all(value.values() if isinstance(value, dict) else value)
+        else:  # what decorators and `functools.partial` make
+            self._all(getattr(value, name, None) for name in ("__func__", "__wrapped__", "func"))
+
+    def _all(self, values: Iterable[Any], in_class: bool = False) -> None:
+        for value in values:
+            self.add(value, in_class)
+
+    def _function(self, function: FunctionType, in_class: bool) -> None:
+        code = function.__code__
+        (self.methods if in_class else self.others).append(code)
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                self.others.extend(_with_inner(inner))
+        self._all((*map(_content, function.__closure__ or ()), *vars(function).values()))
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:
@@ -325,14 +356,22 @@ def _imports(code: CodeType) -> bool:
     return any(step.opname == "IMPORT_NAME" for step in dis.get_instructions(code))
 
 
-def _assigns(code: CodeType) -> bool:
-    """Whether it assigns to attributes of others than its own object, or may do so."""
+def _own_object(code: CodeType) -> str | None:
+    """The name of a method's own object; None where it may be the name of another."""
+    if not code.co_argcount:
+        return None
+    name = code.co_varnames[0]
+    stored = {step.argval for step in dis.get_instructions(code) if step.opname.startswith("STORE_")}
+    return None if name in stored else name
+
+
+def _assigns(code: CodeType, own: str | None) -> bool:
+    """Whether it assigns to attributes of others than its `own` object, or may do so."""
     if _REACHING.intersection(code.co_names):
         return True
-    own = code.co_varnames[0] if code.co_argcount else None
     loaded: object = None
     for step in dis.get_instructions(code):
-        if step.opname in ("STORE_ATTR", "DELETE_ATTR") and loaded != own:
+        if step.opname in ("STORE_ATTR", "DELETE_ATTR") and (own is None or loaded != own):
             return True
         loaded = step.argval if step.opname == "LOAD_FAST" else None
     return False
