@@ -91,7 +91,8 @@ class _Stream:
         elif getattr(sys, self.name) is own:
             return
         elif self.name != "stdin" and own is not None:
-            own.flush()  # it was out of the way when the others were
+            with contextlib.suppress(OSError):  # a full disk, for example
+                own.flush()  # it was out of the way when the others were
         setattr(sys, self.name, own)
         setattr(sys, f"__{self.name}__", own)
 
@@ -125,6 +126,6 @@ def _standard(name: str, shape: tuple[Any, ...]) -> TextIO:
 def flush() -> None:
     """Writes out what Python and the C library hold back."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or replaced by user code
+        with contextlib.suppress(Exception):  # closed by user code, or in its place something of its own
             stream.flush()
     _libc.fflush(None)

@@ -76,7 +76,8 @@ class Worker:
 
         After a step that leaves what would harm the next one it says so, and answers nothing more.
         """
-        pid = os.getpid()
+        getpid = os.getpid  # a run may put something else in its place
+        pid = getpid()
         interpreter = Interpreter()
         link.sendall(frame(b"{}"))
         leftovers = Leftovers()
@@ -86,16 +87,25 @@ class Worker:
                 continue
             request = orjson.loads(body)
             answer = self.answer(request)
-            if os.getpid() != pid:  # a child that user code has forked, and that came back from it
+            if getpid() != pid:  # a child that user code has forked, and that came back from it
                 flush()
                 os._exit(answer.get("return_code", 0))
             if request["job"] is None:
                 interpreter = Interpreter()  # with what the class has imported
             else:
-                left = interpreter.put_back(self._reach) or leftovers.find()
+                left = self._left(interpreter, leftovers)
+            link.sendall(frame(encode({**answer, "worn": left})))
+
+    def _left(self, interpreter: Interpreter, leftovers: Leftovers) -> str:
+        try:
+            left = interpreter.put_back(self._reach) or leftovers.find()
             if left:
                 write_out()
-            link.sendall(frame(encode({**answer, "worn": left})))
+        except (
+            Exception
+        ) as exc:  # the run has ended, whatever it has made of the functions that are used here
+            left = f"a process that can't be looked at ({type(exc).__name__}: {exc})"
+        return left
 
     def answer(self, request: dict[str, Any], steps: Steps | None = None) -> Answer:
         """What came of it. `steps`: others than STEPS for the kinds that they name."""
@@ -376,15 +386,18 @@ class _Environment:
     def __init__(self) -> None:
         self._content = _variables
         self._before = self._content.copy()
+        self._zone, self._names_of_zone = self._content.get(b"TZ"), time.tzname
 
     @contextlib.contextmanager
     def with_(self, changes: Mapping[str, str]) -> Iterator[None]:
         set_variables(changes)
+        self._keep_time_zone()
         try:
             yield
         finally:
             if self._content != self._before:
                 self._put_back()
+            self._keep_time_zone()
 
     def _put_back(self) -> None:
         before = self._before
@@ -398,6 +411,12 @@ class _Environment:
         for key in before.keys() - self._content.keys():
             os.putenv(key, before[key])
             self._content[key] = before[key]
+
+    def _keep_time_zone(self) -> None:
+        """A program reads this variable once, when it starts."""
+        if (zone := self._content.get(b"TZ")) != self._zone or time.tzname != self._names_of_zone:
+            time.tzset()
+            self._zone, self._names_of_zone = zone, time.tzname
 
 
 def encode(answer: Answer) -> bytes:

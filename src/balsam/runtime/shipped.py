@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.machinery import ModuleSpec
 from itertools import chain
 from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import orjson
@@ -43,9 +44,10 @@ sys.modules[__name__] = pool_child.modules()[__name__]
 # Names by which code changes what belongs to others, beside assignments to attributes; some bring other code.
 _REACHING = frozenset(
     """
-    setattr delattr vars __dict__ globals exec eval patch patch_all monkey mock setitem __import__
-    import_module ctypes seterr __globals__ __builtins__ __subclasses__ __self__ __class__ __code__
-    breakpoint help result as_completed pickle cloudpickle dill joblib
+    setattr delattr __setattr__ __delattr__ vars __dict__ globals exec eval patch patch_all monkey
+    monkey_patch mock setitem __import__ import_module ctypes seterr update_wrapper freeze_time nest_asyncio
+    __globals__ __builtins__ __subclasses__ __self__ __class__ __code__ breakpoint help result as_completed
+    pickle cloudpickle dill joblib
     """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _FIXED = (
@@ -325,16 +327,30 @@ class _Judged:
         elif type(value) in (tuple, frozenset, list, set, dict):
             for item in (*value, *value.values()) if isinstance(value, dict) else value:
                 self.value(item)
-        else:  # a package, or what it has made
+        else:  # a package, or an object
             self.uses = True
+            if not isinstance(value, ModuleType):
+                self._object(value)
+
+    def _object(self, value: Any) -> None:
+        """What decorators make, for example."""
+        if isinstance(value, partial):
+            held = [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, MethodType):
+            held = [value.__func__, value.__self__]
+        else:
+            content = getattr(value, "__dict__", {})
+            is_own = not _is_of_a_package(type(value))
+            held = [type(value), *content.values()] if is_own else [content.get("__wrapped__")]
+        for item in held:
+            self.value(item)
 
     def _function(self, function: FunctionType, is_method: bool) -> None:
-        if _is_of_a_package(function):
-            self.uses = True
-            return
-        own = function.__code__
-        for code in _with_inner(own):
-            self.assigns |= _assigns(code, has_own=is_method and code is own)
+        self.uses |= _is_of_a_package(function)
+        whole = function.__code__
+        for code in _with_inner(whole):
+            own = _own_object(code) if is_method and code is whole else None
+            self.assigns |= _assigns(code, own)
             self.uses |= bool(_REACHING.intersection(code.co_names)) or _imports(code)
         held = (
             function.__defaults__ or (),
@@ -366,13 +382,19 @@ def _imports(code: CodeType) -> bool:
     return any(step.opname == "IMPORT_NAME" for step in dis.get_instructions(code))
 
 
-def _assigns(code: CodeType, has_own: bool) -> bool:
-    """Whether it assigns to attributes of others than its own object, or may do so.
+def _own_object(code: CodeType) -> str | None:
+    """The name of a method's own object; None where it may be the name of another."""
+    if not code.co_argcount:
+        return None
+    name = code.co_varnames[0]
+    stored = {step.argval for step in dis.get_instructions(code) if step.opname.startswith("STORE_")}
+    return None if name in stored else name
 
-    `has_own`: it is a method's, whose first argument is its own."""
+
+def _assigns(code: CodeType, own: str | None) -> bool:
+    """Whether it assigns to attributes of others than its `own` object, or may do so."""
     if _REACHING.intersection(code.co_names):
         return True
-    own = code.co_varnames[0] if has_own and code.co_argcount else None
     loaded: object = None
     for step in dis.get_instructions(code):
         if step.opname in ("STORE_ATTR", "DELETE_ATTR") and (own is None or loaded != own):
