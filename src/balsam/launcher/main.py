@@ -22,7 +22,7 @@ from balsam.client.transport import Client
 from balsam.core.endings import EndCode
 from balsam.core.start import command as start_command
 from balsam.core.states import RUNNABLE_STATES, JobMode
-from balsam.launcher import alone, partitions
+from balsam.launcher import alone, ending_signals, partitions
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
@@ -37,7 +37,7 @@ from balsam.launcher.setting import Limits, Surroundings
 from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
 from balsam.platform.mpi.launch import LaunchError
-from balsam.platform.nodes import Node, UnknownNodes
+from balsam.platform.nodes import Node, UnknownNodes, is_in_allocation
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
@@ -192,6 +192,7 @@ class Launcher:
             make_executor=partial(self._executor, lease_sec),
             may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
             is_mpi=is_mpi,
+            in_allocation=is_in_allocation(os.environ),
         )
 
     def _executor(
@@ -293,12 +294,12 @@ def _fail(sentence: str) -> int:
 
 
 def on_signals(loop: Loop) -> None:
-    """SIGTERM and SIGINT end the loop in good order."""
+    """Those with which terminals, batch systems and users end an allocation end the loop in good order."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setblocking(False)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals.heeded():
         signal.signal(number, lambda _number, _frame: None)
 
     def received() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from balsam.core.start import command as start_command
 from balsam.runtime import python_rank
-from balsam.runtime.python_rank import BEGUN, Files
+from balsam.runtime.python_rank import Files
 
 
 def script(preamble: str | Sequence[str], words: Sequence[str], strict: bool) -> str:
@@ -40,7 +40,7 @@ def run_behind(
     words = [*start_command(python_rank.__name__), site, str(files.request)]
     code = subprocess.run(["bash", "-c", script(preamble, words, strict)], check=False).returncode
     answer = files.take_answer()
-    if answer is not None and answer != BEGUN:
+    if answer is not None:
         return answer
     if code == 0:
         return {"ok": True, "serialized_return_value": ""}

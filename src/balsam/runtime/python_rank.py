@@ -1,7 +1,7 @@
 """One rank of a run() under an MPI launcher, or a run() behind a preamble; its arguments: SITE REQUEST.
 
-Request and answer travel in files beside job.out, readable by their owner alone. Rank 0 leaves its value, and
-before it BEGUN; a rank that fails leaves its exception, and takes the others with it.
+Request and answer travel in files beside job.out, readable by their owner alone. Rank 0 leaves its value; a
+rank that fails leaves its exception, and takes the others with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any, Self
 import orjson
 
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "PALS_RANKID", "SLURM_PROCID")
-BEGUN: dict[str, Any] = {"ok": True}  # rank 0's answer until it has another one
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,6 @@ def main() -> int:
     rank = rank_of(os.environ)
     begin()
     request = orjson.loads(files.request.read_bytes())
-    if rank == 0:  # tells one that user code ends by os._exit() from one that was never started
-        files.answer(rank, encode(BEGUN))
     answer = Worker(site_path).answer(request, {"run": lambda kind, app, ends: run_app(app, ends.exits)})
     if rank == 0 or not answer["ok"]:
         files.answer(rank, encode(answer))
