@@ -81,7 +81,7 @@ def draw_timeline(
         )
     ax.set_yticks(
         [row.y + row.height / 2 for row in chart.rows],
-        [drawable(row.name) for row in chart.rows],
+        [drawable(row.label) for row in chart.rows],
         parse_math=False,
     )
     ax.set_ylim(chart.height, 0)
