@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from balsam.api import Job
 from balsam.core.clock import UtcDatetime
 from balsam.report import drawing
 from balsam.report.scales import Times
-from balsam.schemas.analytics import Bar, NodeHours, NodeTimeline
+from balsam.schemas.analytics import Bar, NodeHours, NodeTimeline, StateTimes
 from tests.report import campaigns
 from tests.services import User
 
@@ -130,3 +131,26 @@ def test_what_a_chart_has_no_room_for_is_counted(ax: Axes) -> None:
     nodes = [NodeTimeline(node=f"n{number}", bars=[bar]) for number in range(200)]
     drawing.draw_timeline(ax, nodes, Times.over([start, end]), start, note="the newest 3 of 9 runs")
     assert re.fullmatch(r"the newest 3 of 9 runs; \d+ nodes more left out", ax.get_xlabel())
+
+
+def test_a_stay_of_no_time_is_drawn_at_no_number(ax: Axes) -> None:
+    """The kind: a mark at the wrong number; a logarithmic axis has no 0."""
+    rows = [
+        StateTimes(
+            group=None,
+            state=state,
+            count=1,
+            skewed=0,
+            total_sec=sec,
+            mean_sec=sec,
+            median_sec=sec,
+            p95_sec=sec,
+            p99_sec=sec,
+            max_sec=sec,
+        )
+        for state, sec in (("STAGED_IN", 0.0), ("RUNNING", 10.0))
+    ]
+    drawing.draw_state_times(ax, rows[:1])
+    drawing.draw_state_times(ax, rows)
+    medians: Any = ax.lines[-1].get_xdata()
+    assert math.isnan(medians[0]) and medians[1] == 10 and ax.get_xscale() == "log"

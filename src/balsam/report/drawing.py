@@ -94,14 +94,23 @@ def draw_timeline(
 
 def draw_state_times(ax: Axes, rows: Sequence[StateTimes]) -> Axes:
     """For each state the median, a bar to 95 % and a tick at 99 %, in seconds on a logarithmic axis."""
-    least = 1e-3
     places = range(len(rows))
-    medians = [max(least, row.median_sec) for row in rows]
-    p95 = [max(least, row.p95_sec) for row in rows]
-    ax.hlines(places, medians, p95, color=AVAILABLE, linewidth=6, label="to 95 %")
-    ax.plot([max(least, row.p99_sec) for row in rows], places, "|", color=SOFT, markersize=9, label="99 %")
+    # What took no time has no place on a logarithmic axis.
+    medians, p95, p99 = (
+        [value or float("nan") for value in values]
+        for values in (
+            [row.median_sec for row in rows],
+            [row.p95_sec for row in rows],
+            [row.p99_sec for row in rows],
+        )
+    )
+    least = min((value for value in (*medians, *p95, *p99) if value > 0), default=None)
+    starts = [row.median_sec or least or 1.0 for row in rows]
+    ax.hlines(places, starts, p95, color=AVAILABLE, linewidth=6, label="to 95 %")
+    ax.plot(p99, places, "|", color=SOFT, markersize=9, label="99 %")
     ax.plot(medians, places, "o", color=BUSY, markersize=5, label="median")
-    ax.set_xscale("log")
+    if least is not None:
+        ax.set_xscale("log")
     ax.set_yticks(places, [row.state for row in rows])
     ax.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     ax.set_xlabel("seconds")
