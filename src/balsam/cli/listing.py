@@ -157,9 +157,10 @@ def listing_options(listing: Listing, limit: int | None = None, watch: bool = Fa
 
 
 def _options(listing: Listing, limit: int | None, watch: bool) -> list[Callable[[Any], Any]]:
+    but = f" but {' and '.join(listing.costly)}" if listing.costly else ""
     options = [
-        click.option("--json", "as_json", is_flag=True, help="As JSON, with every column."),
-        click.option("--csv", "as_csv", is_flag=True, help="As CSV, with every column."),
+        click.option("--json", "as_json", is_flag=True, help=f"As JSON, with every column{but}."),
+        click.option("--csv", "as_csv", is_flag=True, help=f"As CSV, with every column{but}."),
         click.option(
             "--columns",
             metavar="A,B,...",

@@ -40,8 +40,13 @@ class Word(TypedText):
         return text
 
 
-def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[F], F]:
-    """`--site`: which sites a command acts on."""
+THIS_OR_ALL = "this inside a site folder, else all"
+
+
+def site_option(
+    *more_flags: str, variable: str = "site_selector", default: str = THIS_OR_ALL
+) -> Callable[[F], F]:
+    """`--site`: which sites a command acts on; `default`: what its help says of no choice."""
     return click.option(
         *more_flags,
         "--site",
@@ -51,7 +56,7 @@ def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[
         metavar="SELECTOR",
         shell_complete=site_names,
         help="Sites: all, this, active, or ids, names or path fragments with commas between. "
-        "Default: this inside a site folder, else all.",
+        f"Default: {default}.",
     )
 
 

@@ -106,7 +106,7 @@ def stop() -> None:
 @site.command()
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each site.")
 @listing_options(SITES)
-@site_option()
+@site_option(default="all")
 def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List sites: all of them, unless --site chooses some."""
     chosen = selected_sites(site_selector or "all")

@@ -86,7 +86,7 @@ def login(
 
 @click.command()
 @click.option("-a", "--address", help="The server's URL. Default: the one of the last login.")
-@click.option("-u", "--username")
+@click.option("-u", "--username", help="The new user's name. Default: it is asked for.")
 @password_file_option
 @click.option("--ca-file", type=CA_FILE, help="Certificates of a private CA.")
 @click.option("-f", "--force", is_flag=True, help="Replace a login for another server.")
