@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 from typing import Any
 
@@ -233,6 +234,9 @@ def run_app(app: ApplicationDefinition, exits: ExitFunctions) -> Answer:
         answer = {"ok": True, "serialized_return_value": _payload_of(value)}
     except SystemExit as exc:
         answer = _exited(exc)
+    except KeyboardInterrupt as exc:  # Python ends a script so by the signal that it stands for
+        _report(exc)
+        answer = {**failure(exc), "return_code": -int(Signals.SIGINT)}
     except BaseException as exc:
         _report(exc)
         answer = failure(exc)

@@ -255,8 +255,9 @@ class Settings(Section):
         beside.replace(target)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | Path) -> Self:
         """From a file; raises InvalidSettings."""
+        path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError as exc:
