@@ -50,6 +50,7 @@ class BatchJobFilters(TypedDict, total=False):
     end_time_before: datetime
     end_time_after: datetime
     filter_tags: TagFilter
+    cause: str
 
 
 class BatchJob(Model):
@@ -166,6 +167,7 @@ class BatchJobQuery(Query[BatchJob]):
         "end_time_before",
         "end_time_after",
         "filter_tags",
+        "cause",
     )
     LIST_FILTERS = ("id", "site_id", "state")
     ENUM_FILTERS = {"state": BatchJobState}
