@@ -6,18 +6,24 @@ otherwise the process has ended, and the next run has another.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from balsam.runtime.python_worker import _has_plain_parameters
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
+from balsam.runtime.shipped import Reach, _reach
 from balsam.runtime.worker_pool import WorkerPool, WorkerSetting
 from balsam.schemas import deserialize
+from balsam.schemas.reading import UserModules
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.class_payload import class_payload
+from balsam.sdk.parameters import fields_of
 from tests.runtime.test_worker_pool import ask_all, job
 
 counter = 0
@@ -43,7 +49,7 @@ class Actor(ApplicationDefinition):
 
 LOOK = """
 import builtins, decimal, faulthandler, gc, json, locale, logging, os, random, resource, signal, socket, sys
-import tempfile, threading, time, warnings, asyncio, multiprocessing, tracemalloc
+import tempfile, threading, time, warnings, asyncio, multiprocessing, tracemalloc, csv, urllib.request
 
 def look():
     logging_state = {
@@ -89,6 +95,13 @@ def look():
         "tempdir": tempfile.tempdir,
         "method": multiprocessing.get_start_method(allow_none=True),
         "policy": asyncio.events._event_loop_policy,
+        "zone": time.strftime("%H:%M %Z", time.localtime(0)),
+        "loading": (sys.getdlopenflags(), sys.get_coroutine_origin_tracking_depth()),
+        "scheduling": os.sched_getscheduler(0),
+        "loggers": (logging.getLoggerClass().__name__, logging.getLogRecordFactory().__name__),
+        "csv": (csv.field_size_limit(), csv.list_dialects()),
+        "opener": urllib.request._opener,
+        "wakeup": signal.set_wakeup_fd(-1),
         "names": (builtins.print.__module__, time.time.__module__, json.JSONEncoder.default.__module__),
         "more names": (os.getcwd.__module__, type(random.random.__self__), hasattr(builtins, "profile")),
     }
@@ -130,6 +143,16 @@ KEPT = {
     "names of others": "import builtins as b, time; time.time = b.print = lambda *a: 1; b.profile = 1",
     "methods of others": "import json; json.JSONEncoder.default = lambda self, o: 'x'",
     "temporary folder": "import tempfile; tempfile.tempdir = '/nowhere'",
+    "found temporary folder": "import os, tempfile as t; os.environ['TMPDIR'] = os.getcwd(); t.gettempdir()",
+    "time zone": "import os, time; os.environ['TZ'] = 'Asia/Tokyo'; time.tzset()",
+    "streams that can't be written": "import sys; sys.stdout = sys.stderr = type('S', (), {'flush': 1})()",
+    "wakeup": "import os, signal as s; r, w = os.pipe(); os.set_blocking(w, False); s.set_wakeup_fd(w)\n"
+    "os.close(r); os.close(w)",
+    "loading": "import sys; sys.setdlopenflags(258); sys.set_coroutine_origin_tracking_depth(3)",
+    "makers of logs": "import logging as g; g.setLoggerClass(type('L', (g.Logger,), {}))\n"
+    "g.setLogRecordFactory(lambda *a: g.LogRecord(*a))",
+    "csv": "import csv; csv.field_size_limit(9); csv.register_dialect('mine', delimiter='|')",
+    "opener": "import urllib.request as u; u.install_opener(u.build_opener())",
     "names of the script": "import __main__; __main__.left = 1",
     "globals": "counter = 7",
     "a list of the module's": "calls.append('x'); settings['tolerance'] = 5",
@@ -137,6 +160,14 @@ KEPT = {
 }
 ENDS = {
     "niceness": "import os; os.nice(3)",
+    "scheduling": "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))",
+    "hooks of forks": "import os; os.register_at_fork(before=print)",
+    "an audit hook": "import sys; sys.addaudithook(lambda *a: None)",
+    "a function that is gone": "import os; os.getpriority = None",
+    "an orphan": "import subprocess; subprocess.run(['sh', '-c', 'sleep 600 &'], stdout=-3)",
+    "a thread without a name": "import _thread, time; lock = _thread.allocate_lock(); lock.acquire()\n"
+    "_thread.start_new_thread(lambda: (lock.release(), time.sleep(600)), ()); lock.acquire()",
+    "a file in memory": "import colorsys as c; c.left = open('/dev/shm/left-by-a-test', 'w')",
     "hard limits": "import resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0))",
     "masked signals": "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [10])",
     "an open file": "import colorsys as c; c.left = open('left', 'w'); c.left.write('held back')",
@@ -268,6 +299,108 @@ def test_no_file_of_a_workdir_stands_for_a_module_of_python(pool: WorkerPool, tm
     code = AppCode(3, "Shadowed", class_payload(Shadowed))
     file, is_right = deserialize(run(pool, tmp_path, "", code).serialized_return_value)
     assert is_right and not file.startswith(str(tmp_path))
+
+
+class Sciences(ApplicationDefinition):
+    """Changes what scientific libraries keep, or says what is there."""
+
+    site = 1
+
+    def run(self, act: str = "") -> Any:
+        import random
+
+        import matplotlib
+        import numpy
+        from matplotlib import pyplot
+
+        if act:
+            random.seed(1)
+            numpy.random.seed(1)
+            numpy.seterr(all="raise")
+            numpy.seterrcall(print)
+            numpy.set_printoptions(precision=2, linewidth=200)
+            matplotlib.rcParams["lines.linewidth"] = 9.0
+            pyplot.figure()
+            return os.getpid(), (), ()
+        settings = (
+            numpy.geterr()["over"],
+            numpy.geterrcall(),
+            numpy.get_printoptions()["precision"],
+            numpy.get_printoptions()["linewidth"],
+            matplotlib.rcParams["lines.linewidth"],
+            pyplot.get_fignums(),
+        )
+        return os.getpid(), settings, (random.random(), float(numpy.random.random()))
+
+
+def test_libraries_are_as_they_were_imported(pool: WorkerPool, tmp_path: Path) -> None:
+    """Kind: state inside of well-known packages: settings, figures, random numbers that nobody has chosen."""
+    code = AppCode(4, "Sciences", class_payload(Sciences))
+    found = [
+        deserialize(run(pool, tmp_path, act, code).serialized_return_value) for act in ("", "x", "", "x", "")
+    ]
+    assert len({pid for pid, *_ in found}) == 1
+    first, second, third = found[::2]
+    assert second[1] == third[1] == first[1] == ("warn", None, 8, 75, 1.5, [])
+    for ours, theirs in zip(second[2], third[2], strict=True):
+        assert ours != theirs, "both would be what follows seed(1)"
+
+
+JUDGED = {
+    "nothing of others": ("def run(self): self.x = [1]; return len(self.x)", Reach(False, False)),
+    "an import": ("def run(self): import os", Reach(False, True)),
+    "another's attribute": ("def run(self): self.job.data = 1", Reach(True, False)),
+    "a function's first argument": ("@staticmethod\n    def run(m): m.left = 1", Reach(True, False)),
+    "no argument at all": ("@staticmethod\n    def run(): len(()).left = 1", Reach(True, False)),
+    "what a decorator holds": ("@held\n    def run(self): import os", Reach(False, True)),
+    "what a default holds": ("def run(self, f=logging): f.disable()", Reach(False, True)),
+    "what a class holds": ("class A:\n        class B:\n            log = logging", Reach(False, True)),
+    "what a list holds": ("held = [(1, {'x': logging})]", Reach(False, True)),
+    "a way to anything": ("def run(self): return print.__self__", Reach(True, True)),
+}
+
+
+@pytest.mark.parametrize("what", JUDGED)
+def test_code_is_judged_with_all_that_it_holds(what: str) -> None:
+    """Kind: how much is compared depends on an app's text, wherever in the app that text is."""
+    text, reach = JUDGED[what]
+    space: dict[str, Any] = {"__name__": "__main__", "App": ApplicationDefinition, "logging": logging}
+    head = "def held(f):\n    def wrapper(self): return f(self)\n    return wrapper\n"
+    exec(f"{head}class Judged(App):\n    site = 1\n    {text}\n", space)
+    assert _reach(space["Judged"], UserModules()) == reach
+
+
+def test_parameters_that_are_objects_may_do_anything() -> None:
+    assert _has_plain_parameters(fields_of({"x": [1, "two"]}, "w"))
+    assert not _has_plain_parameters(fields_of({"x": print}, "w"))
+
+
+def test_a_watchdog_ends_with_its_run(act: Act) -> None:
+    """Kind: what a run has set to happen later happens to none after it."""
+    pid = act("import faulthandler; faulthandler.dump_traceback_later(0.1, exit=True)")["pid"]
+    assert act("import time; time.sleep(0.3)")["pid"] == pid
+
+
+def test_the_time_zone_of_a_run_is_that_of_its_environment(pool: WorkerPool, tmp_path: Path) -> None:
+    """Kind: variables that a program reads when it starts."""
+    code = AppCode(4, "Zone", class_payload(Zone))
+    found = []
+    for zone in ("Asia/Tokyo", "UTC"):
+        request = Request(Kind.run, code, job(), str(tmp_path), {"TZ": zone})
+        found.append(deserialize(ask_all(pool, [request])[0].serialized_return_value))
+    assert found == ["09:00", "00:00"]
+
+
+class Zone(ApplicationDefinition):
+    site = 1
+
+    def run(self) -> str:
+        return time.strftime("%H:%M", time.localtime(0))
+
+
+def test_a_run_that_closes_its_workers_connection_is_told_so(pool: WorkerPool, tmp_path: Path) -> None:
+    reply = run(pool, tmp_path, "import os; os.closerange(0, 10_000)")
+    assert reply.crashed and "closed the connection" in reply.error
 
 
 AT_EXIT = """

@@ -37,12 +37,8 @@ class Output:
         self._streams = [_Stream.of(name) for name in ("stdin", "stdout", "stderr")]
 
     @contextlib.contextmanager
-    def to(self, path: str, heading: str = "") -> Iterator[None]:
-        """Within the block, file descriptors 1 and 2 append to `path`; NotWritable if it can't be opened."""
-        try:
-            file = open_appending(path)
-        except OSError as exc:
-            raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
+    def to(self, file: int, heading: str = "") -> Iterator[None]:
+        """Within the block, file descriptors 1 and 2 stand for `file`, which is closed."""
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.close(file)
@@ -56,6 +52,14 @@ class Output:
                 stream.put_back()
             for number, saved in enumerate(self._own):
                 os.dup2(saved, number)
+
+
+def opened(path: str) -> int:
+    """A file descriptor that appends to a file; raises NotWritable."""
+    try:
+        return open_appending(path)
+    except OSError as exc:
+        raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
 
 
 def high(number: int) -> int:
@@ -87,7 +91,8 @@ class _Stream:
         elif getattr(sys, self.name) is own:
             return
         elif self.name != "stdin" and own is not None:
-            own.flush()  # it was out of the way when the others were
+            with contextlib.suppress(OSError):  # a full disk, for example
+                own.flush()  # it was out of the way when the others were
         setattr(sys, self.name, own)
         setattr(sys, f"__{self.name}__", own)
 
@@ -121,6 +126,6 @@ def _standard(name: str, shape: tuple[Any, ...]) -> TextIO:
 def flush() -> None:
     """Writes out what Python and the C library hold back."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed or replaced by user code
+        with contextlib.suppress(Exception):  # closed by user code, or in its place something of its own
             stream.flush()
     _libc.fflush(None)

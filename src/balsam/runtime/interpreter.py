@@ -11,6 +11,7 @@ import _signal  # type: ignore[import-not-found] # signal's own functions make e
 import contextlib
 import copyreg
 import faulthandler
+import functools
 import gc
 import importlib
 import json
@@ -58,6 +59,17 @@ WATCHED_CLASSES = (
 _LIMITS = sorted({getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")})
 _SIGNALS = tuple(sorted(int(number) for number in signal.valid_signals()))
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+# Those of crashes are refused by `faulthandler.register`, and so are two that no program can handle.
+_OF_FAULTS = {
+    signal.SIGSEGV,
+    signal.SIGFPE,
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGILL,
+    signal.SIGKILL,
+    signal.SIGSTOP,
+}
+_LASTING = ((os, "register_at_fork"), (sys, "addaudithook"))
 _MISSING = object()
 _ALWAYS = len(ALWAYS)
 _STREAMS = {
@@ -137,6 +149,12 @@ def _put_traced(before: tuple[Any, ...]) -> None:
     threading.setprofile(before[3])
 
 
+def _forget_fault_signals() -> None:
+    for number in _SIGNALS:
+        if number not in _OF_FAULTS:
+            faulthandler.unregister(number)
+
+
 def _put_faults(before: bool) -> None:
     if not before:
         faulthandler.disable()
@@ -144,6 +162,7 @@ def _put_faults(before: bool) -> None:
 
 FACTS = (
     Fact("its niceness", lambda: os.getpriority(os.PRIO_PROCESS, 0)),
+    Fact("its scheduling", lambda: os.sched_getscheduler(0)),
     Fact("its users and groups", lambda: (os.getresuid(), os.getresgid())),
     Fact("limits of its process", _limits, _put_limits),
     Fact("its processors", lambda: os.sched_getaffinity(0), lambda before: os.sched_setaffinity(0, before)),
@@ -159,6 +178,12 @@ FACTS = (
     Fact("the fault handler", faulthandler.is_enabled, _put_faults),
     Fact("hooks of generators", sys.get_asyncgen_hooks, lambda before: sys.set_asyncgen_hooks(*before)),
     Fact("the stack size of threads", threading.stack_size, threading.stack_size),
+    Fact("the flags of libraries", sys.getdlopenflags, sys.setdlopenflags),
+    Fact(
+        "the tracking of coroutines",
+        sys.get_coroutine_origin_tracking_depth,
+        sys.set_coroutine_origin_tracking_depth,
+    ),
 )
 
 
@@ -172,6 +197,8 @@ class Facts:
     def put_back(self) -> None:
         for kind in _TIMERS:
             signal.setitimer(kind, 0)
+        faulthandler.cancel_dump_traceback_later()  # it may have been told to end the process
+        signal.set_wakeup_fd(-1)
         now = [get() for get in self._gets]
         if now == self._before:
             return
@@ -331,6 +358,7 @@ class Logs:
         self._note()
         self._levels = dict(logging._levelToName)
         self._manager = (logging.root.manager.disable, logging.root.manager.loggerClass)
+        self._makers = (logging.getLoggerClass(), logging.getLogRecordFactory())
 
     def put_back(self) -> None:
         manager = logging.root.manager
@@ -342,6 +370,9 @@ class Logs:
         if (manager.disable, manager.loggerClass) != self._manager:
             manager.disable, manager.loggerClass = self._manager
             _forget_enabled(manager)
+        if (logging.getLoggerClass(), logging.getLogRecordFactory()) != self._makers:
+            logging.setLoggerClass(self._makers[0])
+            logging.setLogRecordFactory(self._makers[1])
         if logging._levelToName != self._levels:
             logging._levelToName.clear()
             logging._levelToName.update(self._levels)
@@ -401,11 +432,43 @@ class Warned:
         getattr(warnings, "_filters_mutated", getattr(warnings, "_filters_mutated_lock_held", lambda: None))()
 
 
+class Lasting:
+    """Functions of Python of which nothing is ever undone: who calls them, a run or a package, is noted."""
+
+    def __init__(self) -> None:
+        self._called = ""
+        for owner, name in _LASTING:
+            function = getattr(owner, name)
+            setattr(owner, name, self._noting(getattr(function, "__wrapped__", function)))
+
+    def _noting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            if not _is_of_a_package(sys._getframe(1).f_globals):  # which does so in any process
+                self._called = function.__name__
+            return function(*args, **kwargs)
+
+        return noting
+
+    def check(self) -> None:
+        if self._called:
+            raise NotPutBack(f"what {self._called}() has set")
+
+
+def _is_of_a_package(names: dict[str, Any]) -> bool:
+    """Whether code with these names is; what a compiled one does on import, the importer does."""
+    file = names.get("__file__")
+    return (
+        is_installed(file) if isinstance(file, str) else str(names.get("__name__")).startswith("importlib.")
+    )
+
+
 class Interpreter:
     """Records at once; `put_back` after each run tells what can't be as it was, "" if all is."""
 
     def __init__(self) -> None:
         sys.modules.pop("resource", None)  # who imports it from now on may change limits
+        self._lasting = Lasting()
         self._imports = Imports()
         self._names = Names()
         self._facts = Facts()
@@ -415,14 +478,17 @@ class Interpreter:
     def put_back(self, reach: Reach) -> str:
         """`reach`: of the run's code, which decides how much has to be looked at."""
         try:
-            self._facts.put_back()
+            self._lasting.check()
             imported = self._imports.put_back()
+            if not (imported or reach.uses or reach.assigns):
+                return ""
+            self._facts.put_back()
             self._names.put_back(imported, reach.assigns)
-            if reach.uses or reach.assigns:
-                self._logs.put_back()
-                self._warned.put_back()
-                random.seed(int.from_bytes(os.urandom(16)))  # as good as more of it, which takes longer
-                put_libraries_back()
+            self._logs.put_back()
+            self._warned.put_back()
+            _forget_fault_signals()
+            random.seed(int.from_bytes(os.urandom(16)))  # as good as more of it, which takes longer
+            put_libraries_back()
         except NotPutBack as exc:
             return str(exc)
         if imported:

@@ -49,6 +49,20 @@ def _multiprocessing(module: Any) -> None:
         default._actual_context = None
 
 
+def _tempfile(module: Any) -> None:
+    module.tempdir = None  # as found for an earlier run's TMPDIR
+
+
+def _csv(module: Any) -> None:
+    module.field_size_limit(131072)
+    for name in set(module.list_dialects()) - {"excel", "excel-tab", "unix"}:
+        module.unregister_dialect(name)
+
+
+def _urllib(module: Any) -> None:
+    module._opener = None
+
+
 def _tracemalloc(module: Any) -> None:
     if module.is_tracing():
         module.stop()
@@ -109,6 +123,9 @@ LIBRARIES: tuple[tuple[str, Callable[[Any], None]], ...] = (
     ("decimal", _decimal),
     ("asyncio.events", _asyncio),
     ("multiprocessing.context", _multiprocessing),
+    ("tempfile", _tempfile),
+    ("csv", _csv),
+    ("urllib.request", _urllib),
     ("tracemalloc", _tracemalloc),
     ("numpy", _numpy),
     ("numpy.random", _numpy_random),

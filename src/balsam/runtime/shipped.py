@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.machinery import ModuleSpec
+from itertools import chain
 from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import orjson
@@ -39,11 +41,13 @@ _SHIM = """import sys
 from balsam.runtime import pool_child
 sys.modules[__name__] = pool_child.modules()[__name__]
 """
-# Names by which code changes what belongs to others, beside assignments to attributes.
+# Names by which code changes what belongs to others, beside assignments to attributes; some bring other code.
 _REACHING = frozenset(
     """
-    setattr delattr vars __dict__ globals exec eval patch patch_all monkey mock setitem __import__
-    import_module ctypes seterr
+    setattr delattr __setattr__ __delattr__ vars __dict__ globals exec eval patch patch_all monkey
+    monkey_patch mock setitem __import__ import_module ctypes seterr update_wrapper freeze_time nest_asyncio
+    __globals__ __builtins__ __subclasses__ __self__ __class__ __code__ breakpoint help result as_completed
+    pickle cloudpickle dill joblib
     """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _FIXED = (
@@ -69,6 +73,8 @@ _FIXED = (
     Decimal,
 )
 
+
+_PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, range)
 
 # What every module and class has.
 _NOT_CODE = frozenset(
@@ -286,32 +292,83 @@ def _content(cell: Any) -> Any:
 
 def _reach(app_class: AppClass, modules: UserModules) -> Reach:
     """What an app's code can change beyond itself, judged by its text."""
-    spaces: list[Any] = [vars(module) for module in modules.by_name.values()]
-    spaces += [vars(base) for base in app_class.__mro__ if base.__module__.partition(".")[0] not in _OURS]
-    values = [value for space in spaces for name, value in space.items() if name not in _NOT_CODE]
-    codes = [code for value in values for code in _codes_of(value)]
-    uses = any(map(_is_others, values)) or any(_REACHING.intersection(code.co_names) for code in codes)
-    return Reach(assigns=any(map(_assigns, codes)), uses=uses or any(map(_imports, codes)))
+    judged = _Judged()
+    for module in modules.by_name.values():
+        judged.space(vars(module), is_class=False)
+    judged.value(app_class)
+    return Reach(judged.assigns, judged.uses)
 
 
-def _is_others(value: Any) -> bool:
-    """Whether it is a module, class or function of a package, or something made by one."""
-    if isinstance(value, type | FunctionType):
-        return _is_of_a_package(value)
-    return not isinstance(value, staticmethod | classmethod | property | int | float | str | bytes | None)
+class _Judged:
+    """What is found in an app's classes, functions and modules, and in all that these hold."""
 
+    def __init__(self) -> None:
+        self.assigns = self.uses = False
+        self._seen: set[int] = set()
 
-def _codes_of(value: Any) -> Iterator[CodeType]:
-    value = getattr(value, "__func__", value)
-    if isinstance(value, FunctionType):
-        yield from _with_inner(value.__code__)
-    elif isinstance(value, property):
-        for function in filter(None, (value.fget, value.fset, value.fdel)):
-            yield from _codes_of(function)
-    elif isinstance(value, type) and not _is_of_a_package(value):
-        for inner in vars(value).values():
-            if not isinstance(inner, type):
-                yield from _codes_of(inner)
+    def space(self, space: Mapping[str, Any], *, is_class: bool) -> None:
+        for name, value in list(space.items()):
+            if name not in _NOT_CODE:
+                self.value(value, is_method=is_class)
+
+    def value(self, value: Any, *, is_method: bool = False) -> None:
+        if isinstance(value, _PLAIN) or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, FunctionType):
+            self._function(value, is_method)
+        elif isinstance(value, type):
+            self._class(value)
+        elif isinstance(value, staticmethod | classmethod):
+            self.value(value.__func__, is_method=isinstance(value, classmethod))
+        elif isinstance(value, property):
+            for function in (value.fget, value.fset, value.fdel):
+                self.value(function, is_method=True)
+        elif type(value) in (tuple, frozenset, list, set, dict):
+            for item in (*value, *value.values()) if isinstance(value, dict) else value:
+                self.value(item)
+        else:  # a package, or an object
+            self.uses = True
+            if not isinstance(value, ModuleType):
+                self._object(value)
+
+    def _object(self, value: Any) -> None:
+        """What decorators make, for example."""
+        if isinstance(value, partial):
+            held = [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, MethodType):
+            held = [value.__func__, value.__self__]
+        else:
+            content = getattr(value, "__dict__", {})
+            is_own = not _is_of_a_package(type(value))
+            held = [type(value), *content.values()] if is_own else [content.get("__wrapped__")]
+        for item in held:
+            self.value(item)
+
+    def _function(self, function: FunctionType, is_method: bool) -> None:
+        self.uses |= _is_of_a_package(function)
+        whole = function.__code__
+        for code in _with_inner(whole):
+            own = _own_object(code) if is_method and code is whole else None
+            self.assigns |= _assigns(code, own)
+            self.uses |= bool(_REACHING.intersection(code.co_names)) or _imports(code)
+        held = (
+            function.__defaults__ or (),
+            (function.__kwdefaults__ or {}).values(),
+            vars(function).values(),
+        )
+        for value in chain(*held, map(_content, function.__closure__ or ())):
+            self.value(value)
+
+    def _class(self, cls: type) -> None:
+        if cls.__module__.partition(".")[0] in _OURS:
+            return
+        if _is_of_a_package(cls):
+            self.uses = True
+            return
+        self.space(vars(cls), is_class=True)
+        for base in cls.__bases__:
+            self.value(base)
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:
@@ -325,14 +382,22 @@ def _imports(code: CodeType) -> bool:
     return any(step.opname == "IMPORT_NAME" for step in dis.get_instructions(code))
 
 
-def _assigns(code: CodeType) -> bool:
-    """Whether it assigns to attributes of others than its own object, or may do so."""
+def _own_object(code: CodeType) -> str | None:
+    """The name of a method's own object; None where it may be the name of another."""
+    if not code.co_argcount:
+        return None
+    name = code.co_varnames[0]
+    stored = {step.argval for step in dis.get_instructions(code) if step.opname.startswith("STORE_")}
+    return None if name in stored else name
+
+
+def _assigns(code: CodeType, own: str | None) -> bool:
+    """Whether it assigns to attributes of others than its `own` object, or may do so."""
     if _REACHING.intersection(code.co_names):
         return True
-    own = code.co_varnames[0] if code.co_argcount else None
     loaded: object = None
     for step in dis.get_instructions(code):
-        if step.opname in ("STORE_ATTR", "DELETE_ATTR") and loaded != own:
+        if step.opname in ("STORE_ATTR", "DELETE_ATTR") and (own is None or loaded != own):
             return True
         loaded = step.argval if step.opname == "LOAD_FAST" else None
     return False

@@ -386,7 +386,7 @@ class WorkerPool:
         outside = has_died and worker.process.returncode in OUTSIDE
         if worker.ticket is not None:
             worker.ticket.worker = None
-            self._tell_death(worker, worker.ticket, epitaph, outside)
+            self._tell_death(worker, worker.ticket, epitaph, has_died)
         elif not worker.ready and not self._closed:
             self._stillbirths += outside
             if not outside or self._stillbirths >= MOST_STILLBIRTHS:
@@ -400,12 +400,18 @@ class WorkerPool:
         ends.register(worker.pidfd, select.POLLIN)
         return bool(ends.poll(DYING_MS))
 
-    def _tell_death(self, worker: _Worker, ticket: Ticket, epitaph: str, outside: bool) -> None:
+    def _tell_death(self, worker: _Worker, ticket: Ticket, epitaph: str, has_died: bool) -> None:
         """Of a worker that had something to do."""
+        outside = has_died and worker.process.returncode in OUTSIDE
         ended = worker.process.returncode  # None: it hangs in the kernel
         code = -int(Signals.SIGKILL) if ended is None else ended
         if outside and self._memory_kills.now() > worker.memory_kills:
             sentence = f"killed for want of memory: the Python worker died with {epitaph}"
+            self._fail(ticket, sentence, code=code)
+        elif not has_died and not ticket.signalled and not self._closed:
+            sentence = (
+                "run() or a hook closed the connection of its Python worker (all files?), which was ended"
+            )
             self._fail(ticket, sentence, code=code)
         elif outside and not ticket.signalled and not self._closed:
             sentence = f"the Python worker was killed from outside, by {epitaph}"
