@@ -40,14 +40,12 @@ class Output:
     def to(self, path: str, heading: str = "") -> Iterator[None]:
         """Within the block, file descriptors 1 and 2 append to `path`; NotWritable if it can't be opened."""
         try:
-            file = open_appending(path)
+            file = _opened(path, heading.encode())
         except OSError as exc:
             raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.close(file)
-        if heading:
-            os.write(1, heading.encode())
         try:
             yield
         finally:
@@ -56,6 +54,16 @@ class Output:
                 stream.put_back()
             for number, saved in enumerate(self._own):
                 os.dup2(saved, number)
+
+
+def _opened(path: str, heading: bytes) -> int:
+    file = open_appending(path)
+    try:
+        os.write(file, heading)  # on a full disk a file can be opened, and not be written
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 def high(number: int) -> int:

@@ -343,11 +343,17 @@ def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
         os.chdir(workdir)
     except OSError:
         _make(workdir)
-        os.chdir(workdir)
+        try:
+            os.chdir(workdir)
+        except OSError as exc:
+            raise NotWritable(f"can't enter the workdir {workdir}: {exc.strerror}") from exc
     try:
         yield
     finally:
-        os.chdir(home)
+        try:
+            os.chdir(home)
+        except OSError:  # a site that is moved or away is no fault of a run that has ended well
+            os.chdir("/")
 
 
 def _make(workdir: str) -> None:

@@ -18,6 +18,7 @@ from balsam.core.states import ACTIVE_BATCH_JOB_STATES, BatchJobState
 from balsam.platform.schedulers.allocation import Allocation, AllocationState, Scheduler, SchedulerError
 from balsam.platform.template import TemplateError
 from balsam.runtime import logs
+from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.settings import SchedulerSettings
 from balsam.runtime.site_folder import SiteFolder
 from balsam.schemas.batch_jobs import BatchJobOut
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 VOUCH_SEC = 20.0  # how often the server is told that an allocation still runs
 DELETE_AGAIN_SEC = 15.0
+SHORT_SEC = 5.0  # before the next submission where this machine or a filesystem fails
 REPORT_AGAIN_SEC = 60.0  # after the server refused a report
 EXPECTED_CAUSES = ("exit 0", "walltime", "deleted")
 TAIL_LINES = 10
@@ -282,7 +284,7 @@ class SchedulerService:
                 self._outage.answered()
             except OUTAGES as exc:
                 pause = self._outage.failed(exc)
-            except SchedulerError as exc:
+            except (SchedulerError, OSError) as exc:  # OSError: of its files, on a filesystem that fails
                 log.error("the batch system can't be asked: %s", exc)
                 pause = self._limits.sync_period
                 self._complain(str(exc))
@@ -380,6 +382,8 @@ class SchedulerService:
         except (TemplateError, SchedulerError, OSError) as exc:
             # A full disk, for example, does not name its file.
             sentence = f"{submission.script}: {exc}" if isinstance(exc, OSError) else str(exc)
+            if isinstance(exc, OSError) and exc.errno in NODE_SHORT:
+                return self._try_again(batch_job, sentence)
             log.error("BatchJob %d can't be submitted: %s", batch_job.id, sentence)
             return Report(batch_job.id, failed_submission(batch_job, sentence))
         log.info("BatchJob %d is submitted as %s", batch_job.id, scheduler_id)
@@ -388,6 +392,14 @@ class SchedulerService:
         info |= {"submit_script": str(submission.script), "submit_time": _stamp()}
         report = Report(batch_job.id, {**progress(batch_job, allocation), "status_info": info})
         return self._with_output(report)
+
+    def _try_again(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
+        """This machine or its filesystem is at fault, and not what was asked for."""
+        log.warning("BatchJob %d is submitted later: %s", batch_job.id, sentence)
+        later = time.monotonic() + SHORT_SEC
+        self._memory.unclaimed[batch_job.id] = later
+        self._next_look = min(self._next_look, later)
+        return _wait(batch_job, storable(f"{sentence}; it is tried again every few seconds"))
 
     def _not_ours(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
         log.warning("BatchJob %d is not submitted: %s", batch_job.id, sentence)
