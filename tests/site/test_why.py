@@ -70,7 +70,7 @@ def test_a_full_disk_keeps_an_allocation_waiting_until_there_is_room(bench: Benc
     assert bench.ask() == number
     wait_until(lambda: "waiting" in bench.batch_job(number)["status_info"], 25, bench.log)
     code, sentence = queue_why(bench, number)
-    assert code == "waits_its_turn" and f"{script}: [Errno 28] No space left on device" in sentence
+    assert code == "waits_its_turn" and f"{script}: No space left on device; it is tried again" in sentence
     assert bench.batch_job(number)["state"] == "pending_submission"
     code, sentence = queue_why(bench, number - 1)
     assert code == "submit_failed" and "this site has no queue 'nowhere'; it has local" in sentence

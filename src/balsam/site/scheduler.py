@@ -133,6 +133,11 @@ def _begin(
     return _wait(batch_job, f"queue {batch_job.queue} takes {most} allocations at once, and has them")
 
 
+def _given_up(batch_job: BatchJobOut, sentence: str) -> Report:
+    log.error("BatchJob %d can't be submitted: %s", batch_job.id, sentence)
+    return Report(batch_job.id, failed_submission(batch_job, sentence))
+
+
 def _wait(batch_job: BatchJobOut, sentence: str) -> Report | None:
     if batch_job.status_info.get("waiting") == sentence:
         return None
@@ -379,13 +384,11 @@ class SchedulerService:
             if self._scheduler.find(submission.label) is None:
                 write_script(batch_job, self._site, self._limits)
             scheduler_id = self._scheduler.submit(submission)
-        except (TemplateError, SchedulerError, OSError) as exc:
-            # A full disk, for example, does not name its file.
-            sentence = f"{submission.script}: {exc}" if isinstance(exc, OSError) else str(exc)
-            if isinstance(exc, OSError) and exc.errno in NODE_SHORT:
-                return self._try_again(batch_job, sentence)
-            log.error("BatchJob %d can't be submitted: %s", batch_job.id, sentence)
-            return Report(batch_job.id, failed_submission(batch_job, sentence))
+        except OSError as exc:
+            sentence = f"{exc.filename or submission.script}: {exc.strerror or exc}"
+            return (self._try_again if exc.errno in NODE_SHORT else _given_up)(batch_job, sentence)
+        except (TemplateError, SchedulerError) as exc:
+            return _given_up(batch_job, str(exc))
         log.info("BatchJob %d is submitted as %s", batch_job.id, scheduler_id)
         allocation = self._scheduler.status([scheduler_id])[scheduler_id]
         info = {k: v for k, v in batch_job.status_info.items() if k != "waiting"}
