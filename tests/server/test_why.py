@@ -331,7 +331,8 @@ def test_an_agent_that_can_begin_no_hook_tells_why(hooked: Scene) -> None:
     hooked.client.put(f"/sessions/{hooked.agent}", {"busy": [], "trouble": "the disk is full"})
     code, sentence = hooked.why(job)
     assert code == "node_trouble"
-    assert sentence == f"preprocess() of job {job} waits at the site's agent, which tells: the disk is full."
+    who = f"the site's agent (session {hooked.agent})"
+    assert sentence == f"preprocess() of job {job} waits at {who}, which tells: the disk is full."
     hooked.client.put(f"/sessions/{hooked.agent}", {"busy": [], "trouble": ""})
     assert hooked.why(job)[0] == "hook_next"
 
