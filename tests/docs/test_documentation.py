@@ -77,8 +77,8 @@ def reader(tmp_path: Path, postgres: PostgresServer) -> Iterator[dict[str, str]]
     for site in tmp_path.glob("*/.balsam-site"):
         subprocess.run(["balsam", "site", "stop"], cwd=site.parent, env=environment, check=False)
         allocations = LocalScheduler(site.parent / "qsubmit" / "local")
-        for scheduler_id in allocations.active():
-            allocations.delete(scheduler_id)
+        for allocation in allocations.active().values():
+            allocations.delete(allocation, politely=True)
     subprocess.run(["balsam", "server", "stop"], cwd=tmp_path, env=environment, check=False)
 
 

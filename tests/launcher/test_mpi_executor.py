@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from balsam.launcher.command import Command, argument_list
-from balsam.launcher.mpi_executor import launch_of, needed_line, under_mpi
+from balsam.launcher.mpi_executor import _answered, launch_of, needed_line, under_mpi
 from balsam.launcher.placement import Seat
+from balsam.launcher.reports import Ending
 from balsam.platform.nodes import Node
 from balsam.runtime import python_rank
 from balsam.runtime.python_rank import Files
@@ -70,6 +71,13 @@ class TestAnswers:
         files.answer(0, b'{"ok": true, "serialized_return_value": "old"}')
         files.ask(b"{}")
         assert files.take_answer() is None
+
+    @pytest.mark.parametrize("code", [0, 9])
+    def test_ranks_that_end_their_processes_count_by_their_exit_code(self, tmp_path: Path, code: int) -> None:
+        """Kind: `os._exit()` in a run(), which means the same in both modes: 0 is no error, and no value."""
+        files = Files.of(str(tmp_path), 7)
+        files.ask(b"{}")
+        assert _answered(files, Ending(code, 1)) == Ending(code, 1)
 
     def test_request_is_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
         files = Files.of(str(tmp_path), 7)

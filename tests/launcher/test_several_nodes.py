@@ -108,6 +108,39 @@ def test_run_app_of_another_node_returns_its_value_or_its_exception(
     assert "ZeroDivisionError" in pilot.output(bad)
 
 
+def test_all_that_is_known_of_a_run_s_end_comes_from_other_nodes(
+    several: tuple[Pilot, dict[str, str]],
+) -> None:
+    """Kind: what a worker tells its leader of an end: return code, who killed it, where output begins."""
+
+    class Ending(ApplicationDefinition):
+        def run(self, how: str) -> int:
+            if how == "killed" and self.job.num_runs == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "gone":
+                os._exit(0)
+            if how == "exit":
+                raise SystemExit(3)
+            return 1
+
+    pilot, environment = several
+    linked = pilot.site.data_path / "linked" / "0"
+    linked.mkdir(parents=True)
+    (linked / "all.txt").write_text("MemoryError: that was an earlier run\n")
+    (linked / "job.out").symlink_to("all.txt")
+    app = pilot.app_id(Ending)
+    [bad] = pilot.submit(app, workdir="linked", parameters_json={"how": "exit"})
+    ids = [pilot.submit(app, parameters_json={"how": how})[0] for how in ("killed", "gone")]
+    pilot.launch(environment=environment)
+    exited, killed, gone = pilot.wait_done([bad, *ids], 40)
+    assert [row["state"] for row in (exited, killed, gone)] == ["FAILED", "JOB_FINISHED", "JOB_FINISHED"]
+    assert [row["return_code"] for row in (exited, killed, gone)] == [3, 0, 0]
+    assert not gone["serialized_return_value"]
+    assert "RUN_TIMEOUT" in pilot.walk(ids[0]), "somebody else killed it, and it ran again"
+    [told] = [event["data"] for event in pilot.events(bad) if event["to_state"] == "RUN_ERROR"]
+    assert "earlier run" not in str(told)
+
+
 def test_lost_worker_costs_its_own_runs_only(several: tuple[Pilot, dict[str, str]]) -> None:
     pilot, environment = several
     command = long_sleep()

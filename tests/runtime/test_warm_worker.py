@@ -6,6 +6,7 @@ otherwise the process has ended, and the next run has another.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,15 @@ from typing import Any
 
 import pytest
 
+from balsam.runtime.python_worker import _has_plain_parameters
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
+from balsam.runtime.shipped import Reach, _reach
 from balsam.runtime.worker_pool import WorkerPool, WorkerSetting
 from balsam.schemas import deserialize
+from balsam.schemas.reading import UserModules
 from balsam.sdk.application import ApplicationDefinition
 from balsam.sdk.class_payload import class_payload
+from balsam.sdk.parameters import fields_of
 from tests.runtime.test_worker_pool import ask_all, job
 
 counter = 0
@@ -294,6 +299,80 @@ def test_no_file_of_a_workdir_stands_for_a_module_of_python(pool: WorkerPool, tm
     code = AppCode(3, "Shadowed", class_payload(Shadowed))
     file, is_right = deserialize(run(pool, tmp_path, "", code).serialized_return_value)
     assert is_right and not file.startswith(str(tmp_path))
+
+
+class Sciences(ApplicationDefinition):
+    """Changes what scientific libraries keep, or says what is there."""
+
+    site = 1
+
+    def run(self, act: str = "") -> Any:
+        import random
+
+        import matplotlib
+        import numpy
+        from matplotlib import pyplot
+
+        if act:
+            random.seed(1)
+            numpy.random.seed(1)
+            numpy.seterr(all="raise")
+            numpy.seterrcall(print)
+            numpy.set_printoptions(precision=2, linewidth=200)
+            matplotlib.rcParams["lines.linewidth"] = 9.0
+            pyplot.figure()
+            return os.getpid(), (), ()
+        settings = (
+            numpy.geterr()["over"],
+            numpy.geterrcall(),
+            numpy.get_printoptions()["precision"],
+            numpy.get_printoptions()["linewidth"],
+            matplotlib.rcParams["lines.linewidth"],
+            pyplot.get_fignums(),
+        )
+        return os.getpid(), settings, (random.random(), float(numpy.random.random()))
+
+
+def test_libraries_are_as_they_were_imported(pool: WorkerPool, tmp_path: Path) -> None:
+    """Kind: state inside of well-known packages: settings, figures, random numbers that nobody has chosen."""
+    code = AppCode(4, "Sciences", class_payload(Sciences))
+    found = [
+        deserialize(run(pool, tmp_path, act, code).serialized_return_value) for act in ("", "x", "", "x", "")
+    ]
+    assert len({pid for pid, *_ in found}) == 1
+    first, second, third = found[::2]
+    assert second[1] == third[1] == first[1] == ("warn", None, 8, 75, 1.5, [])
+    for ours, theirs in zip(second[2], third[2], strict=True):
+        assert ours != theirs, "both would be what follows seed(1)"
+
+
+JUDGED = {
+    "nothing of others": ("def run(self): self.x = [1]; return len(self.x)", Reach(False, False)),
+    "an import": ("def run(self): import os", Reach(False, True)),
+    "another's attribute": ("def run(self): self.job.data = 1", Reach(True, False)),
+    "a function's first argument": ("@staticmethod\n    def run(m): m.left = 1", Reach(True, False)),
+    "no argument at all": ("@staticmethod\n    def run(): len(()).left = 1", Reach(True, False)),
+    "what a decorator holds": ("@held\n    def run(self): import os", Reach(False, True)),
+    "what a default holds": ("def run(self, f=logging): f.disable()", Reach(False, True)),
+    "what a class holds": ("class A:\n        class B:\n            log = logging", Reach(False, True)),
+    "what a list holds": ("held = [(1, {'x': logging})]", Reach(False, True)),
+    "a way to anything": ("def run(self): return print.__self__", Reach(True, True)),
+}
+
+
+@pytest.mark.parametrize("what", JUDGED)
+def test_code_is_judged_with_all_that_it_holds(what: str) -> None:
+    """Kind: how much is compared depends on an app's text, wherever in the app that text is."""
+    text, reach = JUDGED[what]
+    space: dict[str, Any] = {"__name__": "__main__", "App": ApplicationDefinition, "logging": logging}
+    head = "def held(f):\n    def wrapper(self): return f(self)\n    return wrapper\n"
+    exec(f"{head}class Judged(App):\n    site = 1\n    {text}\n", space)
+    assert _reach(space["Judged"], UserModules()) == reach
+
+
+def test_parameters_that_are_objects_may_do_anything() -> None:
+    assert _has_plain_parameters(fields_of({"x": [1, "two"]}, "w"))
+    assert not _has_plain_parameters(fields_of({"x": print}, "w"))
 
 
 def test_a_watchdog_ends_with_its_run(act: Act) -> None:

@@ -47,6 +47,8 @@ class Play(ApplicationDefinition):
             sys.exit(5)
         if act == "sys.exit(0)":
             sys.exit(0)
+        if act == "interrupt":
+            raise KeyboardInterrupt
         if act == "speak":
             print("python")
             ctypes.CDLL(None).printf(b"c library\n")
@@ -186,6 +188,12 @@ def test_sys_exit_ends_the_run_with_that_code_and_not_the_worker(ask: Ask, tmp_p
     assert not reply.ok and not reply.crashed
     assert reply.return_code == 5
     assert "SystemExit: 5" in reply.error
+
+
+def test_interrupt_ends_the_run_as_its_signal_ends_a_script(ask: Ask, tmp_path: Path) -> None:
+    """The kind: the return code of a run() is the status that a script with the same text ends with."""
+    reply = ask(run(tmp_path, "interrupt"))
+    assert (reply.ok, reply.crashed, reply.return_code) == (False, False, -signal.SIGINT)
 
 
 def test_sys_exit_of_zero_is_the_end_of_a_good_run(ask: Ask, tmp_path: Path) -> None:

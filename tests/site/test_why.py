@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
-from balsam.platform.schedulers.allocation import Allocation, SchedulerError, Submission
+from balsam.core.clock import now_us
+from balsam.platform.schedulers.allocation import (
+    Allocation,
+    Later,
+    QueueView,
+    Records,
+    Submission,
+    Submitting,
+)
 from balsam.runtime.site_folder import NoSiteHere, SiteFolder
+from balsam.site.labels import Labels
 from balsam.site.processes import agent_status, start_agent, stop_agent
 from balsam.site.scheduler import SchedulerService
 from balsam.site.services import Stop
@@ -131,22 +140,25 @@ class Missing:
     poll_sec = 0.1
     there = False
 
-    def submit(self, submission: Submission) -> str:
-        raise SchedulerError("not asked for here")
+    def submit(self, submission: Submission) -> Submitting:
+        return Later("not asked for here")
 
-    def find(self, label: str) -> str | None:
-        return None
+    def look(self) -> QueueView:
+        if self.there:
+            return QueueView(taken_at=now_us())
+        return QueueView(complete=False, trouble="there is no program 'squeue' on the PATH of the agent")
 
-    def status(self, scheduler_ids: Iterable[str]) -> dict[str, Allocation]:
-        return {}
+    def account(self, labels: Mapping[str, str]) -> Records:
+        return Records()
 
-    def active(self) -> dict[str, Allocation]:
-        if not self.there:
-            raise SchedulerError("sbatch is not on the PATH of the agent")
-        return {}
+    def search(self, labels: Collection[str], since_us: int) -> Records:
+        return Records()
 
-    def delete(self, scheduler_id: str) -> None:
-        raise SchedulerError("not asked for here")
+    def delete(self, allocation: Allocation, politely: bool) -> str:
+        return "not asked for here"
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_scheduler_that_is_missing_is_told_until_it_is_there(bench: Bench) -> None:
@@ -156,15 +168,21 @@ def test_a_scheduler_that_is_missing_is_told_until_it_is_there(bench: Bench) -> 
     bench.client.post("/sessions/", {"site_id": site.site_id, "fenced": True, "num_nodes": 0})
     number = bench.ask()
     client = site.client()
-    service = SchedulerService(site, client, limits, scheduler, stop.bell(), lambda _: True, lambda _: None)
+    labels = Labels("a" * 6)
+    told: list[str] = []
+    service = SchedulerService(
+        site, client, limits, scheduler, labels, stop.bell(), lambda _: True, lambda _: None, told.append
+    )
     thread = threading.Thread(target=service.run, args=[stop])
     thread.start()
     try:
         wait_until(lambda: queue_why(bench, number)[0] == "scheduler_fails")
-        assert "sbatch is not on the PATH of the agent" in queue_why(bench, number)[1]
+        assert "no program 'squeue' on the PATH of the agent" in queue_why(bench, number)[1]
         scheduler.there = True
         service.bell.ring()
         wait_until(lambda: "scheduler" not in bench.batch_job(number)["status_info"])
+        wait_until(lambda: "waiting" in bench.batch_job(number)["status_info"])
+        assert told[0] and not told[-1]
     finally:
         stop.set()
         thread.join()

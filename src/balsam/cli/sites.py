@@ -222,6 +222,8 @@ def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
     if agent.clock_ahead_us:
         side = "ahead of" if agent.clock_ahead_us > 0 else "behind"
         told += f"; its clock is {abs(agent.clock_ahead_us) // 1_000_000} s {side} the server's"
+    if agent.trouble:
+        told += f"; but: {agent.trouble}"
     if agent.refused is None:
         return told
     return f"{told}; one on {agent.refused.host} in {agent.refused.path} was not let in"

@@ -27,6 +27,7 @@ from balsam.launcher.executor import Callbacks, Start
 from balsam.launcher.lines import END_SEC, Line, Lines, WorkerLine
 from balsam.launcher.rendezvous import Rendezvous, new_secret, own_addresses
 from balsam.launcher.reports import Ending
+from balsam.launcher.runs import TERM_GRACE_SEC
 from balsam.platform.nodes import Node
 from balsam.runtime.frames import FrameReader, frame
 from balsam.runtime.guard_link import GuardLink
@@ -107,6 +108,7 @@ class Crew:
         self._place: dict[int, _Link] = {}
         self._nodes = {node.name: node for node in setting.nodes}
         self._dying: deque[tuple[float, set[int]]] = deque()
+        self._leaving: deque[tuple[_Link, float, str]] = deque()  # when those who were warned are lost
         secret = new_secret()
         self._door = Door(secret, len(self._nodes))
         selector.register(self._door, selectors.EVENT_READ, self._welcome)
@@ -188,6 +190,7 @@ class Crew:
     def keep_up(self) -> None:
         now = time.monotonic()
         self._bury(now)
+        self._lose_warned(now)
         for link in list(self._links):
             if now - link.heard_at > self._silence_sec:
                 self._read(link)  # this process may have been held up, while it went on talking
@@ -273,6 +276,17 @@ class Crew:
         # Its guard may only now be killing them: nobody else is to start them before they are dead.
         self._dying.append((time.monotonic() + self._guard.beat_sec + DYING_SEC, link.jobs))
 
+    def _warned(self, link: _Link, reason: str) -> None:
+        """Its runs have the signal as well, and this long to end in order."""
+        if all(one is not link for one, _, _ in self._leaving):
+            self._leaving.append((link, time.monotonic() + TERM_GRACE_SEC, reason))
+            self._callbacks.on_warned(link.node, reason)
+
+    def _lose_warned(self, now: float) -> None:
+        while self._leaving and self._leaving[0][1] <= now:
+            link, _, reason = self._leaving.popleft()
+            self._lose(link, reason)
+
     def _bury(self, now: float) -> None:
         """Tells the ends of runs whose nodes were lost a while ago."""
         while self._dying and self._dying[0][0] <= now:
@@ -339,6 +353,8 @@ class Crew:
                 self._callbacks.on_refused(job_id, reason)
             case ["joined", name]:
                 self._join(link, name)
+            case ["warned", name] if link.node:
+                self._warned(link, f"its worker got {name}, as from whoever ends a job step or a node")
             case ["clock", asked_us, heard_us, told_us]:
                 # What the worker kept the answer is no part of the way.
                 link.clock.add(asked_us + told_us - heard_us, told_us, now_us())

@@ -88,7 +88,8 @@ class Callbacks:
 
     `on_start(job_id, us)`, `on_end(job_id, ending)` once for each run, or `on_refused(job_id, reason)` where
     its node can't start any for the moment; `on_join(node)` when there is one node more to run on,
-    `on_lost(node name, reason)` when it is gone; the ends of its runs follow.
+    `on_lost(node name, reason)` when it is gone; the ends of its runs follow. `on_warned(node name, reason)`:
+    somebody else is ending all that is there.
     """
 
     on_start: Callable[[int, int], None]
@@ -96,6 +97,7 @@ class Callbacks:
     on_refused: Callable[[int, str], None]
     on_join: Callable[[Node], None]
     on_lost: Callable[[str, str], None]
+    on_warned: Callable[[str, str], None]
 
 
 class Executor(Protocol):
@@ -343,7 +345,9 @@ class LocalExecutor:
                 self.kill(job_id)
 
     def _tell_end(self, job_id: int, ending: Ending) -> None:
-        ending = replace(ending, output_begins=self._outputs.pop(job_id).begins)
+        begins = self._outputs.pop(job_id).begins
+        if begins:
+            ending = replace(ending, output_begins=begins)
         if job_id in self._floods:
             self._floods.discard(job_id)
             limit = f"{self._max_output_bytes >> 20} MB (launcher.max_output_mb)"

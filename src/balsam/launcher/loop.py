@@ -21,6 +21,7 @@ from balsam.launcher.apps import AppPlan
 from balsam.launcher.backlog import Backlog, Waiting, order_key
 from balsam.launcher.command import Command
 from balsam.launcher.diary import Diary
+from balsam.launcher.doubtful_ends import DoubtfulEnd, DoubtfulEnds
 from balsam.launcher.executor import Callbacks, NodeShort, NotStartable, Start, unforeseen
 from balsam.launcher.last_word import Idleness, LauncherEnd
 from balsam.launcher.news import (
@@ -72,7 +73,9 @@ class Loop:
         self._selector.register(self._preparers, selectors.EVENT_READ, self._preparers.dispatch)
         self._whole = Room(around.allocation)  # nodes that are still to join included
         self._room = Room(around.nodes)
-        callbacks = Callbacks(self._started, self._ended, self._refused, self._joined, self._node_lost)
+        callbacks = Callbacks(
+            self._started, self._ended, self._refused, self._joined, self._node_lost, self._node_warned
+        )
         self._executor = around.make_executor(self._selector, setting, guard, callbacks)
         self._preparation = Preparation(
             self._preparers,
@@ -88,6 +91,7 @@ class Loop:
         self._preparing: dict[int, dict[str, Any]] = {}
         self._waiting = Backlog()
         self._runs = Runs(self._executor.signal, limits.error_tail_lines)
+        self._doubtful = DoubtfulEnds(in_allocation=around.in_allocation)
         self._updates: list[Update] = []
         self._diary = Diary()
         self._pace = appetite.Pace()
@@ -119,10 +123,11 @@ class Loop:
     def stop(self, code: EndCode, reason: str) -> None:
         """Ends all runs: SIGTERM now, SIGKILL after a grace; nothing new is started."""
         if self._stopping is None:
-            count = len(self._executor)
+            count = len(self._runs)
             log.info("stopping: %s; %d runs are ended, %d jobs had not started", reason, count, self._held)
             self._stopping = reason
             self._runs.cut_all(reason, Signals.SIGTERM)
+            self._judge(self._doubtful.take_of(None))
             self._send().note_ending(LauncherEnd(code, reason, count))
             self._kill_at = time.monotonic() + TERM_GRACE_SEC
 
@@ -180,6 +185,7 @@ class Loop:
         now = time.monotonic()
         due = [self._next_beat, self._limits.end_at if self._stopping is None else self._kill_at or now]
         due += self._runs.due
+        due += self._doubtful.due
         due.append(self._diary.due)
         if self._is_idle():
             due.append(self._idleness.ask_at)
@@ -219,6 +225,7 @@ class Loop:
 
     def _watch_clock(self, now: float) -> None:
         self._runs.kill_overdue(now)
+        self._judge(self._doubtful.take(now))
         if self._stopping is not None:
             if self._kill_at is not None and now >= self._kill_at:
                 self._runs.signal_all(Signals.SIGKILL)
@@ -411,6 +418,7 @@ class Loop:
         else:
             self._updates = [update for update in self._updates if update.job_id not in job_ids]
         self._runs.disown(job_ids)
+        self._judge(self._doubtful.take_of(job_ids))
         self._waiting.drop(job_ids)
         for job_id in [i for i in self._preparing if job_ids is None or i in job_ids]:
             del self._preparing[job_id]
@@ -429,6 +437,11 @@ class Loop:
         self._runs.lose_node(name, reason)
         if not len(self._room) and not self._room.has_resting and not self._executor.expects_nodes:
             self.stop(EndCode.no_node, f"no node is left to run on; the last one was {name}: {reason}")
+
+    def _node_warned(self, name: str, reason: str) -> None:
+        log.error("node %s is being ended: %s; nothing more is started there", name, reason)
+        self._room.lose(name)
+        self._runs.warn_node(name, reason)
 
     # ---- jobs ----
 
@@ -552,6 +565,17 @@ class Loop:
         self._updates.append(update)
 
     def _ended(self, job_id: int, ending: Ending) -> None:
+        if self._stopping is None and not self._runs.is_cut(job_id) and self._doubtful.is_one(ending):
+            self._doubtful.keep(job_id, ending, time.monotonic())
+        else:
+            self._conclude(job_id, ending)
+
+    def _judge(self, ends: Sequence[DoubtfulEnd]) -> None:
+        """What ended these runs is known by now: the whole allocation or node is ending, or they did."""
+        for end in ends:
+            self._conclude(end.job_id, end.ending)
+
+    def _conclude(self, job_id: int, ending: Ending) -> None:
         run = self._runs.pop(job_id)
         self._room.give_back(run.need, run.share)
         self._idleness.reset()

@@ -22,7 +22,7 @@ from balsam.client.transport import Client
 from balsam.core.endings import EndCode
 from balsam.core.start import command as start_command
 from balsam.core.states import RUNNABLE_STATES, JobMode
-from balsam.launcher import alone, partitions
+from balsam.launcher import alone, ending_signals, partitions
 from balsam.launcher.courier import Courier, Terms
 from balsam.launcher.crew import Crew, CrewSetting
 from balsam.launcher.executor import Callbacks, Executor, LocalExecutor
@@ -37,7 +37,8 @@ from balsam.launcher.setting import Limits, Surroundings
 from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
 from balsam.platform.mpi.launch import LaunchError
-from balsam.platform.nodes import Node, UnknownNodes
+from balsam.platform.nodes import Node, UnknownNodes, is_in_allocation
+from balsam.platform.schedulers.allocation_end import seconds_left
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
@@ -57,10 +58,14 @@ MAX_KINDS = 100  # of nodes, that the server is told of
 SWITCH_SEC = 0.0005  # the loop starts runs while the courier encodes: neither may keep the other waiting
 
 
-def stop_at(started: float, wall_time_min: float) -> float:
-    """When runs are to be ended, so that their ends are reported before the allocation is over."""
+def stop_at(started: float, wall_time_min: float, left_sec: float | None = None) -> float:
+    """When runs are to be ended, so that their ends are reported before the allocation is over.
+
+    `left_sec`: until the allocation ends, as its batch system has it, which began to count before us.
+    """
     wall_sec = wall_time_min * 60
-    return started + wall_sec - min(MARGIN_SEC, wall_sec * MARGIN_SHARE)
+    end = started + (wall_sec if left_sec is None else min(wall_sec, max(0.0, left_sec)))
+    return end - min(MARGIN_SEC, wall_sec * MARGIN_SHARE)
 
 
 def run_environment(orders: Orders, site: SiteFolder, nodes: Sequence[Node]) -> dict[str, str]:
@@ -113,7 +118,8 @@ class Launcher:
         self._site = site
         self._nodes = nodes
         self._log_path = log_path
-        self._end_at = stop_at(time.monotonic(), orders.wall_time_min)
+        left_sec = seconds_left(os.environ)
+        self._end_at = stop_at(time.monotonic(), orders.wall_time_min, left_sec)
         self._mailbox = Mailbox()
         self._postman = Postman(self._client, site.data_path)
         self._courier = Courier(self._client, self._terms(), self._post, SpoolFolder(site.spool_path))
@@ -192,6 +198,7 @@ class Launcher:
             make_executor=partial(self._executor, lease_sec),
             may_share_nodes=not is_mpi or self._site.settings.launcher.mpirun_allows_node_packing,
             is_mpi=is_mpi,
+            in_allocation=is_in_allocation(os.environ),
         )
 
     def _executor(
@@ -298,12 +305,12 @@ def _fail(sentence: str) -> int:
 
 
 def on_signals(loop: Loop) -> None:
-    """SIGTERM and SIGINT end the loop in good order."""
+    """Those with which terminals, batch systems and users end an allocation end the loop in good order."""
     ours, theirs = socket.socketpair()
     for end in (ours, theirs):
         end.setblocking(False)
     signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals.heeded():
         signal.signal(number, lambda _number, _frame: None)
 
     def received() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from balsam.core.failure_text import telling_line
 from balsam.core.start import command as start_command
-from balsam.launcher.command import Command, CommandError, argument_list, under_launcher
+from balsam.launcher.command import Command, CommandError, argument_list, shell, under_launcher
 from balsam.launcher.executor import LocalExecutor, NotStartable, Start, make_workdir, unstarted
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import Ending, tail
@@ -28,7 +28,8 @@ from balsam.runtime.requests import Request, encode_request
 
 _LINES_READ = 200
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
-NO_ANSWER = "all ranks ended well, and rank 0 left no answer: did run() end its process?"
+# Signals that users may want their runs to have must not end the shell around them.
+_NOTING = """trap 'exit 143' TERM; trap : HUP INT QUIT USR1 USR2 ALRM XCPU; "$@\""""
 Environment = Mapping[str, str]
 
 
@@ -70,6 +71,17 @@ def under_mpi(line: list[str], command: Command) -> Command:
     return replace(command, text=under_launcher(shlex.join(line), command.text))
 
 
+def told_of_sigterm(words: list[str], environment: Environment) -> list[str]:
+    """The words within a shell that notes whether it had SIGTERM, as the whole process group has.
+
+    After it Hydra's mpiexec ends with 0 and Open MPI's with 1, as if the program had ended so by itself. A
+    program that is not there is left alone: its start tells.
+    """
+    if shutil.which(words[0], path=environment.get("PATH")) is None:
+        return words
+    return [*shell(_NOTING), "mpi", *words]
+
+
 class MpiExecutor:
     """An executor that puts the MPI launcher's line before each command, and runs `run()` on every rank."""
 
@@ -108,6 +120,8 @@ class MpiExecutor:
         elif what.command is not None:
             command = under_mpi(line, what.command)
             words = argument_list(command, environment)
+            if line:
+                words = told_of_sigterm(words, environment)
             self._local.start_words(what, words, command.text, environment, self._refine(what, line))
 
     def _line(self, what: Start, own: Environment, environment: Environment) -> list[str]:
@@ -133,6 +147,8 @@ class MpiExecutor:
         words.append(str(files.request))
         if what.command is not None:  # once, before the MPI launcher, as for commands
             words = argument_list(replace(what.command, text=shlex.join(words)), environment)
+        if line:
+            words = told_of_sigterm(words, environment)
         refine = self._refine(what, line)
 
         def ended(ending: Ending) -> Ending:
@@ -187,10 +203,13 @@ def _blamed(name: str, what: Start, ending: Ending) -> Ending:
 
 
 def _answered(files: python_rank.Files, ending: Ending) -> Ending:
-    """The ending with what the ranks answered: the value of rank 0, or the first exception."""
+    """The ending with what the ranks answered: the value of rank 0, or the first exception.
+
+    Ranks that end their processes themselves answer nothing: their exit code counts, as in `serial` mode.
+    """
     answer = files.take_answer()
     if answer is None:
-        return ending if ending.returncode else replace(ending, returncode=1, error=NO_ANSWER)
+        return ending
     if answer["ok"] and ending.returncode == 0:
         return replace(ending, payload={"serialized_return_value": answer["serialized_return_value"]})
     if answer["ok"]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from balsam.core.plural import counted
 from balsam.core.start import command as start_command
+from balsam.launcher import ending_signals
 from balsam.launcher.orders import Orders, Part, UsageError
 from balsam.platform.nodes import Node
 
@@ -51,7 +52,7 @@ def run(orders: Orders, nodes: Sequence[Node]) -> int:
         for child in children:
             child.send_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending_signals.heeded():
         signal.signal(number, hand_on)
     for place, (part, share) in enumerate(zip(orders.parts, shares, strict=True)):
         command = command_of(place, part, share, orders)

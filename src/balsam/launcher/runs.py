@@ -68,6 +68,11 @@ class Runs:
         run.started = True
         return run, reports.started(job_id, stamp_us, run.need, run.share, run.app_version)
 
+    def is_cut(self, job_id: int) -> bool:
+        """Whether this launcher, its guard or a user is ending it, or it has not even begun."""
+        run = self._runs[job_id]
+        return bool(run.cut or run.killed_by or run.disowned) or not run.started
+
     def report_of(self, job_id: int, run: Run, ending: Ending) -> list[Update]:
         """What is to be told of a run's end."""
         if run.disowned or run.never_started:
@@ -129,6 +134,12 @@ class Runs:
             if job_ids is None or job_id in job_ids:
                 run.disowned = True
                 self._signal(job_id, Signals.SIGKILL)
+
+    def warn_node(self, name: str, reason: str) -> None:
+        """Somebody else is ending its runs: what ends there is cut, but for what has returned."""
+        for run in self._runs.values():
+            if name in run.share.nodes:
+                run.cut, run.may_be_whole = run.cut or f"node {name} is being ended: {reason}", True
 
     def lose_node(self, name: str, reason: str) -> None:
         """Its runs are cut, as the executor is to tell of each."""

@@ -56,7 +56,8 @@ class Surroundings:
     """Where runs happen: the site, the nodes, and what every run finds in its environment.
 
     `nodes`: those of the allocation that are there from the beginning; others join.
-    `is_mpi`: an MPI launcher starts each run, behind the preamble of its app.
+    `is_mpi`: an MPI launcher starts each run, behind the preamble of its app. `in_allocation`: of a batch
+    system, which signals all processes when it ends one.
     """
 
     site_path: Path
@@ -67,3 +68,4 @@ class Surroundings:
     make_executor: Callable[[selectors.BaseSelector, WorkerSetting, GuardLink, Callbacks], Executor]
     may_share_nodes: bool = True
     is_mpi: bool = False
+    in_allocation: bool = False

@@ -5,8 +5,8 @@ It starts and ends what its leader says, and tells what becomes of it, in lists 
 leader: {"do": "start", job_id, num_runs, workdir, environment, command | request}, {"do": "beat", sec, us},
         {"do": "end"}, {"do": "signal", job_id, number}
 worker: ["joined", node], ["started", job_id, us], ["ended", job_id, code, us, error, payload, begins,
-         outside], ["beat"], ["refused", job_id, reason], ["clock", us, heard_us, told_us]: the latest
-         beat's `us`, and by the worker's own clock when that came and when this went
+         outside], ["beat"], ["refused", job_id, reason], ["warned", signal], ["clock", us, heard_us,
+         told_us]: the latest beat's `us`, and by the worker's own clock when that came and when this went
 
 When its leader is gone, or silent for as long as its last beat told, it ends its runs and itself: they may
 run elsewhere by then. A guard does the same for a worker that is dead or frozen. Beats come and go in threads
@@ -31,6 +31,7 @@ from typing import Any
 import orjson
 
 from balsam.core.clock import now_us
+from balsam.launcher import ending_signals
 from balsam.launcher.command import Command
 from balsam.launcher.executor import Callbacks, LocalExecutor, NodeShort, NotStartable, Start, unforeseen
 from balsam.launcher.placement import Seat
@@ -79,13 +80,14 @@ class NodeWorker:
         self._asked: tuple[int, int] | None = None  # by the leader's latest beat, for this host's time
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._killed: set[int] = set()  # jobs whose runs the guard has ended
+        self._warning: signal.Signals | None = None  # not yet told
         self._next_look = 0.0
         self._is_over = False
         self._codes: dict[tuple[int, str], AppCode] = {}
         environment = {**base_environment(os.environ, meeting.variables), **self._guard.environment}
         setting = WorkerSetting(str(site_path), environment)
         callbacks = Callbacks(
-            self._started, self._ended, self._refused, lambda node: None, lambda name, reason: None
+            self._started, self._ended, self._refused, lambda _: None, lambda *_: None, lambda *_: None
         )
         self._executor = LocalExecutor(
             self._selector, setting, self._guard, callbacks, meeting.max_output_bytes
@@ -96,6 +98,8 @@ class NodeWorker:
         """Until the leader says that it is over; raises LeaderGone when there is no leader any more."""
         for target in (self._listen, self._beat, self._say_alive):
             threading.Thread(target=target, name=target.__name__, daemon=True).start()
+        for number in ending_signals.WARNINGS:
+            signal.signal(number, self._warned)
         try:
             while not self._is_over:
                 ready = self._selector.select(max(0.0, self._next_look - time.monotonic()))
@@ -109,6 +113,11 @@ class NodeWorker:
         finally:
             self._executor.close()
             self._guard.end()
+
+    def _warned(self, number: int, _frame: object) -> None:
+        """The leader decides when runs end, also when only this step, or this node, is told to."""
+        self._warning = signal.Signals(number)
+        os.eventfd_write(self._bell, 1)
 
     def _look_after_guard(self) -> None:
         if self._guard.beat():
@@ -146,6 +155,9 @@ class NodeWorker:
 
     def _take_orders(self) -> None:
         os.eventfd_read(self._bell)
+        if self._warning is not None:
+            self._messages.append(["warned", self._warning.name])
+            self._warning = None
         while self._orders:
             self._obey(self._orders.popleft())
 
@@ -248,8 +260,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format=f"%(asctime)s {socket.gethostname()} %(levelname)s %(message)s"
     )
-    # The leader decides when runs end, also when the whole allocation is told to.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ending_signals.WARNINGS:
         signal.signal(number, lambda *_: None)
     node = own_node(meeting.nodes, os.environ)
     if node is None:

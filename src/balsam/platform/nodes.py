@@ -17,6 +17,8 @@ from balsam.platform.host_list import (
 )
 
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
+# By which each batch system numbers its jobs, for the processes in them.
+_JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID", "FLUX_ENCLOSING_ID", "PE_HOSTFILE")
 _SLURM = "a Slurm allocation"
 
 
@@ -92,6 +94,11 @@ def detect(kind: str, environ: Mapping[str, str], facts: NodeFacts | None = None
         raise UnknownNodes(str(exc)) from exc
     (here,) = detect_local({})
     return [_node(node, facts or NodeFacts(), here) for node in given]
+
+
+def is_in_allocation(environ: Mapping[str, str]) -> bool:
+    """Whether this process is in a batch system's job, whatever its nodes are taken for."""
+    return any(environ.get(name) for name in _JOB_IDS)
 
 
 def node_kinds() -> list[str]:

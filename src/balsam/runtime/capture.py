@@ -37,12 +37,8 @@ class Output:
         self._streams = [_Stream.of(name) for name in ("stdin", "stdout", "stderr")]
 
     @contextlib.contextmanager
-    def to(self, path: str, heading: str = "") -> Iterator[None]:
-        """Within the block, file descriptors 1 and 2 append to `path`; NotWritable if it can't be opened."""
-        try:
-            file = _opened(path, heading.encode())
-        except OSError as exc:
-            raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
+    def to(self, file: int) -> Iterator[None]:
+        """Within the block, file descriptors 1 and 2 stand for `file`, which is closed."""
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.close(file)
@@ -56,13 +52,17 @@ class Output:
                 os.dup2(saved, number)
 
 
-def _opened(path: str, heading: bytes) -> int:
-    file = open_appending(path)
+def opened(path: str, heading: str = "") -> int:
+    """A file descriptor that appends to a file, after a heading; raises NotWritable."""
     try:
-        os.write(file, heading)  # on a full disk a file can be opened, and not be written
-    except OSError:
-        os.close(file)
-        raise
+        file = open_appending(path)
+        try:
+            os.write(file, heading.encode())  # on a full disk a file can be opened, and not be written
+        except OSError:
+            os.close(file)
+            raise
+    except OSError as exc:
+        raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
     return file
 
 

@@ -479,15 +479,16 @@ class Interpreter:
         """`reach`: of the run's code, which decides how much has to be looked at."""
         try:
             self._lasting.check()
-            self._facts.put_back()
             imported = self._imports.put_back()
+            if not (imported or reach.uses or reach.assigns):
+                return ""
+            self._facts.put_back()
             self._names.put_back(imported, reach.assigns)
-            if reach.uses or reach.assigns:
-                self._logs.put_back()
-                self._warned.put_back()
-                _forget_fault_signals()
-                random.seed(int.from_bytes(os.urandom(16)))  # as good as more of it, which takes longer
-                put_libraries_back()
+            self._logs.put_back()
+            self._warned.put_back()
+            _forget_fault_signals()
+            random.seed(int.from_bytes(os.urandom(16)))  # as good as more of it, which takes longer
+            put_libraries_back()
         except NotPutBack as exc:
             return str(exc)
         if imported:

@@ -51,8 +51,11 @@ def begin(workdir: str, attempt: Attempt) -> int:
     """
     path = f"{workdir}/{JOB_OUTPUT}"
     for _ in range(5):  # another run may begin in this workdir at the same time
-        with contextlib.suppress(FileExistsError):
+        try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            pass
+        else:
             _mark(path, fd, attempt)
             return fd
         with contextlib.suppress(FileNotFoundError):

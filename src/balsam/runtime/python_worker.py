@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ from balsam.core.cutting import without_middle
 from balsam.core.limits import MAX_PAYLOAD_CHARS
 from balsam.core.start import scripts_path
 from balsam.runtime import job_output
-from balsam.runtime.capture import NotWritable, Output, flush, high
+from balsam.runtime.capture import NotWritable, Output, flush, high, opened
 from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.endings import ExitFunctions, finish_threads
 from balsam.runtime.frames import frame, receive
@@ -121,7 +122,7 @@ class Worker:
     def _step(self, request: dict[str, Any], steps: Steps) -> Answer:
         app = self._app(request["app"])
         app_class = app.open()
-        self._reach = app.reach
+        self._reach = app.reach if _has_plain_parameters(request["job"]) else EVERYWHERE
         if request["job"] is None:
             return {"ok": True, "result": describe(app_class)}
         job = self._job(request)
@@ -141,8 +142,7 @@ class Worker:
 
     def _behind(self, preamble: str | list[str], strict: bool, request: dict[str, Any]) -> Answer:
         job_id = request["job"]["id"]
-        _begin_output(self._job(request))
-        with self._ends.output.to(JOB_OUTPUT):
+        with self._ends.output.to(_begun_output(self._job(request))):
             return run_behind(preamble, strict, orjson.dumps(request), self._home, request["workdir"], job_id)
 
     def _job(self, request: dict[str, Any]) -> Job:
@@ -159,6 +159,13 @@ class Worker:
 
     def _load(self, row: dict[str, Any], modules: UserModules) -> AppClass:
         return ApplicationDefinition.from_serialized(App.from_row(row, self._client), modules)
+
+
+def _has_plain_parameters(record: Mapping[str, Any] | None) -> bool:
+    """Whether a job's parameters hold no code; objects may do anything."""
+    return (
+        record is None or record.get("parameters_json") is not None or not record.get("serialized_parameters")
+    )
 
 
 def describe(app_class: AppClass) -> dict[str, Any]:
@@ -206,28 +213,30 @@ def _shell_text(text: Any, what: str) -> str:
     return text
 
 
-def _begin_output(job: Job) -> None:
-    """Sets aside what earlier runs have left."""
+def _begun_output(job: Job) -> int:
+    """A file descriptor for job.out; what earlier runs have left there is set aside."""
     try:
-        os.close(job_output.begin(".", Attempt(job.id, job.num_runs + 1)))
+        return job_output.begin(".", Attempt(job.id, job.num_runs + 1))
     except OSError as exc:
         raise NotWritable(f"can't write {JOB_OUTPUT} in {Path.cwd()}: {exc.strerror}") from exc
 
 
 def run(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
-    _begin_output(app.job)
-    with ends.output.to(JOB_OUTPUT):
+    with ends.output.to(_begun_output(app.job)):
         return run_app(app, ends.exits)
 
 
 def run_app(app: ApplicationDefinition, exits: ExitFunctions) -> Answer:
     """Calls `run()`, then does what the end of a script does; what is raised is written to stderr, too."""
     try:
-        os.environ.update({name: str(value) for name, value in app.get_environ_vars().items()})
+        set_variables({name: str(value) for name, value in app.get_environ_vars().items()})
         value = app.run(**app.job.get_parameters())
         answer = {"ok": True, "serialized_return_value": _payload_of(value)}
     except SystemExit as exc:
         answer = _exited(exc)
+    except KeyboardInterrupt as exc:  # Python ends a script so by the signal that it stands for
+        _report(exc)
+        answer = {**failure(exc), "return_code": -int(Signals.SIGINT)}
     except BaseException as exc:
         _report(exc)
         answer = failure(exc)
@@ -267,7 +276,7 @@ def _report(exc: BaseException) -> None:
 
 def hook(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     heading = f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {kind} of job {app.job.id} ====\n"
-    with ends.output.to(HOOK_OUTPUT, heading):
+    with ends.output.to(opened(HOOK_OUTPUT, heading)):
         try:
             getattr(app, kind)()
             answer = {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
@@ -368,27 +377,50 @@ def _make(workdir: str) -> None:
         raise NotWritable(f"can't make the workdir {workdir}: {exc.strerror}") from exc
 
 
+# As bytes, past `os.environ`: to decode and encode variables one by one took half of a run's time.
+_variables: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+
+
+def set_variables(changes: Mapping[str, str]) -> None:
+    """As `os.environ.update`, also in what it raises."""
+    for name, text in changes.items():
+        key, value = os.fsencode(name), os.fsencode(text)
+        if _variables.get(key) != value:
+            os.putenv(key, value)
+            _variables[key] = value
+
+
 class _Environment:
     """The variables of this process, and what a step adds to them for a while."""
 
     def __init__(self) -> None:
-        # `_data` is compared at once; to decode it variable by variable took half of a run's time.
-        self._content: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+        self._content = _variables
         self._before = self._content.copy()
         self._zone, self._names_of_zone = self._content.get(b"TZ"), time.tzname
 
     @contextlib.contextmanager
     def with_(self, changes: Mapping[str, str]) -> Iterator[None]:
-        os.environ.update(changes)
+        set_variables(changes)
         self._keep_time_zone()
         try:
             yield
         finally:
-            for name in self._content.keys() - self._before.keys():
-                del os.environb[name]
-            for name, text in self._before.items() - self._content.items():
-                os.environb[name] = text
+            if self._content != self._before:
+                self._put_back()
             self._keep_time_zone()
+
+    def _put_back(self) -> None:
+        before = self._before
+        for key, value in list(self._content.items()):
+            if (own := before.get(key)) is None:
+                os.unsetenv(key)
+                del self._content[key]
+            elif own != value:
+                os.putenv(key, own)
+                self._content[key] = own
+        for key in before.keys() - self._content.keys():
+            os.putenv(key, before[key])
+            self._content[key] = before[key]
 
     def _keep_time_zone(self) -> None:
         """A program reads this variable once, when it starts."""

@@ -15,13 +15,15 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.machinery import ModuleSpec
+from itertools import chain
 from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import orjson
@@ -39,11 +41,13 @@ _SHIM = """import sys
 from balsam.runtime import pool_child
 sys.modules[__name__] = pool_child.modules()[__name__]
 """
-# Names by which code changes what belongs to others, beside assignments to attributes.
+# Names by which code changes what belongs to others, beside assignments to attributes; some bring other code.
 _REACHING = frozenset(
     """
     setattr delattr __setattr__ __delattr__ vars __dict__ globals exec eval patch patch_all monkey
     monkey_patch mock setitem __import__ import_module ctypes seterr update_wrapper freeze_time nest_asyncio
+    __globals__ __builtins__ __subclasses__ __self__ __class__ __code__ breakpoint help result as_completed
+    pickle cloudpickle dill joblib
     """.split()  # noqa: SIM905 - a list of these in quotes is hard to read
 )
 _FIXED = (
@@ -69,6 +73,8 @@ _FIXED = (
     Decimal,
 )
 
+
+_PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes, range)
 
 # What every module and class has.
 _NOT_CODE = frozenset(
@@ -286,63 +292,83 @@ def _content(cell: Any) -> Any:
 
 def _reach(app_class: AppClass, modules: UserModules) -> Reach:
     """What an app's code can change beyond itself, judged by its text."""
-    own = [base for base in app_class.__mro__ if base.__module__.partition(".")[0] not in _OURS]
-    spaces: list[Any] = [vars(module) for module in modules.by_name.values()] + [vars(base) for base in own]
-    values = [value for space in spaces for name, value in space.items() if name not in _NOT_CODE]
-    found = _Codes()
-    for value in (*own, *values):
-        found.add(value)
-    codes = [*found.methods, *found.others]
-    uses = any(map(_is_others, values)) or any(_REACHING.intersection(code.co_names) for code in codes)
-    assigns = any(_assigns(code, _own_object(code)) for code in found.methods)
-    return Reach(
-        assigns=assigns or any(_assigns(code, None) for code in found.others),
-        uses=uses or any(map(_imports, codes)),
-    )
+    judged = _Judged()
+    for module in modules.by_name.values():
+        judged.space(vars(module), is_class=False)
+    judged.value(app_class)
+    return Reach(judged.assigns, judged.uses)
 
 
-def _is_others(value: Any) -> bool:
-    """Whether it is a module, class or function of a package, or something made by one."""
-    if isinstance(value, type | FunctionType):
-        return _is_of_a_package(value)
-    return not isinstance(value, staticmethod | classmethod | property | int | float | str | bytes | None)
-
-
-class _Codes:
-    """All code that values hold, wherever it is in them, and which of it belongs to methods of an object."""
+class _Judged:
+    """What is found in an app's classes, functions and modules, and in all that these hold."""
 
     def __init__(self) -> None:
-        self.methods: list[CodeType] = []
-        self.others: list[CodeType] = []
+        self.assigns = self.uses = False
         self._seen: set[int] = set()
 
-    def add(self, value: Any, in_class: bool = False) -> None:
-        if id(value) in self._seen or isinstance(value, ModuleType):
+    def space(self, space: Mapping[str, Any], *, is_class: bool) -> None:
+        for name, value in list(space.items()):
+            if name not in _NOT_CODE:
+                self.value(value, is_method=is_class)
+
+    def value(self, value: Any, *, is_method: bool = False) -> None:
+        if isinstance(value, _PLAIN) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         if isinstance(value, FunctionType):
-            self._function(value, in_class)
-        elif isinstance(value, property):
-            self._all((value.fget, value.fset, value.fdel), in_class)
+            self._function(value, is_method)
         elif isinstance(value, type):
-            if not _is_of_a_package(value):
-                self._all([inner for name, inner in vars(value).items() if name not in _NOT_CODE], True)
-        elif _is_container(value) or isinstance(value, tuple):
-            self._all(value.values() if isinstance(value, dict) else value)
-        else:  # what decorators and `functools.partial` make
-            self._all(getattr(value, name, None) for name in ("__func__", "__wrapped__", "func"))
+            self._class(value)
+        elif isinstance(value, staticmethod | classmethod):
+            self.value(value.__func__, is_method=isinstance(value, classmethod))
+        elif isinstance(value, property):
+            for function in (value.fget, value.fset, value.fdel):
+                self.value(function, is_method=True)
+        elif type(value) in (tuple, frozenset, list, set, dict):
+            for item in (*value, *value.values()) if isinstance(value, dict) else value:
+                self.value(item)
+        else:  # a package, or an object
+            self.uses = True
+            if not isinstance(value, ModuleType):
+                self._object(value)
 
-    def _all(self, values: Iterable[Any], in_class: bool = False) -> None:
-        for value in values:
-            self.add(value, in_class)
+    def _object(self, value: Any) -> None:
+        """What decorators make, for example."""
+        if isinstance(value, partial):
+            held = [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, MethodType):
+            held = [value.__func__, value.__self__]
+        else:
+            content = getattr(value, "__dict__", {})
+            is_own = not _is_of_a_package(type(value))
+            held = [type(value), *content.values()] if is_own else [content.get("__wrapped__")]
+        for item in held:
+            self.value(item)
 
-    def _function(self, function: FunctionType, in_class: bool) -> None:
-        code = function.__code__
-        (self.methods if in_class else self.others).append(code)
-        for inner in code.co_consts:
-            if isinstance(inner, CodeType):
-                self.others.extend(_with_inner(inner))
-        self._all((*map(_content, function.__closure__ or ()), *vars(function).values()))
+    def _function(self, function: FunctionType, is_method: bool) -> None:
+        self.uses |= _is_of_a_package(function)
+        whole = function.__code__
+        for code in _with_inner(whole):
+            own = _own_object(code) if is_method and code is whole else None
+            self.assigns |= _assigns(code, own)
+            self.uses |= bool(_REACHING.intersection(code.co_names)) or _imports(code)
+        held = (
+            function.__defaults__ or (),
+            (function.__kwdefaults__ or {}).values(),
+            vars(function).values(),
+        )
+        for value in chain(*held, map(_content, function.__closure__ or ())):
+            self.value(value)
+
+    def _class(self, cls: type) -> None:
+        if cls.__module__.partition(".")[0] in _OURS:
+            return
+        if _is_of_a_package(cls):
+            self.uses = True
+            return
+        self.space(vars(cls), is_class=True)
+        for base in cls.__bases__:
+            self.value(base)
 
 
 def _with_inner(code: CodeType) -> Iterator[CodeType]:

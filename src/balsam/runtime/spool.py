@@ -140,6 +140,7 @@ class Spool:
         self.ending: dict[str, Any] | None = None  # why its launcher ended, as it travels
         self.left_at_job: int | None = None  # which one a launcher that died was about to start
         self._job_fd: int | None = None
+        self._noted_job: int | None = None  # what is in that file, as far as it is known
         self._folder = folder
         self._lock = threading.Lock()
         self._fd: int | None = None
@@ -188,13 +189,18 @@ class Spool:
 
     def note_job(self, job_id: int) -> None:
         """Which job is being prepared or started; 0: none. It need not outlast the host, but the process."""
-        with contextlib.suppress(OSError):  # then it is not known of which job the launcher died
+        if job_id == self._noted_job:
+            return
+        try:
             if self._job_fd is None:
                 if self._fd is None:
                     return
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
                 self._job_fd = os.open(self.path.with_suffix(".job"), flags, 0o600)
             os.pwrite(self._job_fd, b"%0*d\n" % (OFFSET_DIGITS, job_id), 0)
+            self._noted_job = job_id
+        except OSError:
+            self._noted_job = None  # then it is not known of which job the launcher died
 
     def next_batch(self, limit: int) -> Batch | None:
         """The first updates that no batch has yet; they are on the disk by then, if it takes them."""
