@@ -149,6 +149,12 @@ class SiteFolder:
         )
 
 
+def unusable(exc: OSError) -> str:
+    """For whoever can't begin without the site's folder, on a full disk for example."""
+    where = f" ({exc.filename})" if exc.filename else ""
+    return f"the site's folder can't be used: {exc.strerror or exc}{where}"
+
+
 def identity_of(path: Path) -> str:
     """What makes a folder this one, however its path is spelled: device and inode. Raises OSError."""
     found = path.stat()

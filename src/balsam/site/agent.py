@@ -42,7 +42,7 @@ from balsam.runtime.settings import (
     refuse_unserved,
 )
 from balsam.runtime.shared_pool import SharedWorkerPool
-from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.site_folder import SiteFolder, SiteFolderError, unusable
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
@@ -311,6 +311,9 @@ def main() -> int:
     except REFUSALS as exc:
         print(exc, file=sys.stderr)
         starter.say("failed", str(exc))
+        return 1
+    except OSError as exc:
+        starter.say("failed", unusable(exc))
         return 1
     try:
         return serve(site, starter, log_path)
