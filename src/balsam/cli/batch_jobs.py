@@ -146,8 +146,8 @@ def _look(view: View, history: bool, verbose: bool, chosen: dict[str, Any], site
         found = found[-view.limit :]
     if verbose:
         by_id = {one.id: one for one in found}
-        chosen = [by_id[row["id"]] for row in view.cut(_rows(found, view.names))]
-        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in chosen), note)
+        described = [by_id[row["id"]] for row in view.cut(_rows(found, view.names))]
+        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in described), note)
     return Shown(view.text(view.cut(_rows(found, view.names))), note)
 
 
