@@ -47,6 +47,8 @@ class Play(ApplicationDefinition):
             sys.exit(5)
         if act == "sys.exit(0)":
             sys.exit(0)
+        if act == "interrupt":
+            raise KeyboardInterrupt
         if act == "speak":
             print("python")
             ctypes.CDLL(None).printf(b"c library\n")
@@ -188,6 +190,12 @@ def test_sys_exit_ends_the_run_with_that_code_and_not_the_worker(ask: Ask, tmp_p
     assert "SystemExit: 5" in reply.error
 
 
+def test_interrupt_ends_the_run_as_its_signal_ends_a_script(ask: Ask, tmp_path: Path) -> None:
+    """The kind: the return code of a run() is the status that a script with the same text ends with."""
+    reply = ask(run(tmp_path, "interrupt"))
+    assert (reply.ok, reply.crashed, reply.return_code) == (False, False, -signal.SIGINT)
+
+
 def test_sys_exit_of_zero_is_the_end_of_a_good_run(ask: Ask, tmp_path: Path) -> None:
     reply = ask(run(tmp_path, "sys.exit(0)"))
     assert reply.ok and deserialize(reply.serialized_return_value) is None
@@ -228,6 +236,17 @@ def test_hook_tells_what_it_changed_and_writes_to_its_log(ask: Ask, tmp_path: Pa
     heading, line = (tmp_path / "balsam.log").read_text().splitlines()
     assert "preprocess of job 7" in heading
     assert line == "preparing"
+
+
+def test_hook_on_a_full_disk_is_not_begun(ask: Ask, tmp_path: Path) -> None:
+    """Kind: a fault of the node where a file can be opened, and not be written."""
+    (tmp_path / "balsam.log").symlink_to("/dev/full")
+    reply = ask(Request(Kind.preprocess, PLAY, job(), str(tmp_path)))
+    assert (
+        reply.node_short and reply.error == f"can't write balsam.log in {tmp_path}: No space left on device"
+    )
+    (tmp_path / "balsam.log").unlink()
+    assert ask(Request(Kind.preprocess, PLAY, job(), str(tmp_path))).ok
 
 
 def test_hook_that_raises_is_answered_with_its_traceback(ask: Ask, tmp_path: Path) -> None:

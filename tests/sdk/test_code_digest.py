@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from balsam.api import ApplicationDefinition
+from balsam.schemas.user_code import unsent_modules
+from balsam.sdk.bytecode import uses_of
 from balsam.sdk.registration import digest_of
 
 HELPERS = """
@@ -199,6 +201,34 @@ def test_what_a_function_does_not_use_does_not_count(folder: Path) -> None:
         HELPERS.replace("def unused(x):\n    return x", "def unused(x):\n    pass")
     )
     assert parts(folder) == before
+
+
+def test_a_variable_with_the_name_of_an_attribute_does_not_count(folder: Path) -> None:
+    """The kind: a name counts where the code looks it up, so that a script's loop makes no version."""
+    code = "from apps import Mine\nimport apps\napps.helper = apps.norm = apps.info = {}" + TELL
+    assert parts(folder, code.format("1")) == parts(folder, code.format("[Mine]"))
+
+
+def test_modules_that_functions_import_are_known() -> None:
+    code = compile(
+        "def f():\n  import a.b, c as d\n  from .e import g\n  from .. import h\n"
+        "  def inner():\n    import k\n  return inner",
+        "<test>",
+        "exec",
+    )
+    assert uses_of(code, "lab.own").imported == {"a.b", "c", "lab.own.e", "lab", "k"}
+
+
+def test_what_a_function_imports_and_is_not_sent_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind: what does not travel with an app is named when the app is registered, not when it runs."""
+    monkeypatch.syspath_prepend(str(folder))
+    assert unsent_modules(["helpers", "helpers.inner", "json", "pytest", "no_such_module"]) == [
+        "helpers",
+        "helpers.inner",
+    ]
+    assert "helpers" not in sys.modules
 
 
 def test_a_class_that_came_by_value_has_the_digest_of_the_one_that_was_sent(folder: Path) -> None:

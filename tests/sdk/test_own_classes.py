@@ -254,3 +254,89 @@ def test_values_of_a_program_carry_no_more_than_they_use(programs: Programs) -> 
     (programs.folder / "data.py").write_text("TABLE = list(range(100_000))\nclass Small:\n    pass\n")
     text = "from balsam.schemas import serialize\nfrom data import Small\nprint(serialize(Small()))"
     assert len(programs.run(text)) < 6_000
+
+
+WRAPPED = """
+import functools, typing, weakref
+
+@functools.lru_cache(maxsize=3)
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+class Table:
+    def __init__(self, n): self.n = n
+    @functools.cached_property
+    def square(self): return self.n**2
+    @staticmethod
+    @functools.cache
+    def twice(n): return 2 * n
+    part = functools.partialmethod(lambda self, a, b: a - b, 5)
+
+@functools.singledispatch
+def kind(x):
+    return "any"
+
+@kind.register
+def _(x: int):
+    return "int"
+
+class Row(typing.TypedDict, total=False):
+    a: typing.Required[int]
+    b: str
+
+SEEN = weakref.WeakValueDictionary()
+
+def everything():
+    table = Table(3)
+    SEEN["table"] = table
+    keys = sorted(Row.__required_keys__), sorted(Row.__optional_keys__)
+    kinds = kind(1), kind("")
+    return fib(20), fib.cache_info().maxsize, table.square, Table.twice(4), table.part(3), kinds, keys
+"""
+
+
+def test_what_wraps_a_function_travels_with_the_function(programs: Programs) -> None:
+    """The kind: what Python's library makes of a user's function or class is the user's, too."""
+    (programs.folder / "wrapped.py").write_text(WRAPPED)
+    write = "from balsam.schemas import serialize\nimport wrapped\nprint(serialize(wrapped.everything))"
+    read = "import sys\nfrom balsam.schemas import deserialize\nprint(deserialize(sys.stdin.read())())"
+    told = programs.run(read, programs.run(write), away=True)
+    assert told.strip() == "(6765, 3, 9, 8, 2, ('int', 'any'), (['a'], ['b']))"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("balsam.sdk.application", "ModuleLoadError"), ("balsam.sdk.parameters", "ParameterError")],
+)
+def test_an_exception_of_this_library_opens_where_there_is_another_release(
+    programs: Programs, module: str, name: str
+) -> None:
+    """The kind: what names a class that other releases lack opens there all the same, with its text."""
+    write = f"""
+from balsam.schemas import serialize_exception
+from {module} import {name}
+print(serialize_exception({name}("the app does not load")))
+"""
+    sent = programs.run(write)
+    same = """
+import sys
+from balsam.schemas import raise_from_serialized
+try:
+    raise_from_serialized(sys.stdin.read())
+except Exception as exc:
+    print(type(exc).__name__, exc)
+"""
+    assert programs.run(same, sent, away=True).startswith(f"{name} ")
+    assert "the app does not load" in programs.run(ANOTHER_RELEASE, sent, away=True)
+
+
+ANOTHER_RELEASE = """
+import base64, pickle, sys, types
+balsam = types.ModuleType("balsam")
+balsam.__path__ = []
+sys.modules["balsam"] = balsam
+balsam.__spec__ = type(sys.__spec__)("balsam", None)
+exc, _ = pickle.loads(base64.b64decode(sys.stdin.read()))
+assert type(exc) is RuntimeError
+print(exc)
+"""

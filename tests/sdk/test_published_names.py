@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import balsam
-from balsam.api import ApplicationDefinition, JobState
+from balsam.api import ApplicationDefinition, BatchJob, JobState, Site
 from balsam.core import states
 from balsam.sdk import jobs
 
@@ -42,6 +42,8 @@ HERE = {
     "balsam.config.config": "ClientSettings InvalidSettings Settings SiteConfig balsam_home",
     "balsam.config.site_builder": "ClientSettings InvalidSettings Settings SiteConfig",
     "balsam.shared_apps.demo": "Adder Hello",
+    "balsam.shared_apps.demo.adder": "Adder",
+    "balsam.shared_apps.demo.hello": "Hello",
     "balsam": "__version__ config_root_logger",
 }
 GONE = {
@@ -109,3 +111,38 @@ def test_classes_tell_what_was_found_of_them() -> None:
     assert list(Child.interface()) == ["y"]
     assert Told.source_code.startswith("class Told(ApplicationDefinition):\n    site = 1\n")
     assert ApplicationDefinition.parameters == {}
+
+
+def test_constructors_take_values_by_the_published_places() -> None:
+    """The kind: a call that gives values without names has a meaning, and it is the published one."""
+    tags, data, parameters = {"k": "v"}, {"x": 1}, {"n": 2}
+    job = jobs.Job(
+        "w",
+        7,
+        tags,
+        data,
+        None,
+        2,
+        3,
+        4,
+        5,
+        {"a": "b"},
+        6.0,
+        7,
+        8,
+        "theta",
+        parameters,
+        [9],
+        {"in": "desk:/x"},
+    )
+    assert (job.tags, job.data, job.num_nodes, job.ranks_per_node) == (tags, data, 2, 3)
+    assert (job.threads_per_rank, job.threads_per_core, job.gpus_per_rank) == (4, 5, 6.0)
+    assert (job.node_packing_count, job.wall_time_min, job.parent_ids) == (7, 8, {9})
+    assert (job.launch_params, job.get_parameters(), set(job.transfers)) == ({"a": "b"}, parameters, {"in"})
+    batch_job = BatchJob(1, 5, "mpi", 3, "project", "queue", {"o": "p"}, tags)
+    assert (batch_job.optional_params, batch_job.filter_tags) == ({"o": "p"}, tags)
+    assert Site("name", "/path", None, None, None, {"o": "p"}, ["project"]).allowed_projects == ["project"]
+    with pytest.raises(TypeError, match="Job got 'tags' twice"):
+        jobs.Job("w", 7, tags, tags=tags)
+    with pytest.raises(TypeError, match="BatchJob takes at most 3 values"):
+        BatchJob(1, 5, "mpi", 3, "project", "queue", {}, {}, None, 1)

@@ -107,6 +107,7 @@ def submit(
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each.")
 @click.option("--why", "with_why", is_flag=True, help="What keeps or ended each, in a column.")
 @click.option("--scheduler_id", "--scheduler-id", type=int, help="The one with this scheduler id.")
+@click.option("--cause", help="Those that ended so, or so beginning: 'node failure'.")
 @listing_options(BATCH_JOBS, limit=100, watch=True)
 @site_option()
 def ls(
@@ -115,19 +116,20 @@ def ls(
     verbose: bool,
     with_why: bool,
     scheduler_id: int | None,
+    cause: str | None,
     site_selector: str,
 ) -> None:
     """List allocations, the newest last."""
     if with_why:
         view = _with_why(view)
-    history = history or scheduler_id is not None
-    watch(view.watch, lambda: _look(view, history, verbose, scheduler_id, site_selector))
+    chosen = {k: v for k, v in (("scheduler_id", scheduler_id), ("cause", cause)) if v is not None}
+    history = history or bool(chosen)
+    watch(view.watch, lambda: _look(view, history, verbose, chosen, site_selector))
 
 
-def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> Shown:
+def _look(view: View, history: bool, verbose: bool, chosen: dict[str, Any], site_selector: str) -> Shown:
     filters: dict[str, Any] = {} if history else {"state": sorted(ACTIVE_BATCH_JOB_STATES)}
-    if scheduler_id is not None:
-        filters["scheduler_id"] = scheduler_id
+    filters |= chosen
     found = _select(site_selector, **filters)
     note = "" if found or history else "None is active; those that have ended: --history."
     if view.limit is not None and len(found) > view.limit:
@@ -278,9 +280,22 @@ def _rows(found: list[BatchJob], names: Sequence[str]) -> list[Row]:
     ]
 
 
+def _end_note(one: BatchJob) -> str | None:
+    """The cause, and for an end that nobody expected the last lines of its output."""
+    error, cause = one.status_info.get("error"), one.cause
+    if not error or not cause or error in cause:
+        return cause or error
+    return f"{cause}: {error}"
+
+
 def _note(one: BatchJob) -> str:
     """What went wrong or ended it, in one line; first what its launchers note of their reports."""
-    told = [one.status_info.get("spool"), one.status_info.get("refused")]
-    told.append(one.status_info.get("error") or one.cause)
+    info = one.status_info
+    told = [info.get("spool"), info.get("refused"), info.get("scheduler"), info.get("deletion")]
+    if one.state in ACTIVE_BATCH_JOB_STATES:
+        told += [info.get("waiting"), info.get("never_starts"), info.get("reason"), info.get("missing")]
+        told.append(f"expected to start {info['expected_start']}" if "expected_start" in info else None)
+    else:
+        told.append(_end_note(one))
     text = " ".join("; ".join(note for note in told if note).split())
     return text if len(text) <= NOTE_CHARS else f"{text[: NOTE_CHARS - 4]} ..."

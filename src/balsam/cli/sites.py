@@ -194,13 +194,20 @@ site.add_command(site_logs)
 
 
 def _row(one: Site) -> Row:
-    heard = one.last_refresh - one.creation_date > HEARD
+    heard = heard_at(one.agent, one.creation_date, one.last_refresh)
     return {
         **one.display_dict(),
         "active": "Yes" if SiteView.of(one).is_active(datetime.now(UTC)) and heard else "No",
-        "agent": agent_text(one.agent, str(one.path), since(one.last_refresh) if heard else None),
-        "last_seen": since(one.last_refresh) if heard else "never",
+        "agent": agent_text(one.agent, str(one.path), since(heard) if heard else None),
+        "last_seen": since(heard) if heard else "never",
     }
+
+
+def heard_at(agent: AgentOut | None, created: UtcDatetime, refreshed: UtcDatetime) -> UtcDatetime | None:
+    """When anybody told of a site last; None where nobody ever did."""
+    if agent is not None:
+        return max(refreshed, UtcDatetime.parse(agent.seen))
+    return refreshed if refreshed - created > HEARD else None
 
 
 def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
@@ -215,6 +222,8 @@ def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:
     if agent.clock_ahead_us:
         side = "ahead of" if agent.clock_ahead_us > 0 else "behind"
         told += f"; its clock is {abs(agent.clock_ahead_us) // 1_000_000} s {side} the server's"
+    if agent.trouble:
+        told += f"; but: {agent.trouble}"
     if agent.refused is None:
         return told
     return f"{told}; one on {agent.refused.host} in {agent.refused.path} was not let in"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,8 +83,12 @@ def main() -> int:
         return 0
     sys.stdout.flush()
     sys.stderr.flush()
-    _abort(answer["return_code"])
-    return int(answer["return_code"])
+    code = int(answer["return_code"])
+    _abort(code & 0xFF)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
 
 
 def _abort(code: int) -> None:

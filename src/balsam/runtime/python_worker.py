@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from types import TracebackType
 from typing import Any
 
@@ -233,6 +234,9 @@ def run_app(app: ApplicationDefinition, exits: ExitFunctions) -> Answer:
         answer = {"ok": True, "serialized_return_value": _payload_of(value)}
     except SystemExit as exc:
         answer = _exited(exc)
+    except KeyboardInterrupt as exc:  # Python ends a script so by the signal that it stands for
+        _report(exc)
+        answer = {**failure(exc), "return_code": -int(Signals.SIGINT)}
     except BaseException as exc:
         _report(exc)
         answer = failure(exc)
@@ -272,7 +276,7 @@ def _report(exc: BaseException) -> None:
 
 def hook(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     heading = f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {kind} of job {app.job.id} ====\n"
-    with ends.output.to(opened(HOOK_OUTPUT), heading):
+    with ends.output.to(opened(HOOK_OUTPUT, heading)):
         try:
             getattr(app, kind)()
             answer = {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
@@ -348,11 +352,17 @@ def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
         os.chdir(workdir)
     except OSError:
         _make(workdir)
-        os.chdir(workdir)
+        try:
+            os.chdir(workdir)
+        except OSError as exc:
+            raise NotWritable(f"can't enter the workdir {workdir}: {exc.strerror}") from exc
     try:
         yield
     finally:
-        os.chdir(home)
+        try:
+            os.chdir(home)
+        except OSError:  # a site that is moved or away is no fault of a run that has ended well
+            os.chdir("/")
 
 
 def _make(workdir: str) -> None:

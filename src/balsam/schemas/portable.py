@@ -7,14 +7,18 @@ and the modules in which the classes are defined are not. What the user's own mo
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
+import importlib.util
 import inspect
 import io
 import operator
 import sys
 import threading
+import typing
+import weakref
 import zlib
-from functools import cache
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 from weakref import WeakSet
@@ -22,7 +26,7 @@ from weakref import WeakSet
 import cloudpickle
 from cloudpickle import cloudpickle as implementation
 
-from balsam.schemas.user_code import is_user_module, owner_of
+from balsam.schemas.user_code import SCRIPTS, is_user_module, owner_of
 
 _HOMES = {
     "balsam.core.": "balsam.schemas",
@@ -61,10 +65,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if isinstance(obj, type):
             if home := public_home(obj):
                 return getattr, (_Module(home), obj.__name__)
+            if issubclass(obj, BaseException) and obj.__module__.startswith("balsam."):
+                return _private_exception(obj)
             self._own(owner_of(obj))
+            if typing.is_typeddict(obj) and _is_users(obj):
+                return _typed_dict(obj)
             return _as_defined(super().reducer_override(obj), obj)
         if isinstance(obj, FunctionType):
             self._own(owner_of(obj))
+        elif type(obj) in _REMADE:
+            return _REMADE[type(obj)](obj)
         elif isinstance(obj, ModuleType):
             return _module_by_value(obj) if is_user_module(obj) else NotImplemented
         elif isinstance(obj, BaseException):
@@ -101,6 +111,65 @@ def _is_findable(cls: type) -> bool:
     for name in cls.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is cls
+
+
+def _cached_by_value(obj: Any) -> Any:
+    """A function of the user's that `functools.cache` wraps, with an empty cache; others are named."""
+    function = obj.__wrapped__
+    if not _is_users(function):
+        return NotImplemented
+    told = obj.cache_parameters()
+    made = (function, told["maxsize"], told["typed"], functools._CacheInfo)
+    state = {name: value for name, value in vars(obj).items() if name != "cache_parameters"}
+    return functools._lru_cache_wrapper, made, state
+
+
+def _cached_property(obj: Any) -> Any:
+    """In some Pythons it has a lock, which is made anew."""
+    told = {name: value for name, value in vars(obj).items() if name in ("attrname", "__doc__")}
+    return functools.cached_property, (obj.func,), told
+
+
+def _weak_dict(obj: Any) -> Any:
+    return type(obj), (dict(obj),)
+
+
+# What Python's library has no pickle of, by the functions that say how to make it anew.
+_REMADE: dict[type, Callable[[Any], Any]] = {
+    functools._lru_cache_wrapper: _cached_by_value,
+    functools.cached_property: _cached_property,
+    weakref.WeakKeyDictionary: _weak_dict,
+    weakref.WeakValueDictionary: _weak_dict,
+}
+
+
+def _typed_dict(cls: Any) -> Any:
+    """It has no bases from which it could be made, as other classes are."""
+    wrap = {True: typing.Required, False: typing.NotRequired}
+    kinds = {name: _bare(kind) for name, kind in cls.__annotations__.items()}
+    told = {name: wrap[name in cls.__required_keys__][kind] for name, kind in kinds.items()}
+    named = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return typing.TypedDict, (cls.__name__, told), (None, named)
+
+
+def _bare(kind: Any) -> Any:
+    """Without what says whether it is required."""
+    return kind.__args__[0] if typing.get_origin(kind) in (typing.Required, typing.NotRequired) else kind
+
+
+def _is_users(obj: Any) -> bool:
+    return owner_of(obj) is not None or getattr(obj, "__module__", None) in SCRIPTS
+
+
+def _private_exception(cls: type[BaseException]) -> Any:
+    """A class that readers of another release do not have; there it is a RuntimeError."""
+    parts = cls.__module__.split(".")
+    places = tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+    names = {"find": importlib.util.find_spec, "get": importlib.import_module, "places": places}
+    return eval, (_IF_THERE, names | {"name": cls.__name__, "module": cls.__module__})
+
+
+_IF_THERE = "getattr(get(module), name, RuntimeError) if all(map(find, places)) else RuntimeError"
 
 
 def _module_by_value(module: ModuleType) -> Any:
@@ -167,7 +236,7 @@ def public_home(cls: type) -> str | None:
     return None
 
 
-@cache
+@functools.cache
 def _readers_source() -> bytes:
     """As much of cloudpickle as opens what it wrote, compressed; without its comments."""
     tree = ast.parse(inspect.getsource(implementation))

@@ -8,8 +8,10 @@ being written, and a site may have another state of them, or none.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import sysconfig
+from collections.abc import Iterable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -41,6 +43,24 @@ def user_module_names() -> tuple[str, ...]:
         if isinstance(module, ModuleType) and module.__name__ == name and is_user_module(module)
     ]
     return ("__main__", *sorted(found))
+
+
+def unsent_modules(imported: Iterable[str]) -> list[str]:
+    """Those of the imported modules that are the user's own files; none is imported to find that out."""
+    return sorted(name for name in imported if _is_users_file(name.partition(".")[0]))
+
+
+def _is_users_file(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    if spec is None:
+        return False
+    files = (
+        [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    )
+    return bool(files) and all(is_user_code(name, file) for file in files)
 
 
 @cache

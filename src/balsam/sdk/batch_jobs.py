@@ -17,6 +17,7 @@ from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
 from balsam.sdk.sites import Site
+from balsam.sdk.spelling import in_places
 
 SET_ONCE = CREATE | READ
 LATER = UPDATE | READ
@@ -49,6 +50,7 @@ class BatchJobFilters(TypedDict, total=False):
     end_time_before: datetime
     end_time_after: datetime
     filter_tags: TagFilter
+    cause: str
 
 
 class BatchJob(Model):
@@ -106,8 +108,10 @@ class BatchJob(Model):
         site_id: int | Site,
         project: str,
         queue: str,
+        *values: Any,
         **options: Unpack[BatchJobOptions],
     ) -> None:
+        placed = in_places("BatchJob", tuple(BatchJobOptions.__annotations__), values, options)
         super().__init__(
             num_nodes=num_nodes,
             wall_time_min=wall_time_min,
@@ -115,6 +119,7 @@ class BatchJob(Model):
             site_id=site_id.id if isinstance(site_id, Site) else site_id,
             project=project,
             queue=queue,
+            **placed,
             **options,
         )
 
@@ -162,6 +167,7 @@ class BatchJobQuery(Query[BatchJob]):
         "end_time_before",
         "end_time_after",
         "filter_tags",
+        "cause",
     )
     LIST_FILTERS = ("id", "site_id", "state")
     ENUM_FILTERS = {"state": BatchJobState}
@@ -202,9 +208,11 @@ class BatchJobManager(Manager[BatchJob, BatchJobQuery]):
         site_id: int | Site,
         project: str,
         queue: str,
+        *values: Any,
         **options: Unpack[BatchJobOptions],
     ) -> BatchJob:
-        return self.created(BatchJob(num_nodes, wall_time_min, job_mode, site_id, project, queue, **options))
+        asked = (num_nodes, wall_time_min, job_mode, site_id, project, queue)
+        return self.created(BatchJob(*asked, *values, **options))
 
     def filter(self, *values: Any, **filters: Unpack[BatchJobFilters]) -> BatchJobQuery:
         return self.all().filter(*values, **filters)

@@ -14,12 +14,13 @@ import logging
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from balsam.core.limits import MAX_CODE_PARTS
 from balsam.schemas.user_code import is_user_code
+from balsam.sdk.bytecode import uses_of
 from balsam.sdk.model import Model
 
 # Made by Python.
@@ -51,11 +52,15 @@ _DEEPEST = 100  # nested values; below that their types count alone
 
 @dataclass(frozen=True, slots=True)
 class CodeDigest:
-    """`parts`: a digest for each function, class and value, by name; `digest`: of all of them."""
+    """`parts`: a digest for each function, class and value, by name; `digest`: of all of them.
+
+    `imported`: modules that functions of the user's import when they are called.
+    """
 
     digest: str
     parts: Mapping[str, str]
     watch: Watch
+    imported: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ def code_digest(cls: type, *, settings: Mapping[str, Any] | None = None) -> Code
     whole = "\n".join(f"{name} {text}" for name, text in sorted(parts.items()))
     if len(parts) > MAX_CODE_PARTS:
         parts = dict(sorted(parts.items())[:MAX_CODE_PARTS])
-    return CodeDigest(hashlib.sha256(whole.encode()).hexdigest()[:32], parts, walk.watch)
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:32]
+    return CodeDigest(digest, parts, walk.watch, frozenset(walk.imported))
 
 
 def _bounded(text: str) -> str:
@@ -113,6 +119,7 @@ class _Walk:
         self._known: dict[int, str] = {}  # what is referred to from many places is written out once
         self._inside: list[int] = []
         self.watch = Watch([], [], [])
+        self.imported: set[str] = set()
 
     def parts(self) -> dict[str, str]:
         self._refer(self._root)
@@ -176,14 +183,15 @@ class _Walk:
         return f"def {self._code(code)} {self.encoded(values)} {self._globals(function)}"
 
     def _globals(self, function: types.FunctionType) -> str:
-        names = sorted(_names_in(function.__code__))
+        uses = uses_of(function.__code__, function.__globals__.get("__package__") or "")
+        self.imported |= uses.imported
         found = []
-        for name in names:
+        for name in sorted(uses.global_names):
             if name in function.__globals__ and not name.startswith("__"):
                 value = function.__globals__[name]
                 self.watch.places.append((function.__globals__, name, value))
                 is_module = isinstance(value, types.ModuleType)
-                told = self._module(value, names) if is_module else self.encoded(value)
+                told = self._module(value, sorted(uses.names)) if is_module else self.encoded(value)
                 found.append(f"{name}={_bounded(told)}")
         return f"[{', '.join(found)}]"
 
@@ -309,15 +317,6 @@ def _content(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # nothing is assigned yet
         return None
-
-
-def _names_in(code: types.CodeType) -> Iterator[str]:
-    """Names of globals and attributes that a function uses, the functions inside of it included."""
-    found = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= set(_names_in(constant))
-    return iter(found)
 
 
 def _is_users(obj: Any) -> bool:

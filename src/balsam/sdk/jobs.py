@@ -45,7 +45,7 @@ from balsam.sdk.query import Manager, Query, cut
 from balsam.sdk.remote import KILL_SEC, RemoteJob, kill_matching, retry_matching
 from balsam.sdk.same_workdir import IfExists
 from balsam.sdk.sites import Site
-from balsam.sdk.spelling import reject_unknown
+from balsam.sdk.spelling import in_places, reject_unknown
 
 if TYPE_CHECKING:
     from balsam.sdk.application import ApplicationDefinition
@@ -54,6 +54,12 @@ if TYPE_CHECKING:
 
 SET_ONCE = CREATE | READ
 LATER = UPDATE | READ
+# What a job is given without names, after its workdir and its app.
+POSITIONS = (
+    *("tags", "data", "return_code", "num_nodes", "ranks_per_node", "threads_per_rank", "threads_per_core"),
+    *("launch_params", "gpus_per_rank", "node_packing_count", "wall_time_min"),
+    *("site_name", "parameters", "parent_ids", "transfers"),
+)
 # Options of a job that an app's own parameter of the same name hides in `submit()`.
 JOB_EXTRAS = ("priority", "parents_must", "max_restarts", "mem_mb_per_rank")
 
@@ -213,7 +219,10 @@ class Job(RemoteJob):
     _parameters: Mapping[str, Any] = {}
     _app: type[ApplicationDefinition] | None = None
 
-    def __init__(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> None:
+    def __init__(
+        self, workdir: str | Path, app_id: AppRef, *values: Any, **options: Unpack[JobOptions]
+    ) -> None:
+        options = {**in_places("Job", POSITIONS, values, options), **options}  # type: ignore[typeddict-item]
         creatable = [name for name, field in self.FIELDS.items() if field.use & CREATE]
         reject_unknown("Job", options, [*creatable, "site_name", "parameters", "if_exists"])
         self._site_name = options.pop("site_name", None)
@@ -421,8 +430,8 @@ class JobQuery(Query[Job]):
 class JobManager(Manager[Job, JobQuery]):
     """`Job.objects`."""
 
-    def create(self, workdir: str | Path, app_id: AppRef, **options: Unpack[JobOptions]) -> Job:
-        return self.created(Job(workdir, app_id, **options))
+    def create(self, workdir: str | Path, app_id: AppRef, *values: Any, **options: Unpack[JobOptions]) -> Job:
+        return self.created(Job(workdir, app_id, *values, **options))
 
     def filter(self, *values: Any, **filters: Unpack[JobFilters]) -> JobQuery:
         """Several values of one filter: any of them; several filters, or tags: all of them."""

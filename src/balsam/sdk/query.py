@@ -15,7 +15,7 @@ from balsam.sdk import columns
 from balsam.sdk.context import default_client
 from balsam.sdk.filters import Filter, both
 from balsam.sdk.model import DoesNotExist, Model, MultipleObjectsReturned, update_body
-from balsam.sdk.spelling import reject_unknown, unknown
+from balsam.sdk.spelling import in_places, reject_unknown, unknown
 
 if TYPE_CHECKING:
     from balsam.client.transport import Client
@@ -108,13 +108,7 @@ class Query(Generic[M]):
         return copy
 
     def _in_places(self, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-        if len(values) > len(self.POSITIONS):
-            raise TypeError(
-                f"{self._what('filter')} takes at most {len(self.POSITIONS)} values without names"
-            )
-        placed = dict(zip(self.POSITIONS, values, strict=False))
-        for name in placed.keys() & named.keys():
-            raise TypeError(f"{self._what('filter')} got {name!r} twice")
+        placed = in_places(self._what("filter"), self.POSITIONS, values, named)
         # What stands before another's place is None where it is not meant to choose.
         return {name: value for name, value in placed.items() if value is not None or value is values[-1]}
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from balsam.client.errors import ServerRefused
 from balsam.schemas import get_source
 from balsam.schemas.serializers import serializer_info
+from balsam.schemas.user_code import unsent_modules
 from balsam.sdk import class_origin
 from balsam.sdk.apps import App
 from balsam.sdk.class_origin import Origin
@@ -138,6 +139,13 @@ def digest_of(app: type[ApplicationDefinition]) -> CodeDigest:
 
 def body(app: type[ApplicationDefinition], site_id: int, code: CodeDigest) -> dict[str, Any]:
     """What registers the app."""
+    for module in unsent_modules(code.imported):
+        log.warning(
+            "the app %s imports %r inside a function: what is imported there does not travel with the app. "
+            "Import it at the top of the file, or see that the site has it",
+            app.__name__,
+            module,
+        )
     return {
         "site_id": site_id,
         "name": app.__name__,

@@ -15,6 +15,7 @@ from balsam.schemas.sites import NodeType
 from balsam.sdk.fields import FULL, PATH, PLAIN, READ, TAGS, TIME, TREE, UUIDS, Field, schema
 from balsam.sdk.model import Model
 from balsam.sdk.query import Manager, Query
+from balsam.sdk.spelling import in_places
 
 
 class SiteOptions(TypedDict, total=False):
@@ -84,8 +85,9 @@ class Site(Model):
     last_refresh: UtcDatetime
     creation_date: UtcDatetime
 
-    def __init__(self, name: str, path: str | Path, **options: Unpack[SiteOptions]) -> None:
-        super().__init__(name=name, path=path, **options)
+    def __init__(self, name: str, path: str | Path, *values: Any, **options: Unpack[SiteOptions]) -> None:
+        placed = in_places("Site", tuple(SiteOptions.__annotations__), values, options)
+        super().__init__(name=name, path=path, **placed, **options)
 
 
 class SiteQuery(Query[Site]):
@@ -109,8 +111,8 @@ class SiteQuery(Query[Site]):
 class SiteManager(Manager[Site, SiteQuery]):
     """`Site.objects`."""
 
-    def create(self, name: str, path: str | Path, **options: Unpack[SiteOptions]) -> Site:
-        return self.created(Site(name, path, **options))
+    def create(self, name: str, path: str | Path, *values: Any, **options: Unpack[SiteOptions]) -> Site:
+        return self.created(Site(name, path, *values, **options))
 
     def filter(self, *values: Any, **filters: Unpack[SiteFilters]) -> SiteQuery:
         """`name` matches exactly, `path` a part."""

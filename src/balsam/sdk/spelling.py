@@ -1,9 +1,10 @@
-"""Errors for names that do not exist, with the nearest ones that do."""
+"""Names of what a call was given: errors for those that do not exist, and those of values without names."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 
 def reject_unknown(what: str, given: Iterable[str], known: Collection[str]) -> None:
@@ -11,6 +12,21 @@ def reject_unknown(what: str, given: Iterable[str], known: Collection[str]) -> N
     for name in given:
         if name not in known:
             raise TypeError(unknown(what, name, known))
+
+
+def in_places(
+    what: str, names: Sequence[str], values: Sequence[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values that were given without names, by the names of their places.
+
+    Raises TypeError for more values than places, and for a place whose name was given, too.
+    """
+    if len(values) > len(names):
+        raise TypeError(f"{what} takes at most {len(names)} values without names here")
+    placed = dict(zip(names, values, strict=False))
+    for name in placed.keys() & named.keys():
+        raise TypeError(f"{what} got {name!r} twice")
+    return placed
 
 
 def is_near(name: str, known: Collection[str]) -> bool:
