@@ -17,7 +17,7 @@ NODE_TESTS := tests/machines/provider
 # What the machine tests need, each a target of its own.
 MACHINES := machine-packages $(NODE_TESTS)/node_modules/.installed
 # Debian's packages of other people's programs: two MPIs, a batch system, a real application, a browser.
-PACKAGES := chromium lammps lammps-examples mpich openmpi-bin slurm-wlm systemd
+PACKAGES := chromium lammps lammps-examples mariadb-server mpich munge openmpi-bin slurm-wlm slurmdbd systemd
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
 .PHONY: demo lammps test test-machines machines machine-packages lint check clean venv-dev venv-published

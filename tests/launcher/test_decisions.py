@@ -208,6 +208,12 @@ class TestOrders:
         assert stop_at(100.0, 1) == pytest.approx(154.0)
         assert stop_at(100.0, 60) == pytest.approx(100 + 3600 - 15)
 
+    def test_an_allocation_that_began_before_the_launcher_ends_before_its_own_wall_time(self) -> None:
+        """Kind: a start of our own is taken for that of whoever sets the end."""
+        assert stop_at(100.0, 60, left_sec=3000.0) == pytest.approx(100 + 3000 - 15)
+        assert stop_at(100.0, 60, left_sec=9000.0) == stop_at(100.0, 60)
+        assert stop_at(100.0, 60, left_sec=-5.0) == pytest.approx(85.0)
+
 
 class TestReports:
     def test_error_is_the_end_of_the_output_and_what_is_known_beside_it(self, tmp_path: Path) -> None:

@@ -14,7 +14,13 @@ import pytest
 
 from balsam.core.clock import now_us
 from balsam.platform.schedulers import local_wrapper
-from balsam.platform.schedulers.allocation import Allocation, AllocationState, Submission
+from balsam.platform.schedulers.allocation import (
+    Allocation,
+    AllocationState,
+    Submission,
+    Submitted,
+    Submitting,
+)
 from balsam.platform.schedulers.local import CLAIM_SEC, LocalScheduler, lost_cause, parse_record
 from tests.waiting import wait_until
 
@@ -26,17 +32,23 @@ _numbers = itertools.count(1)
 def scheduler(tmp_path: Path) -> Iterator[LocalScheduler]:
     made = LocalScheduler(tmp_path / "local", grace_sec=0.3)
     yield made
-    for scheduler_id in made.active():
-        made.delete(scheduler_id)
+    for allocation in made.active().values():
+        made.delete(allocation, politely=True)
     wait_until(lambda: not made.active())
 
 
 @pytest.fixture
 def submit(scheduler: LocalScheduler, tmp_path: Path) -> Submit:
     def hand_over(text: str, label: str = "one", wall_time_min: int = 5) -> str:
-        return scheduler.submit(write(tmp_path, text, label, wall_time_min))
+        return taken(scheduler.submit(write(tmp_path, text, label, wall_time_min)))
 
     return hand_over
+
+
+def taken(outcome: Submitting) -> str:
+    """The id of a submission that was taken."""
+    assert isinstance(outcome, Submitted), outcome
+    return outcome.scheduler_id
 
 
 def write(folder: Path, text: str, label: str = "one", wall_time_min: int = 5) -> Submission:
@@ -72,7 +84,7 @@ def test_a_script_runs_to_its_end_with_times_and_exit_code(
 ) -> None:
     before = now_us()
     end = end_of(scheduler, submit("echo out; echo err >&2; pwd; exit 3"))
-    assert (end.state, end.cause) == (AllocationState.finished, "exit 3")
+    assert (end.state, end.cause) == (AllocationState.ended, "exit 3")
     assert end.start_us is not None and end.end_us is not None
     assert before <= end.start_us <= end.end_us <= now_us()
     assert lines(tmp_path / "one.output") == ["out", "err", str(tmp_path)]
@@ -82,13 +94,13 @@ def test_ids_are_numbers_counted_per_site_and_survive_a_restart(submit: Submit, 
     assert [submit("true", label) for label in ("a", "b")] == ["1", "2"]
     again = LocalScheduler(tmp_path / "local")
     assert again.find("b") == "2"
-    assert again.submit(write(tmp_path, "true", "c")) == "3"
+    assert taken(again.submit(write(tmp_path, "true", "c"))) == "3"
 
 
 def test_the_same_label_is_never_run_twice(scheduler: LocalScheduler, submit: Submit, tmp_path: Path) -> None:
     first = submit("echo once; sleep 0.2")
     assert submit("echo twice") == first
-    assert LocalScheduler(tmp_path / "local").submit(write(tmp_path, "echo thrice")) == first
+    assert taken(LocalScheduler(tmp_path / "local").submit(write(tmp_path, "echo thrice"))) == first
     end_of(scheduler, first)
     assert lines(tmp_path / "one.output") == ["once"]
 
@@ -99,7 +111,7 @@ def test_a_submission_that_was_only_noted_is_started_when_it_is_handed_over_agai
     died._enter(noted)  # and then the agent was killed
     again = LocalScheduler(tmp_path / "local")
     assert again.status(["1"])["1"].state is AllocationState.queued
-    assert again.submit(noted) == "1"
+    assert taken(again.submit(noted)) == "1"
     assert end_of(again, "1").cause == "exit 0"
     assert lines(tmp_path / "one.output") == ["ran"]
 
@@ -121,7 +133,7 @@ def test_a_script_that_can_not_be_started_is_an_end_with_a_reason(
     scheduler: LocalScheduler, submit: Submit, tmp_path: Path
 ) -> None:
     submission = Submission("x", tmp_path / "missing.sh", tmp_path / "x.output", tmp_path, 1)
-    cause = end_of(scheduler, scheduler.submit(submission)).cause or ""
+    cause = end_of(scheduler, taken(scheduler.submit(submission))).cause or ""
     assert cause == f"could not start {tmp_path / 'missing.sh'}: No such file or directory"
 
 
@@ -131,7 +143,7 @@ def test_the_wall_time_ends_the_script_first_by_term_then_by_kill(
     noted = write(tmp_path, "trap 'echo asked' TERM; echo up; while true; do sleep 0.05; done")
     record = tmp_path / "local" / f"{scheduler._enter(noted)}.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "wall_time_sec": 1.0}))
-    end = end_of(scheduler, scheduler.submit(noted))
+    end = end_of(scheduler, taken(scheduler.submit(noted)))
     assert end.cause == "walltime"
     assert {"up", "asked"} <= set(lines(tmp_path / "one.output"))
     assert end.start_us is not None and end.end_us is not None
@@ -141,7 +153,7 @@ def test_the_wall_time_ends_the_script_first_by_term_then_by_kill(
 def test_delete_asks_with_term_and_says_so(scheduler: LocalScheduler, submit: Submit, tmp_path: Path) -> None:
     running = submit("trap 'echo bye; exit 0' TERM; echo up; sleep 60 & wait")
     wait_until(lambda: "up" in lines(tmp_path / "one.output"))
-    scheduler.delete(running)
+    scheduler.delete(scheduler.active()[running], politely=True)
     assert end_of(scheduler, running).cause == "deleted"
     assert lines(tmp_path / "one.output") == ["up", "bye"]
 
@@ -151,10 +163,10 @@ def test_a_submission_deleted_before_its_wrapper_came_never_runs(
 ) -> None:
     noted = write(tmp_path, "echo ran")
     scheduler._enter(noted)
-    scheduler.delete("1")
+    scheduler.delete(scheduler.active()["1"], politely=True)
     scheduler._spawn("1", noted.output)
     end = scheduler.status(["1"])["1"]
-    assert (end.state, end.cause, end.start_us) == (AllocationState.finished, "deleted", None)
+    assert (end.state, end.cause, end.start_us) == (AllocationState.ended, "deleted", None)
     assert lines(tmp_path / "one.output") == []
 
 

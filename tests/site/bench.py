@@ -55,8 +55,8 @@ class Bench:
             os.kill(self.agent_pid, signal.SIGCONT)
         stop_agent(self.site)
         scheduler = LocalScheduler(self.site.job_path / "local")
-        for scheduler_id in scheduler.active():
-            scheduler.delete(scheduler_id)
+        for allocation in scheduler.active().values():
+            scheduler.delete(allocation, politely=True)
         wait_until(lambda: not scheduler.active())
 
     def log(self) -> str:

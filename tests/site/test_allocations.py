@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from balsam.platform.schedulers.allocation import Submission
+from balsam.platform.schedulers.allocation import Submission, Submitted
 from balsam.platform.schedulers.local import LocalScheduler
+from balsam.site.labels import Labels, site_token
 from balsam.site.lease import place_of
 from balsam.site.processes import stop_agent
-from balsam.site.submission import label_of
 from balsam.site.this_machine import boot_id
 from tests.services import EmbeddedServer
 from tests.site.bench import Bench, lives
@@ -27,6 +27,10 @@ from tests.waiting import wait_until
 def running(bench: Bench) -> Bench:
     bench.start()
     return bench
+
+
+def label_of(bench: Bench, batch_job_id: int) -> str:
+    return Labels(site_token(bench.site.path)).of(batch_job_id)
 
 
 def wrapper_pid(bench: Bench, scheduler_id: int) -> int:
@@ -144,7 +148,7 @@ def test_a_submission_that_was_never_reported_is_taken_up(bench: Bench) -> None:
     script.write_text("#!/bin/bash\necho earlier")
     script.chmod(0o700)
     output = bench.site.job_path / f"qlaunch{batch_job_id:05d}.output"
-    noted.submit(Submission(label_of(batch_job_id), script, output, bench.site.path, 5))
+    noted.submit(Submission(label_of(bench, batch_job_id), script, output, bench.site.path, 5))
     bench.start()
     assert bench.await_state(batch_job_id, "finished")["cause"] == "exit 0"
     assert bench.output(batch_job_id) == "earlier\n"
@@ -196,7 +200,7 @@ def test_what_an_agent_had_claimed_before_it_died_is_submitted_once(bench: Bench
     script.chmod(0o700)
     output = bench.site.job_path / f"qlaunch{before:05d}.output"
     LocalScheduler(bench.site.job_path / "local").submit(
-        Submission(label_of(before), script, output, bench.site.path, 5)
+        Submission(label_of(bench, before), script, output, bench.site.path, 5)
     )
     bench.start()
     for batch_job in (never, before):
@@ -211,7 +215,7 @@ def test_two_schedulers_in_one_folder_submit_a_label_once(bench: Bench) -> None:
     submission = Submission("balsam-1", script, bench.site.job_path / "one.output", bench.site.path, 5)
     schedulers = [LocalScheduler(bench.site.job_path / "local") for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        ids = set(pool.map(lambda one: one.submit(submission), schedulers))
-    assert len(ids) == 1
+        outcomes = set(pool.map(lambda one: one.submit(submission), schedulers))
+    assert outcomes == {Submitted("1")}
     wait_until(lambda: not schedulers[0].active())
     assert submission.output.read_text() == "once\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from balsam.platform.machine import load_machine, usable_machines
 from balsam.runtime.logs import DiscreetFormatter, last_lines, new_log_path
 from balsam.runtime.settings import (
     UNSERVED,
@@ -21,6 +22,7 @@ from balsam.runtime.settings import (
     refuse_unserved,
     sample_settings_text,
 )
+from balsam.runtime.site_folder import new_settings_text
 
 OLDER = """
 logging: {level: INFO, format: "%(message)s", datefmt: "%H", buffer_num_records: 1024, flush_period: 30}
@@ -158,10 +160,10 @@ def test_every_setting_is_used_refused_or_told_to_have_no_effect() -> None:
     sources = [path.read_text() for path in Path("src/balsam").rglob("*.py") if path.name != "settings.py"]
     silent = []
     for key in known_keys():
-        section, _, name = key.partition(".")
+        section = key.partition(".")[0]
         if section in UNSERVED or key in WITHOUT_EFFECT:
             continue
-        used = READ_AS.get(key, name or section)
+        used = READ_AS.get(key, key.rpartition(".")[2])
         if not any(re.search(rf"\.{used}\b", text) for text in sources):
             silent.append(key)
     assert silent == []
@@ -207,3 +209,29 @@ def test_what_is_asked_for_in_vain_is_told() -> None:
         "parameters",
     ]
     assert notes_on(Settings()) == []
+
+
+def test_settings_of_release_0_7_ask_slurm_as_that_release_did() -> None:
+    older = Settings.parse("scheduler: {scheduler_class: balsam.platform.scheduler.SlurmScheduler}").scheduler
+    newer = Settings.parse("scheduler: {scheduler_class: slurm}").scheduler
+    own = Settings.parse("scheduler: {scheduler_class: SlurmScheduler, submit: {queue_option: -p}}").scheduler
+    assert older and newer and own and older.name == newer.name == "slurm"
+    assert [one.form.queue_option for one in (older, newer, own)] == ["--qos", None, "-p"]
+
+
+@pytest.mark.parametrize("nodes", ["--nodes=2", "{nodes}", "{", "{0}"])
+def test_a_request_for_nodes_names_their_number(nodes: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"scheduler\.submit\.nodes"):
+        Settings.parse(f"scheduler: {{submit: {{nodes: '{nodes}'}}}}")
+
+
+def test_a_new_sites_settings_are_the_sample_with_its_machines_values() -> None:
+    assert new_settings_text("local") == sample_settings_text()
+    for name in usable_machines():
+        machine, settings = load_machine(name), Settings.parse(new_settings_text(name))
+        scheduler = settings.scheduler
+        assert scheduler is not None and scheduler.name == machine.scheduler
+        assert list(scheduler.allowed_queues) == list(machine.queues)
+        assert settings.launcher.mpi_launcher == machine.mpi_launcher
+    text = new_settings_text("perlmutter")
+    assert "queue_option: --qos # before" in text and "      - --constraint=gpu\n" in text

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
-from balsam.platform.schedulers.allocation import Allocation, SchedulerError, Submission
+from balsam.core.clock import now_us
+from balsam.platform.schedulers.allocation import (
+    Allocation,
+    Later,
+    QueueView,
+    Records,
+    Submission,
+    Submitting,
+)
 from balsam.runtime.site_folder import NoSiteHere, SiteFolder
+from balsam.site.labels import Labels
 from balsam.site.processes import agent_status, start_agent, stop_agent
 from balsam.site.scheduler import SchedulerService
 from balsam.site.services import Stop
@@ -60,18 +69,46 @@ def test_an_agent_that_has_stopped_or_lost_its_token_is_missed(bench: Bench) -> 
     assert not report.started and "`balsam site token renew`" in report.sentence
 
 
-def test_a_full_disk_keeps_an_allocation_from_being_submitted(bench: Bench) -> None:
+def test_a_full_disk_keeps_an_allocation_waiting_until_there_is_room(bench: Bench) -> None:
+    """Kind: a fault of the agent's machine, held against what was asked for."""
     bench.start()
     # The next BatchJob of this server, of which other tests of this process ask for none meanwhile.
     number = bench.ask(queue="nowhere") + 1
     script = bench.site.job_path / f"qlaunch{number:05d}.sh"
     script.symlink_to("/dev/full")
     assert bench.ask() == number
-    bench.await_state(number, "submit_failed")
+    wait_until(lambda: "waiting" in bench.batch_job(number)["status_info"], 25, bench.log)
     code, sentence = queue_why(bench, number)
-    assert code == "submit_failed" and f"{script}: [Errno 28] No space left on device" in sentence
+    assert code == "waits_its_turn" and f"{script}: No space left on device; it is tried again" in sentence
+    assert bench.batch_job(number)["state"] == "pending_submission"
     code, sentence = queue_why(bench, number - 1)
     assert code == "submit_failed" and "this site has no queue 'nowhere'; it has local" in sentence
+    script.unlink()
+    bench.template("true")
+    bench.await_state(number, "finished")
+
+
+def test_hooks_wait_on_a_full_disk_and_why_names_it(bench: Bench) -> None:
+    """Kind: a fault of the agent's machine that is told to nobody, or held against a job.
+
+    Its session can't be noted either, and all works nevertheless.
+    """
+    bench.site.agent_session_path.mkdir()
+    log = bench.site.data_path / "full" / "balsam.log"
+    log.parent.mkdir()
+    log.symlink_to("/dev/full")
+    bench.start()
+    [job] = bench.jobs(bench.app(preprocess=passes), workdir="full")
+    wait_until(lambda: why(bench, job)[0] == "node_trouble", 25.0, bench.log)
+    _, sentence = why(bench, job)
+    assert f"can't write balsam.log in {log.parent}: No space left on device; it is tried again" in sentence
+    log.unlink()
+    bench.await_states([job], "PREPROCESSED")
+    assert stop_agent(bench.site).stopped and "crashed" not in bench.log()
+
+
+def passes(self: Any) -> None:
+    self.job.state = "PREPROCESSED"
 
 
 def test_an_allocation_whose_launcher_can_not_start_tells_its_last_words(bench: Bench) -> None:
@@ -103,22 +140,25 @@ class Missing:
     poll_sec = 0.1
     there = False
 
-    def submit(self, submission: Submission) -> str:
-        raise SchedulerError("not asked for here")
+    def submit(self, submission: Submission) -> Submitting:
+        return Later("not asked for here")
 
-    def find(self, label: str) -> str | None:
-        return None
+    def look(self) -> QueueView:
+        if self.there:
+            return QueueView(taken_at=now_us())
+        return QueueView(complete=False, trouble="there is no program 'squeue' on the PATH of the agent")
 
-    def status(self, scheduler_ids: Iterable[str]) -> dict[str, Allocation]:
-        return {}
+    def account(self, labels: Mapping[str, str]) -> Records:
+        return Records()
 
-    def active(self) -> dict[str, Allocation]:
-        if not self.there:
-            raise SchedulerError("sbatch is not on the PATH of the agent")
-        return {}
+    def search(self, labels: Collection[str], since_us: int) -> Records:
+        return Records()
 
-    def delete(self, scheduler_id: str) -> None:
-        raise SchedulerError("not asked for here")
+    def delete(self, allocation: Allocation, politely: bool) -> str:
+        return "not asked for here"
+
+    def close(self) -> None:
+        pass
 
 
 def test_a_scheduler_that_is_missing_is_told_until_it_is_there(bench: Bench) -> None:
@@ -128,15 +168,21 @@ def test_a_scheduler_that_is_missing_is_told_until_it_is_there(bench: Bench) -> 
     bench.client.post("/sessions/", {"site_id": site.site_id, "fenced": True, "num_nodes": 0})
     number = bench.ask()
     client = site.client()
-    service = SchedulerService(site, client, limits, scheduler, stop.bell(), lambda _: True, lambda _: None)
+    labels = Labels("a" * 6)
+    told: list[str] = []
+    service = SchedulerService(
+        site, client, limits, scheduler, labels, stop.bell(), lambda _: True, lambda _: None, told.append
+    )
     thread = threading.Thread(target=service.run, args=[stop])
     thread.start()
     try:
         wait_until(lambda: queue_why(bench, number)[0] == "scheduler_fails")
-        assert "sbatch is not on the PATH of the agent" in queue_why(bench, number)[1]
+        assert "no program 'squeue' on the PATH of the agent" in queue_why(bench, number)[1]
         scheduler.there = True
         service.bell.ring()
         wait_until(lambda: "scheduler" not in bench.batch_job(number)["status_info"])
+        wait_until(lambda: "waiting" in bench.batch_job(number)["status_info"])
+        assert told[0] and not told[-1]
     finally:
         stop.set()
         thread.join()

@@ -10,8 +10,9 @@ import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, json_option, listing_options, one_json
-from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option, tags_of
+from balsam.cli.job_choice import no_batch_jobs
+from balsam.cli.listing import FORMED, Listing, Row, View, json_option, listing_options, one_json
+from balsam.cli.options import NoTerminal, can_ask, counted, pairs, refuse_idle, site_option, tags_of
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
@@ -107,6 +108,7 @@ def submit(
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each.")
 @click.option("--why", "with_why", is_flag=True, help="What keeps or ended each, in a column.")
 @click.option("--scheduler_id", "--scheduler-id", type=int, help="The one with this scheduler id.")
+@click.option("--cause", help="Those that ended so, or so beginning: 'node failure'.")
 @listing_options(BATCH_JOBS, limit=100, watch=True)
 @site_option()
 def ls(
@@ -115,19 +117,26 @@ def ls(
     verbose: bool,
     with_why: bool,
     scheduler_id: int | None,
+    cause: str | None,
     site_selector: str,
 ) -> None:
     """List allocations, the newest last."""
+    if verbose:
+        refuse_idle({*FORMED, "with_why"}, "with --verbose")
     if with_why:
         view = _with_why(view)
-    history = history or scheduler_id is not None
-    watch(view.watch, lambda: _look(view, history, verbose, scheduler_id, site_selector))
+    chosen = {k: v for k, v in (("scheduler_id", scheduler_id), ("cause", cause)) if v is not None}
+    history = history or bool(chosen)
+    watch(view.watch, lambda: _look(view, history, verbose, chosen, site_selector))
+    if scheduler_id is not None and not _select(site_selector, scheduler_id=scheduler_id):
+        raise click.ClickException(
+            f"no BatchJob with the scheduler's id {scheduler_id} (see `balsam queue ls --history`)"
+        )
 
 
-def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, site_selector: str) -> Shown:
+def _look(view: View, history: bool, verbose: bool, chosen: dict[str, Any], site_selector: str) -> Shown:
     filters: dict[str, Any] = {} if history else {"state": sorted(ACTIVE_BATCH_JOB_STATES)}
-    if scheduler_id is not None:
-        filters["scheduler_id"] = scheduler_id
+    filters |= chosen
     found = _select(site_selector, **filters)
     note = "" if found or history else "None is active; those that have ended: --history."
     if view.limit is not None and len(found) > view.limit:
@@ -135,8 +144,10 @@ def _look(view: View, history: bool, verbose: bool, scheduler_id: int | None, si
         note = f"The {view.limit} {which} of {len(found):,}; more with -n NUM."
     if view.sort is None and view.limit is not None:
         found = found[-view.limit :]
-    if verbose and view.form is Form.TEXT:
-        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in found), note)
+    if verbose:
+        by_id = {one.id: one for one in found}
+        described = [by_id[row["id"]] for row in view.cut(_rows(found, view.names))]
+        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in described), note)
     return Shown(view.text(view.cut(_rows(found, view.names))), note)
 
 
@@ -167,7 +178,9 @@ def term(number: int | None, batch_job_id: int | None, scheduler_id: int | None,
         known += _select(site_selector, scheduler_id=schedulers)
     found = readings(known, own, schedulers)
     if not found:
-        raise click.ClickException("no such allocation (see `balsam queue ls --history`)")
+        wanted = [f"{own}"] if own is not None else []
+        wanted += [f"with the scheduler's id {schedulers}"] if schedulers is not None else []
+        raise click.ClickException(f"no BatchJob {' or '.join(wanted)} (see `balsam queue ls --history`)")
     one = found[0] if len(found) == 1 else _asked_for(found)
     click.echo(_ended(one) if one.state not in ACTIVE_BATCH_JOB_STATES else _end(one))
 
@@ -208,7 +221,7 @@ def drain(batch_job_id: int) -> None:
     try:
         told = BatchJob.objects.get(id=batch_job_id).drain()
     except (BatchJob.DoesNotExist, NotFoundError) as exc:
-        raise click.ClickException(f"no BatchJob {batch_job_id} (see `balsam queue ls`)") from exc
+        raise no_batch_jobs([batch_job_id]) from exc
     answered = told.launchers - len(told.silent)
     click.echo(
         f"BatchJob {batch_job_id}: {counted(answered, 'launcher')} will end after the runs that go on."
@@ -278,9 +291,22 @@ def _rows(found: list[BatchJob], names: Sequence[str]) -> list[Row]:
     ]
 
 
+def _end_note(one: BatchJob) -> str | None:
+    """The cause, and for an end that nobody expected the last lines of its output."""
+    error, cause = one.status_info.get("error"), one.cause
+    if not error or not cause or error in cause:
+        return cause or error
+    return f"{cause}: {error}"
+
+
 def _note(one: BatchJob) -> str:
     """What went wrong or ended it, in one line; first what its launchers note of their reports."""
-    told = [one.status_info.get("spool"), one.status_info.get("refused")]
-    told.append(one.status_info.get("error") or one.cause)
+    info = one.status_info
+    told = [info.get("spool"), info.get("refused"), info.get("scheduler"), info.get("deletion")]
+    if one.state in ACTIVE_BATCH_JOB_STATES:
+        told += [info.get("waiting"), info.get("never_starts"), info.get("reason"), info.get("missing")]
+        told.append(f"expected to start {info['expected_start']}" if "expected_start" in info else None)
+    else:
+        told.append(_end_note(one))
     text = " ".join("; ".join(note for note in told if note).split())
     return text if len(text) <= NOTE_CHARS else f"{text[: NOTE_CHARS - 4]} ..."

@@ -38,11 +38,12 @@ from balsam.platform import mpi
 from balsam.platform.machine import detect_nodes
 from balsam.platform.mpi.launch import LaunchError
 from balsam.platform.nodes import Node, UnknownNodes, is_in_allocation
+from balsam.platform.schedulers.allocation_end import seconds_left
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings
-from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.site_folder import SiteFolder, SiteFolderError, unusable
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 
@@ -57,10 +58,14 @@ MAX_KINDS = 100  # of nodes, that the server is told of
 SWITCH_SEC = 0.0005  # the loop starts runs while the courier encodes: neither may keep the other waiting
 
 
-def stop_at(started: float, wall_time_min: float) -> float:
-    """When runs are to be ended, so that their ends are reported before the allocation is over."""
+def stop_at(started: float, wall_time_min: float, left_sec: float | None = None) -> float:
+    """When runs are to be ended, so that their ends are reported before the allocation is over.
+
+    `left_sec`: until the allocation ends, as its batch system has it, which began to count before us.
+    """
     wall_sec = wall_time_min * 60
-    return started + wall_sec - min(MARGIN_SEC, wall_sec * MARGIN_SHARE)
+    end = started + (wall_sec if left_sec is None else min(wall_sec, max(0.0, left_sec)))
+    return end - min(MARGIN_SEC, wall_sec * MARGIN_SHARE)
 
 
 def run_environment(orders: Orders, site: SiteFolder, nodes: Sequence[Node]) -> dict[str, str]:
@@ -113,7 +118,8 @@ class Launcher:
         self._site = site
         self._nodes = nodes
         self._log_path = log_path
-        self._end_at = stop_at(time.monotonic(), orders.wall_time_min)
+        left_sec = seconds_left(os.environ)
+        self._end_at = stop_at(time.monotonic(), orders.wall_time_min, left_sec)
         self._mailbox = Mailbox()
         self._postman = Postman(self._client, site.data_path)
         self._courier = Courier(self._client, self._terms(), self._post, SpoolFolder(site.spool_path))
@@ -236,19 +242,22 @@ class Launcher:
         )
 
     def _post(self, news: News) -> None:
+        self._mailbox.post(news)
         if isinstance(news, Opened):
             self._follow_stream(news.session_id)
-        self._mailbox.post(news)
 
     def _follow_stream(self, session_id: int) -> None:
         """Wakes the courier when there is something to acquire, and brings messages; without it, it polls."""
         self._unfollow.set()  # the stream of an earlier session ends with its next word
         self._unfollow = threading.Event()
         args = (session_id, self._unfollow)
-        threading.Thread(target=self._watch, args=args, name="stream", daemon=True).start()
+        self._courier.set_sighted(False)  # until the stream says hello
+        try:
+            threading.Thread(target=self._watch, args=args, name="stream", daemon=True).start()
+        except RuntimeError as exc:  # this host has no threads left; the session goes on without
+            log.warning("the stream can't be followed: %s", exc)
 
     def _watch(self, session_id: int, stop: threading.Event) -> None:
-        client = self._client()
         wanted = {
             "site_id": self._site.site_id,
             "to_state": sorted(RUNNABLE_STATES),
@@ -256,6 +265,7 @@ class Launcher:
         }
         while not stop.is_set():
             try:
+                client = self._client()
                 for message in follow(client, "/stream", wanted, stop):
                     if stop.is_set():
                         return  # or its end would look like a cut of the one after it
@@ -264,11 +274,12 @@ class Launcher:
                     elif message.name == "cut":
                         self._look_for_messages(client, session_id)
                     self._tell(message.name)
-            except ClientError as exc:
-                log.warning("the stream is refused: %s", exc)
+            except Exception as exc:  # without it there were no messages any more
+                log.warning(
+                    "the stream is refused or fails: %s", exc, exc_info=not isinstance(exc, ClientError)
+                )
                 self._courier.set_sighted(False)
                 stop.wait(30)
-                client = self._client()
 
     def _look_for_messages(self, client: Client, session_id: int) -> None:
         """Where something on the way keeps streams back, answers still come through."""
@@ -347,6 +358,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ClientError,
     ) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
+        return 2
+    except OSError as exc:
+        print(f"balsam launcher: {unusable(exc)}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SEC)
     log.info("launcher of batch job %s on %s", orders.batch_job_id, socket.gethostname())

@@ -43,7 +43,9 @@ def _beside(facts: Places, row: Row) -> list[str]:
     unfit = facts.unfit(row) if _is_measured(facts, row) else None
     told = [] if unfit is None else [unfit.sentence]
     if row["state"] in ACTIVE_BATCH_JOB_STATES:
-        told += [f"But: {note}." for note in facts.notes(row["site_id"])]
+        known = row["status_info"].get("scheduler", "")  # told already
+        notes = [note for note in facts.notes(row["site_id"]) if not known or known not in note]
+        told += [f"But: {note}." for note in notes]
     return told
 
 
@@ -134,9 +136,28 @@ def _queued(facts: Places, row: Row) -> Why:
     )
     if not agent.alive:
         return Why("no_agent", f"{waits}, as far as is known: {agent.absence(facts.now)}.")
-    return _scheduler_fails(waits, row) or Why(
+    failing = _scheduler_fails(waits, row)
+    if failing is not None:
+        return failing
+    info = row["status_info"]
+    again = f" It was put back into the queue: {info['requeued']}." if info.get("requeued") else ""
+    if info.get("missing"):
+        return Why("scheduler_lost_it", f"{waits}: {info['missing']}.{again}")
+    if info.get("never_starts"):
+        return Why(
+            "never_starts",
+            f"{waits}, and can't start before somebody changes something: {info['never_starts']}. End it "
+            f"with `balsam queue term --id {row['id']}` and ask for one that fits.{again}",
+        )
+    expected = (
+        f" It is expected to start at {info['expected_start']} UTC." if info.get("expected_start") else ""
+    )
+    if info.get("reason"):
+        return Why("queued", f"{waits}: the scheduler says {info['reason']}.{expected}{again}")
+    return Why(
         "queued",
-        f"{waits}: the scheduler decides when it starts, and smaller or shorter ones may start sooner.",
+        f"{waits}: the scheduler decides when it starts, and smaller or shorter ones may start sooner."
+        f"{expected}{again}",
     )
 
 
@@ -145,6 +166,8 @@ def _running(facts: Places, row: Row) -> Why:
     heard = [session for session in live if not facts.is_silent(session)]
     at = "" if row["start_time"] is None else f" since {since(row['start_time'], facts.now)}"
     runs = f"BatchJob {row['id']} has been running at site {_site(facts, row)}{at}"
+    if row["status_info"].get("missing"):
+        return Why("scheduler_lost_it", f"{runs}, and {row['status_info']['missing']}.")
     if heard:
         left = max(0, int(minutes_left(row, facts.now)))
         told = [session["trouble"] for session in heard if session["trouble"]]
@@ -162,7 +185,12 @@ def _deleted(facts: Places, row: Row) -> Why:
     wish = f"BatchJob {row['id']} is to be ended"
     if not agent.alive:
         return Why("no_agent", f"{wish}, and is not yet: {agent.absence(facts.now)}.")
-    return Why("ending", f"{wish}: the agent of site {agent.site} tells the scheduler.")
+    failing = row["status_info"].get("deletion")
+    if failing:
+        return Why("scheduler_fails", f"{wish}, and the scheduler does not do it: {failing}.")
+    return _scheduler_fails(f"{wish}, and is not yet", row) or Why(
+        "ending", f"{wish}: the agent of site {agent.site} tells the scheduler."
+    )
 
 
 def _finished(facts: Places, row: Row) -> Why:

@@ -7,7 +7,7 @@ from typing import Any
 
 from balsam.core.clock import now_us, to_us
 from balsam.core.errors import Invalid, NotFound
-from balsam.core.states import ENDED_BATCH_JOB_STATES, BatchJobState
+from balsam.core.states import ACTIVE_BATCH_JOB_STATES, ENDED_BATCH_JOB_STATES, BatchJobState
 from balsam.logic import sessions
 from balsam.logic.submission import allocation_doubt
 from balsam.schemas.batch_jobs import BatchJobBulkUpdate, BatchJobCreate, BatchJobUpdate
@@ -56,7 +56,7 @@ def change_many(
 
 def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, value in update.model_dump(exclude_unset=True, exclude={"id"}).items():
+    for name, value in update.model_dump(exclude_unset=True, exclude={"id", "requeued"}).items():
         if value is not None:
             values[name] = to_us(value) if name in ("start_time", "end_time") else value
     if "notes" in values:
@@ -71,6 +71,9 @@ def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -
         # The agent's report crossed the user's wish on the way: the wish stays.
         del values["state"]
     now = now_us()
+    if update.requeued is not None and row["state"] in ACTIVE_BATCH_JOB_STATES:
+        _begin_anew(tx, owner, row, to_us(update.requeued))
+        values.setdefault("start_time", None)
     if update.state is BatchJobState.running:
         values["seen"] = now
     if not values:
@@ -82,3 +85,9 @@ def _change(tx: Tx, owner: Owner, row: dict[str, Any], update: BatchJobUpdate) -
         message = f"The allocation of BatchJob {row['id']} ended: {changed['cause'] or changed['state']}"
         sessions.end_of_batch_jobs(tx, owner, {row["id"]: changed["end_time"] or now}, message)
     return changed
+
+
+def _begin_anew(tx: Tx, owner: Owner, row: dict[str, Any], requeued: int) -> None:
+    """Ends the launchers that ran before the batch system put their allocation back into its queue."""
+    message = f"The allocation of BatchJob {row['id']} was put back into the queue"
+    sessions.end_of_batch_jobs(tx, owner, {row["id"]: requeued}, message, lived_before=requeued)

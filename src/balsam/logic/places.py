@@ -111,8 +111,16 @@ class Places:
         return [(row["id"], Ask.of(row)) for row in rows]
 
     def notes(self, site_id: int) -> list[str]:
-        """What else is wrong at a site: a clock, a second agent."""
-        return [note for note in (self.clock(site_id), self._second_agent(site_id)) if note]
+        """What else is wrong at a site: a clock, a second agent, what its agent complains of."""
+        found = (self.clock(site_id), self._second_agent(site_id), self._trouble(site_id))
+        return [note for note in found if note]
+
+    def _trouble(self, site_id: int) -> str:
+        site = self.site(site_id)
+        record = site["agent"] or {}
+        told = record.get("trouble")
+        works = told and state_of(record, self.now) == "works"
+        return f"the agent of site {site['name']} can't work with its batch system: {told}" if works else ""
 
     def _second_agent(self, site_id: int) -> str:
         record = self.site(site_id)["agent"]
@@ -190,6 +198,7 @@ class Places:
             is_agent=session["num_nodes"] == 0,
             last=session["heartbeat"],
             hooks={hook["job_id"]: hook["since_us"] for hook in session["busy"] or ()},
+            trouble=session["trouble"] or None,
         )
 
     def heard(self, session: Mapping[str, Any]) -> str:

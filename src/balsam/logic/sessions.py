@@ -174,9 +174,16 @@ def end_of(started: int, heartbeat: int, told: int, now: int) -> int:
     return min(now, max(lived, told))
 
 
-def end_of_batch_jobs(tx: Tx, owner: Owner, ends: dict[int, int], message: str) -> None:
-    """The agent saw these allocations end (at microseconds): their leases end at once."""
+def end_of_batch_jobs(
+    tx: Tx, owner: Owner, ends: dict[int, int], message: str, *, lived_before: int | None = None
+) -> None:
+    """The agent saw these allocations end (at microseconds): their leases end at once.
+
+    `lived_before`: only of launchers that had started by then, where the allocation itself lives again.
+    """
     for row in sessions.of_batch_jobs(tx.conn, owner, ends.keys()):
+        if lived_before is not None and row["started"] >= lived_before:
+            continue
         ended = end_of(row["started"], row["heartbeat"], ends[row["batch_job_id"]], now_us())
         sessions.end(tx.conn, owner, row["id"], ended)
         _release_all(tx, owner, row["id"], message, ended)

@@ -39,7 +39,7 @@ def decide(record: Row | None, claim: AgentClaim, now: int, up_since: int) -> De
 
     `up_since`: before then nobody could renew it.
     """
-    mine = {name: getattr(claim, name) for name in (*PLACE, "clock_ahead_us")}
+    mine = {name: getattr(claim, name) for name in (*PLACE, "clock_ahead_us", "trouble")}
     if record is None or is_over(record, now, up_since) or claim.replaces == record["instance"]:
         return Decision(True, {**mine, "since": now, "seen": now, "ended": None, "refused": None})
     if record["instance"] == claim.instance:
@@ -92,7 +92,10 @@ def claim_site(tx: Tx, owner: Owner, site_id: int, claim: AgentClaim, up_since: 
 def _shown(record: Row) -> tuple[Any, ...]:
     refused = record["refused"] or {}
     clock = bool(record.get("clock_ahead_us"))
-    return record["instance"], record["ended"], clock, refused.get("path"), refused.get("host")
+    return (
+        *(record["instance"], record["ended"], clock, record.get("trouble")),
+        *(refused.get("path"), refused.get("host")),
+    )
 
 
 def leave_site(tx: Tx, owner: Owner, site_id: int, instance: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -14,6 +14,7 @@ from balsam.platform.mpi import UnknownLauncher, launcher_name
 from balsam.platform.mpi.gpus import VARIABLE_OF
 from balsam.platform.nodes import Node, NodeFacts, UnknownNodes, detect, node_kinds
 from balsam.platform.schedulers import SCHEDULERS
+from balsam.platform.schedulers.batch_system import SubmitForm
 
 LOCAL = "local"
 DEFAULT_TEMPLATE = "job-template.sh"
@@ -23,6 +24,7 @@ _OLDER_NODES = {
     "ComputeNode": LOCAL,
     "DefaultNode": LOCAL,
     "PerlmutterGPUNode": "perlmutter",
+    "PerlmutterNode": "slurm",  # with GPUs or without
     "PolarisNode": "polaris",
 }
 
@@ -48,7 +50,7 @@ class Queue:
 class Machine:
     """How to use a machine. `job_template` is text; the other names pick code that ships with Balsam.
 
-    `node`: a kind of nodes, `facts`: what such a node holds.
+    `node`: a kind of nodes, `facts`: what such a node holds. `submit`: how the batch system is asked.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Machine:
     queues: dict[str, Queue]
     job_template: str
     facts: NodeFacts
+    submit: SubmitForm = field(default_factory=SubmitForm)
 
 
 def machine_names() -> list[str]:
@@ -112,6 +115,7 @@ def parse_machine(name: str, content: Mapping[str, Any], template: str) -> Machi
         queues=_queues(name, content.get("queues")),
         job_template=template,
         facts=_facts(name, content.get("facts") or {}),
+        submit=_submit(name, content.get("submit") or {}),
     )
 
 
@@ -185,6 +189,20 @@ def _queues(name: str, content: object) -> dict[str, Queue]:
         _refuse_others(name, f"queue {queue}", limits, set(known))
         queues[queue] = Queue(**{k: _count(name, f"queues.{queue}.{k}", limits.get(k)) for k in known})
     return queues
+
+
+def _submit(name: str, content: object) -> SubmitForm:
+    """How the machine's batch system wants to be asked, where that is not as usual."""
+    if not isinstance(content, dict):
+        raise InvalidMachine(f"{name}.yml: submit is {content!r}; it should hold keys")
+    _refuse_others(name, "submit", content, {field.name for field in fields(SubmitForm)})
+    always = content.get("always")
+    if always is not None:
+        always = _texts(name, content, "always")
+    for key in ("queue_option", "project_option", "nodes"):
+        if not isinstance(content.get(key), str | None):
+            raise InvalidMachine(f"{name}.yml: submit.{key} is {content[key]!r}; it should be a text")
+    return SubmitForm(**{**content, "always": always})
 
 
 def _facts(name: str, content: object) -> NodeFacts:

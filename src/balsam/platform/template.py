@@ -91,6 +91,7 @@ def _line_of(exc: Exception) -> str:
 def _variables(facts: ScriptFacts) -> dict[str, object]:
     plain = {field.name: getattr(facts, field.name) for field in fields(facts) if field.name != "python"}
     return {
+        **facts.optional_params,  # as older templates have them
         **plain,
         "partitions": partition_flags(facts.partitions),
         "launcher_cmd": launcher_command(facts.python, facts.batch_job_id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from signal import Signals
@@ -11,17 +12,36 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from balsam.core.states import JobMode
 from balsam.platform.machine import nodes_name
 from balsam.platform.mpi import launcher_name
+from balsam.platform.schedulers import SCHEDULERS
+from balsam.platform.schedulers.batch_system import SubmitForm
 
 DEFAULT_FORMAT = "%(asctime)s.%(msecs)03d | %(process)d | %(levelname)s | %(name)s:%(lineno)s] %(message)s"
 
 # Older settings files name classes by dotted paths; these are the names that we have for schedulers.
-SCHEDULER_NAMES = {"local": "local", "LocalProcessScheduler": "local"}
+SCHEDULER_NAMES = {
+    "local": "local",
+    "LocalProcessScheduler": "local",
+    "slurm": "slurm",
+    "SlurmScheduler": "slurm",
+}
+
+
+# What release 0.7 put before the name of a queue, where that is not the default of ours.
+OLDER_QUEUE_OPTIONS = {"SlurmScheduler": "--qos"}
 
 
 class InvalidSettings(Exception):
@@ -39,7 +59,7 @@ def _last_name(path: str) -> str:
 
 def _known_scheduler(path: str) -> str:
     if _last_name(path) not in SCHEDULER_NAMES:
-        raise ValueError(f"there is no scheduler {path!r} here; there is: local")
+        raise ValueError(f"there is no scheduler {path!r} here; there are: {', '.join(SCHEDULERS)}")
     return path
 
 
@@ -119,9 +139,34 @@ class QueueSettings(Section):
 LOCAL_QUEUE = QueueSettings(max_nodes=1, max_walltime=1440, max_queued_jobs=1000)
 
 
+class SubmitSettings(Section):
+    """How the batch system is asked for nodes; null: as it is by default."""
+
+    queue_option: str | None = None
+    project_option: str | None = None
+    nodes: str | None = None
+    always: list[PlainText] | None = None
+    rerunnable: bool = False
+
+    @field_validator("nodes")
+    @classmethod
+    def _names_the_number(cls, text: str | None) -> str | None:
+        if text is None:
+            return text
+        try:
+            filled = text.format(num_nodes=2)
+        except (KeyError, IndexError, ValueError) as exc:
+            raise ValueError("it may name {num_nodes}, and nothing else in braces") from exc
+        if filled == text:
+            raise ValueError("it should name {num_nodes}, for example --nodes={num_nodes}")
+        return text
+
+
 class SchedulerSettings(Section):
     scheduler_class: Annotated[str, AfterValidator(_known_scheduler)] = "local"
     sync_period: Positive = 10
+    poll_period: Positive = 30
+    submit: SubmitSettings = Field(default_factory=SubmitSettings)
     allowed_queues: dict[PlainText, QueueSettings] = Field(default_factory=lambda: {"local": LOCAL_QUEUE})
     allowed_projects: list[PlainText] = Field(default_factory=lambda: ["local"])
     optional_batch_job_params: Params = Field(default_factory=dict)
@@ -131,6 +176,13 @@ class SchedulerSettings(Section):
     def name(self) -> str:
         """The scheduler by its short name."""
         return SCHEDULER_NAMES[_last_name(self.scheduler_class)]
+
+    @property
+    def form(self) -> SubmitForm:
+        """How the batch system is asked: what a class of release 0.7 did, where one is named."""
+        usual = SubmitForm(queue_option=OLDER_QUEUE_OPTIONS.get(_last_name(self.scheduler_class)))
+        own = {k: v for k, v in self.submit.model_dump().items() if v is not None}
+        return replace(usual, **own)
 
 
 class ProcessingSettings(Section):

@@ -22,7 +22,8 @@ import yaml
 from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_path, load_site_login
 from balsam.client.transport import Client
 from balsam.platform.machine import usable_machine
-from balsam.runtime.settings import Settings, refuse_unserved, sample_settings_text
+from balsam.runtime.settings import Settings, refuse_unserved
+from balsam.runtime.settings_of_machine import settings_of_machine
 from balsam.sdk.api_client import ApiClient
 
 SETTINGS_FILE = "settings.yml"
@@ -148,6 +149,12 @@ class SiteFolder:
         )
 
 
+def unusable(exc: OSError) -> str:
+    """For whoever can't begin without the site's folder, on a full disk for example."""
+    where = f" ({exc.filename})" if exc.filename else ""
+    return f"the site's folder can't be used: {exc.strerror or exc}{where}"
+
+
 def identity_of(path: Path) -> str:
     """What makes a folder this one, however its path is spelled: device and inode. Raises OSError."""
     found = path.stat()
@@ -246,8 +253,7 @@ def _fill(folder: Path, machine: str) -> None:
 
 def new_settings_text(machine: str) -> str:
     """The commented settings.yml of a new site on this machine."""
-    usable_machine(machine)  # the only one so far is the one that the sample describes
-    return sample_settings_text()
+    return settings_of_machine(usable_machine(machine))
 
 
 def _identify(folder: Path, site_id: int, login: Login) -> None:

@@ -30,10 +30,12 @@ class AgentClaim(AgentPlace):
     """`replaces`: the instance that holds the site, which the claimant has seen to be dead.
 
     `clock_ahead_us`: how far the host's clock is ahead of the server's, where that is worth telling.
+    `trouble`: what does not work there, such as its batch system, in that one's own words.
     """
 
     replaces: str | None = None
     clock_ahead_us: Int64 | None = None
+    trouble: Annotated[str, Field(max_length=2_000)] | None = None
 
 
 class AgentHolder(AgentPlace):
@@ -66,7 +68,7 @@ class RefusedAgent(Wire):
 
 
 class AgentOut(Wire):
-    """The agent that was last heard of: `state` is works, stopped or silent.
+    """The agent that was last heard of: `state` is works, stopped or silent; `trouble`: what does not work.
 
     `clock_ahead_us`: how far its host's clock is ahead of the server's, where that is worth telling.
     """
@@ -79,3 +81,4 @@ class AgentOut(Wire):
     seen: str
     refused: RefusedAgent | None
     clock_ahead_us: int | None = None
+    trouble: str | None = None

@@ -35,7 +35,11 @@ class BatchJobCreate(Wire):
 
 
 class BatchJobUpdate(Wire):
-    """`notes`: keys of `status_info` to be set, or removed where they are null; the others stay."""
+    """`notes`: keys of `status_info` to be set, or removed where they are null; the others stay.
+
+    `requeued`: when the batch system put the allocation back into its queue. It starts anew: its start time
+    is forgotten, and the launchers that ran in it before then are over.
+    """
 
     scheduler_id: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1)
     state: BatchJobState | None = None
@@ -45,6 +49,7 @@ class BatchJobUpdate(Wire):
     end_time: UtcTime | None = None
     cause: Text | None = None
     scheduler_id_text: Text | None = None
+    requeued: UtcTime | None = None
 
 
 class BatchJobBulkUpdate(BatchJobUpdate):

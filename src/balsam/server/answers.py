@@ -151,6 +151,7 @@ def _agent(record: Row) -> Row:
         "since": naive_text(record["since"]),
         "seen": naive_text(record["ended"] or record["seen"]),
         "clock_ahead_us": record.get("clock_ahead_us"),
+        "trouble": record.get("trouble"),
         "refused": refused and {**refused, "at": naive_text(refused["at"])},
     }
 

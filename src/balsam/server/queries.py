@@ -169,6 +169,7 @@ class BatchJobSelection(Wire):
     end_time_before: UtcTime | None = None
     end_time_after: UtcTime | None = None
     filter_tags: list[Text] | None = None
+    cause: Text | None = None
 
     def filter(self) -> BatchJobFilter:
         return BatchJobFilter(
@@ -177,6 +178,7 @@ class BatchJobSelection(Wire):
             state=self.state,
             scheduler_id=self.scheduler_id,
             queue=self.queue,
+            cause=self.cause,
             start_time_before=_us(self.start_time_before),
             start_time_after=_us(self.start_time_after),
             end_time_before=_us(self.end_time_before),

@@ -9,21 +9,27 @@ import argparse
 import contextlib
 import logging
 import os
+import pwd
 import select
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
+from balsam.platform.machine import LOCAL
 from balsam.platform.nodes import Node, detect_local
+from balsam.platform.schedulers.allocation import Scheduler
+from balsam.platform.schedulers.batch_system import BatchScheduler, BatchSystem, SubmitForm
+from balsam.platform.schedulers.commands import CommandLine
 from balsam.platform.schedulers.local import LocalScheduler
+from balsam.platform.schedulers.slurm import Slurm
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.postman import Postman
@@ -36,10 +42,11 @@ from balsam.runtime.settings import (
     refuse_unserved,
 )
 from balsam.runtime.shared_pool import SharedWorkerPool
-from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.site_folder import SiteFolder, SiteFolderError, unusable
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 from balsam.site import pid_file
+from balsam.site.labels import Labels, site_token
 from balsam.site.lease import LEASE_WAIT_SEC, SiteLease
 from balsam.site.listener import ListenerService
 from balsam.site.messages import SiteMessages
@@ -57,6 +64,8 @@ CLIENT_RETRY_SEC = 1.0  # each service has its own endless loop
 FIRST_CONTACT_SEC = 10.0
 JOIN_SEC = 1.0
 FAREWELL_SEC = 1.0
+CERTAIN_SEC = 120.0  # for so long a submission that was not answered may turn up in a batch system
+BATCH_SYSTEMS: dict[str, Callable[[SubmitForm], BatchSystem]] = {"slurm": Slurm}
 REFUSALS = (SiteFolderError, InvalidSettings, pid_file.AgentRuns)
 
 
@@ -125,6 +134,7 @@ class Agent:
     stop: Stop
     presence: PresenceService
     desk: HookDesk | None
+    scheduler: SchedulerService | None
     services: list[Service]
 
     @classmethod
@@ -137,7 +147,7 @@ class Agent:
         spools = SpoolService(SpoolFolder(site.spool_path), client, stop.bell())
         services: list[Service] = [FolderService(site), spools]
         on_message: dict[str, Callable[[], None]] = {}
-        desk = None
+        desk = scheduler = None
         if settings.scheduler is not None:
             scheduler = build_scheduler(site, client, settings.scheduler, stop, spools, presence.lease)
             spools.on_settled = scheduler.bell.ring
@@ -148,7 +158,7 @@ class Agent:
             on_message |= {"events": desk.processing.bell.ring, "apps": desk.apps_changed}
         asked = desk.messages if desk else None
         services.append(ListenerService(client, site.site_id, on_message, asked))
-        return cls(site, stop, presence, desk, services)
+        return cls(site, stop, presence, desk, scheduler, services)
 
     def start(self) -> list[threading.Thread]:
         """Nothing but the lease is asked for until the site is this agent's."""
@@ -158,6 +168,8 @@ class Agent:
 
     def close(self, threads: list[threading.Thread]) -> None:
         """Waits a moment for the services; what hangs in a request is left behind."""
+        if self.scheduler is not None:
+            self.scheduler.close()
         deadline = time.monotonic() + JOIN_SEC
         for thread in threads:
             if thread.name != ListenerService.name:  # it waits for the server's next word
@@ -186,9 +198,35 @@ def build_scheduler(
     lease: SiteLease,
 ) -> SchedulerService:
     """The service for the scheduler that the settings name."""
-    schedulers = {"local": lambda: LocalScheduler(site.job_path / "local")}
-    scheduler = schedulers[settings.name]()
-    return SchedulerService(site, client, settings, scheduler, stop.bell(), spools.settled, lease.may_submit)
+    is_local = settings.name == LOCAL
+    scheduler = LocalScheduler(site.job_path / "local") if is_local else batch_scheduler(settings, os.environ)
+    return SchedulerService(
+        site,
+        client,
+        settings,
+        scheduler,
+        Labels(site_token(site.path), older=is_local),
+        stop.bell(),
+        spools.settled,
+        lease.may_submit,
+        tell=lease.tell,
+        certain_sec=0.0 if is_local else CERTAIN_SEC,
+    )
+
+
+def batch_scheduler(settings: SchedulerSettings, environ: Mapping[str, str]) -> Scheduler:
+    """The batch system of this machine, spoken to by its commands."""
+    system = BATCH_SYSTEMS[settings.name](settings.form)
+    commands = CommandLine(system.surroundings, environ)
+    return BatchScheduler(system, commands, user_name(), settings.poll_period)
+
+
+def user_name() -> str:
+    """By whom this process runs, whatever variables say."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 class Starter:
@@ -273,6 +311,9 @@ def main() -> int:
     except REFUSALS as exc:
         print(exc, file=sys.stderr)
         starter.say("failed", str(exc))
+        return 1
+    except OSError as exc:
+        starter.say("failed", unusable(exc))
         return 1
     try:
         return serve(site, starter, log_path)

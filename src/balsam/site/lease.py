@@ -13,8 +13,10 @@ from balsam.core.clock import ClockOffset, from_us, now_us
 from balsam.runtime.site_folder import identity_of
 from balsam.schemas.agents import AgentHolder, AgentPlace, LeaseOut
 from balsam.site.this_machine import boot_id, is_of_this_start, process_of
+from balsam.site.wire_text import storable
 
 BEAT_SEC = 10.0
+MOST_TROUBLE = 1_000  # characters
 LEASE_WAIT_SEC = 60.0  # longer than the lease of an agent that has died
 LOOK_SEC = 2.0  # between looks at a holder of whom it is not known whether it lives
 
@@ -97,6 +99,11 @@ class SiteLease:
         self._client = client
         self._route = f"/sites/{site_id}/agent"
         self._first: AgentHolder | None = None
+        self._trouble = ""
+
+    def tell(self, trouble: str) -> None:
+        """What does not work at the site, as a sentence, from the next claim on; empty when all works."""
+        self._trouble = trouble
 
     def claim(self) -> Step:
         """One exchange with the server, or two."""
@@ -106,6 +113,8 @@ class SiteLease:
     def _ask(self, replaces: str | None) -> Step:
         ahead_us = self.clock.telling_us or None
         body = {**self.place.model_dump(), "replaces": replaces, "clock_ahead_us": ahead_us}
+        if self._trouble:
+            body["trouble"] = storable(self._trouble, MOST_TROUBLE)
         sent = now_us()
         answer = LeaseOut.model_validate(self._client.put(self._route, body))
         if answer.granted:

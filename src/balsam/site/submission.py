@@ -14,17 +14,6 @@ from balsam.runtime.site_folder import SiteFolder
 from balsam.schemas.batch_jobs import BatchJobOut
 
 
-def label_of(batch_job_id: int) -> str:
-    """The name under which the batch system knows a BatchJob."""
-    return f"balsam-{batch_job_id}"
-
-
-def batch_job_id_of(label: str) -> int | None:
-    """The reverse of `label_of`; None for somebody else's label."""
-    number = label.removeprefix("balsam-")
-    return int(number) if number != label and number.isdecimal() else None
-
-
 def refusal(batch_job: BatchJobOut, limits: SchedulerSettings) -> str | None:
     """Why this site can't submit the BatchJob, as a sentence; None if it can."""
     return allocations.refusal(
@@ -76,11 +65,11 @@ def write_script(batch_job: BatchJobOut, site: SiteFolder, limits: SchedulerSett
     script.chmod(0o700)
 
 
-def submission_of(batch_job: BatchJobOut, site: SiteFolder) -> Submission:
+def submission_of(batch_job: BatchJobOut, site: SiteFolder, label: str) -> Submission:
     """What the batch system is asked for."""
     paths = Paths.of(site, batch_job.id)
     return Submission(
-        label=label_of(batch_job.id),
+        label=label,
         script=paths.script,
         output=paths.output,
         workdir=site.path,

@@ -21,6 +21,7 @@ class BatchJobFilter:
     state: Collection[str] | None = None
     scheduler_id: int | None = None
     queue: str | None = None
+    cause: str | None = None  # or the beginning of one: "node failure" of "node failure: nid0008"
     start_time_before: int | None = None
     start_time_after: int | None = None
     end_time_before: int | None = None
@@ -36,6 +37,8 @@ def where(owner: Owner, f: BatchJobFilter) -> list[ColumnElement[bool]]:
         conditions.append(batch_jobs.c.scheduler_id == f.scheduler_id)
     if f.queue is not None:
         conditions.append(batch_jobs.c.queue == f.queue)
+    if f.cause is not None:
+        conditions.append(batch_jobs.c.cause.startswith(f.cause, autoescape=True))
     for column, before, after in (
         (batch_jobs.c.start_time, f.start_time_before, f.start_time_after),
         (batch_jobs.c.end_time, f.end_time_before, f.end_time_after),

@@ -15,14 +15,24 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from balsam.core.clock import now_us
 from balsam.platform.schedulers import local_wrapper as wrapper
-from balsam.platform.schedulers.allocation import Allocation, AllocationState, SchedulerError, Submission
+from balsam.platform.schedulers.allocation import (
+    Allocation,
+    AllocationState,
+    Declined,
+    QueueView,
+    Records,
+    SchedulerError,
+    Submission,
+    Submitted,
+    Submitting,
+)
 
 GRACE_SEC = 10.0  # between SIGTERM at the wall time and SIGKILL
 CLAIM_SEC = 20.0  # a wrapper that has not claimed its record by then never started
@@ -87,7 +97,7 @@ def as_allocation(record: Record) -> Allocation:
     return Allocation(
         scheduler_id=record.scheduler_id,
         label=record.label,
-        state=AllocationState.finished if record.end else state,
+        state=AllocationState.ended if record.end else state,
         start_us=record.claim.start_us if record.claim else None,
         end_us=record.end.end_us if record.end else None,
         cause=record.end.cause if record.end else None,
@@ -125,6 +135,7 @@ class LocalScheduler:
         self._labels: dict[str, str] = {}
         self._ended: dict[str, Record] = {}
         self._spawned_us: dict[str, int] = {}
+        self._noted: set[str] = set()
         self._learn()
 
     def _learn(self) -> None:
@@ -135,7 +146,14 @@ class LocalScheduler:
                 record = self._read(path.stem)
                 self._labels[record.label] = record.scheduler_id
 
-    def submit(self, submission: Submission) -> str:
+    def submit(self, submission: Submission) -> Submitting:
+        """The same label again answers the same id and submits nothing."""
+        try:
+            return Submitted(self._submit(submission))
+        except (SchedulerError, OSError) as exc:
+            return Declined(str(exc))
+
+    def _submit(self, submission: Submission) -> str:
         scheduler_id = self._labels.get(submission.label)
         if scheduler_id is None:
             with self._alone():
@@ -147,34 +165,64 @@ class LocalScheduler:
         return scheduler_id
 
     def find(self, label: str) -> str | None:
+        """The id of a label that was submitted, else None."""
         return self._labels.get(label)
 
+    def look(self) -> QueueView:
+        taken_at = now_us()
+        found = self.active()
+        self._start_noted({i for i, a in found.items() if a.state is AllocationState.queued})
+        return QueueView(tuple(found.values()), taken_at=taken_at)
+
+    def _start_noted(self, waiting: set[str]) -> None:
+        """Starts what was noted by somebody who died before the start; not at the first sight of it."""
+        for scheduler_id in sorted((waiting & self._noted) - self._spawned_us.keys()):
+            output = json.loads(self._path(scheduler_id).read_text(encoding="utf-8"))["output"]
+            with contextlib.suppress(SchedulerError):  # after a while the record says that it did not start
+                self._spawn(scheduler_id, Path(output))
+        self._noted = waiting
+
+    def account(self, labels: Mapping[str, str]) -> Records:
+        found = self.status(labels)
+        return Records({i: a for i, a in found.items() if a.label == labels[i]})
+
+    def search(self, labels: Collection[str], since_us: int) -> Records:
+        return Records(self.status(i for label in labels if (i := self.find(label)) is not None))
+
     def status(self, scheduler_ids: Iterable[str]) -> dict[str, Allocation]:
+        """What is known of these ids; one that there is no record of is left out."""
         known = [i for i in scheduler_ids if i in self._ended or self._path(i).exists()]
         return {i: as_allocation(self._settle(i)) for i in known}
 
     def active(self) -> dict[str, Allocation]:
+        """All submissions of this site that have not ended."""
         open_ids = [i for i in self._labels.values() if i not in self._ended]
         found = self.status(open_ids)
-        return {i: a for i, a in found.items() if a.state is not AllocationState.finished}
+        return {i: a for i, a in found.items() if a.state is not AllocationState.ended}
 
-    def delete(self, scheduler_id: str) -> None:
-        path = self._path(scheduler_id)
+    def delete(self, allocation: Allocation, politely: bool) -> str:
+        """Always politely: its wrapper kills what does not end in time."""
+        path = self._path(allocation.scheduler_id)
         if not path.exists():
-            raise SchedulerError(f"the local scheduler has no allocation {scheduler_id} in {self._folder}")
+            return f"the local scheduler has no allocation {allocation.scheduler_id} in {self._folder}"
         # Whoever claims an allocation decides its fate: claimed here, no wrapper will ever start it.
         if wrapper.claim(path, starts=False):
             wrapper.write_end(path, "deleted")
-            return
-        record = self._settle(scheduler_id)
+            return ""
+        record = self._settle(allocation.scheduler_id)
         if record.end is None and record.claim is not None:
-            self._terminate(record.claim)
+            return self._terminate(record.claim)
+        return ""
 
-    def _terminate(self, claim: Claim) -> None:
+    def close(self) -> None:
+        """What runs outlives the agent."""
+
+    def _terminate(self, claim: Claim) -> str:
         if claim.host != self._host:
-            raise SchedulerError(f"the allocation runs on host {claim.host}; end process {claim.pid} there")
+            return f"the allocation runs on host {claim.host}; end process {claim.pid} there"
         with contextlib.suppress(ProcessLookupError):
             os.kill(claim.pid, signal.SIGTERM)
+        return ""
 
     def _settle(self, scheduler_id: str) -> Record:
         """The record; one whose wrapper is gone is cleaned up and ended first."""
