@@ -231,6 +231,7 @@ def told(state: str, seen: timedelta = timedelta(days=3), **values: Any) -> Agen
             None,
             "works on login1; its clock is 90 s behind the server's",
         ),
+        (told("works", trouble="squeue is away"), None, "works on login1; but: squeue is away"),
     ],
 )
 def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:

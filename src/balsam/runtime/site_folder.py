@@ -30,6 +30,7 @@ SETTINGS_FILE = "settings.yml"
 TEMPLATE_FILE = "job-template.sh"
 MOVES_FILES = False  # no service of this release stages files in and out
 PID_FILE = "balsam-service.pid"
+LABEL_FILE = ".balsam-label"  # what tells this site's allocations from those of others
 PARTS = (SITE_FILE, SITE_TOKEN_FILE, SETTINGS_FILE, TEMPLATE_FILE, "data", "log", "qsubmit")
 
 
