@@ -171,6 +171,7 @@ class PasswordServer:
 
     def __init__(self, database_url: str, **settings: Any) -> None:
         self.settings = replace(ServerSettings(database_url, beat_sec=1.0), **settings)
+        self._users: list[User] = []
         self.url = f"http://127.0.0.1:{free_port()}"
 
     def __enter__(self) -> Self:
@@ -198,6 +199,7 @@ class PasswordServer:
         self.server.watchers.close()
         self._uvicorn.should_exit = True
         self._thread.join(10)
+        _close(self._users)
 
     def new_user(self) -> User:
         """Somebody who is logged in as if they had registered: straight into the database.
@@ -210,7 +212,16 @@ class PasswordServer:
         with self.server.db.write() as tx:
             owner = Owner(users.create(tx.conn, name, _password_hash()))
             tokens = logins.begin(tx, owner, "password", lifetimes, renewable=False)
-        return User(name, PASSWORD, tokens.access, Client(self.url, tokens.access, retry_sec=5.0))
+        self._users.append(
+            User(name, PASSWORD, tokens.access, Client(self.url, tokens.access, retry_sec=5.0))
+        )
+        return self._users[-1]
+
+
+def _close(users: list[User]) -> None:
+    """Clients that nobody closed: garbage at any time, they would fail whatever test is then running."""
+    for user in users:
+        user.client.close()
 
 
 @functools.cache
@@ -306,6 +317,7 @@ class DeployedServer:
         self.settings_file.write_text(yaml.safe_dump(chosen | settings))
         self.deployed = load_deployment(folder, None, {})
         self.url = self.deployed.url
+        self._users: list[User] = []
 
     def __enter__(self) -> Self:
         deployment.upgrade(self.deployed.settings)
@@ -316,6 +328,7 @@ class DeployedServer:
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         deployment.down(self.deployed)
+        _close(self._users)
 
     def up(self) -> None:
         deployment.up(self.deployed)
@@ -333,7 +346,8 @@ class DeployedServer:
         return (self.folder / "server.log").read_text()
 
     def new_user(self) -> User:
-        return new_user(self.url)
+        self._users.append(new_user(self.url))
+        return self._users[-1]
 
 
 PROVIDER = Path(__file__).parent / "machines" / "provider"

@@ -21,6 +21,7 @@ the server does not know, with those that it knows. Each figure's meaning: docs/
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
@@ -43,6 +44,7 @@ from balsam.schemas.analytics import (
 )
 from balsam.sdk import slow_reports
 from balsam.sdk.batch_jobs import BatchJob, BatchJobQuery
+from balsam.sdk.bounded import bounded
 from balsam.sdk.events import EventLog, EventLogQuery
 from balsam.sdk.figures import (
     AnyQuery,
@@ -100,6 +102,9 @@ __all__ = [
 Unit = Literal["job", "node", "cpu", "gpu"]
 Counts = tuple[list[UtcDatetime], list[int]]
 MAX_PAGE = 10_000
+TIMELINE_RUNS = 10_000
+FAILED_JOBS = 100  # of which `failed_jobs()` tells where nobody says of how many
+log = logging.getLogger(__name__)
 QUERIES = (EventLogQuery, JobQuery, BatchJobQuery)
 
 
@@ -274,9 +279,17 @@ def failures(query: AnyQuery, group_by: str = "signature", **window: Unpack[Wind
     return table(query, "failures", Failures, group_by=group_by, **window)
 
 
-def failed_jobs(query: AnyQuery, *, limit: int = 100, **window: Unpack[Window]) -> list[FailedJob]:
-    """The newest jobs that failed for good in the window, in whichever state; `limit` at most."""
-    return table(query, "failed-jobs", FailedJob, limit=limit, **window)
+def failed_jobs(query: AnyQuery, *, limit: int | None = None, **window: Unpack[Window]) -> list[FailedJob]:
+    """The newest jobs that failed for good in the window, in whichever state; `limit` at most.
+
+    Without a limit 100, with a warning if there are more.
+    """
+    return bounded(
+        lambda most: table(query, "failed-jobs", FailedJob, limit=most, **window),
+        limit,
+        FAILED_JOBS,
+        "failed_jobs(limit=...) tells of more, and failures() of all runs by signature",
+    )
 
 
 def scaling(query: AnyQuery, group_by: str = "num_nodes", **window: Unpack[Window]) -> list[Scaling]:
@@ -331,9 +344,17 @@ def each_attempt(
     return islice(_attempts(query, limit, end_state=_states(end_state), order=order, **window), limit)
 
 
-def timeline(query: AnyQuery, *, limit: int = 10_000, **window: Unpack[Window]) -> list[NodeTimeline]:
-    """The newest runs, `limit` at most, as bars on the nodes where they ran."""
-    return table(query, "timeline", NodeTimeline, limit=limit, **window)
+def timeline(query: AnyQuery, *, limit: int | None = None, **window: Unpack[Window]) -> list[NodeTimeline]:
+    """The newest runs, `limit` at most, as bars on the nodes where they ran.
+
+    Without a limit 10,000, with a warning if there may be more.
+    """
+    nodes = table(query, "timeline", NodeTimeline, limit=limit or TIMELINE_RUNS, **window)
+    if limit is None and len({bar.run_id for node in nodes for bar in node.bars}) >= TIMELINE_RUNS:
+        log.warning(
+            "these are the newest %s runs only; timeline(limit=...) tells of more", f"{TIMELINE_RUNS:,}"
+        )
+    return nodes
 
 
 def summary(job_query: JobQuery) -> SummaryOut:

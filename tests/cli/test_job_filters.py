@@ -51,7 +51,7 @@ def test_filters_choose(campaign: Campaign, balsam: Balsam) -> None:
     assert listed(balsam, "-a", "Add") == [two, three]
     assert listed(balsam, "-a", "Add,Hello", "-w", "/1") == [one, two]
     assert listed(balsam, "--parent", one) == [four]
-    assert listed(balsam, "-b", 987654) == []
+    assert balsam("job", "ls", "--json", "-b", 987654).out == "[]\n"
     hour = timedelta(hours=1)
     before, after = (f"{datetime.now(UTC) + shift:%Y-%m-%dT%H:%M:%S}" for shift in (-hour, hour))
     assert listed(balsam, "--updated-after", before) == campaign.ids

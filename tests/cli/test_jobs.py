@@ -406,5 +406,5 @@ def test_inside_a_site_folder_lists_are_about_that_site(
 def test_an_error_comes_with_a_traceback_when_asked_for(
     client: Client, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["site", "token", "revoke", "999999", "-y"], show_traceback=True) == 1
+    assert run(["site", "rename", str(home), "other"], show_traceback=True) == 1
     assert "Traceback" in capfd.readouterr().err

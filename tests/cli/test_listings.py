@@ -278,3 +278,67 @@ def test_times_beyond_the_calendar_are_refused(client: Client, balsam: Balsam) -
         for time in ("0001-01-01T00:00+14:00", "9999-12-31T23:00-14:00"):
             said = balsam(*words, time)
             assert said.status == 2 and "than any time" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ("job why 1 --sort jobs", "--sort does nothing with one job"),
+        ("job why 1 -n 3", "--limit does nothing with one job"),
+        ("app ls -v --json", "--json does nothing with --verbose"),
+        ("site ls -v --columns id", "--columns does nothing with --verbose"),
+        ("queue ls -v --why", "--why does nothing with --verbose"),
+        ("app versions Hello --source 1 --csv", "--csv does nothing with --source"),
+        ("logout --sort id", "--sort does nothing without --list"),
+        ("logout --list --all", "--list ends nothing"),
+        (
+            "alert add site-down --webhook http://h --min-jobs 3",
+            "--min-jobs does nothing in a site-down rule",
+        ),
+        ("report -n 3", "--num does nothing in a report of the format text"),
+        ("report -o page.csv --title T", "--title does nothing in a report of the format csv"),
+        ("report -o figure.svg --by-tag k", "--by-tag does nothing in a report of the format svg"),
+        ("server up -p . --foreground --no-log", "--log/--no-log does nothing with --foreground"),
+        ("server prune --older-than 3d --data . -p .", "--data does nothing with --path"),
+    ],
+)
+def test_an_option_that_does_nothing_beside_another_is_refused(
+    words: str, idle: str, client: Client, balsam: Balsam
+) -> None:
+    """The kind: an option that is taken and ignored."""
+    said = balsam(*words.split())
+    assert said.status == 2 and said.out == "" and idle in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        ("job ls 999998 999999", "no job 999998, 999999"),
+        ("job ls --parent 999999", "no job 999999"),
+        ("job why --batch-job 999999", "no BatchJob 999999"),
+        ("job kill 999999 --state FAILED -y", "no job 999999"),
+        ("job modify 999999 --in-state FAILED --priority 1 -y", "no job 999999"),
+        ("event ls -j 999999", "no job 999999"),
+        ("event ls -b 999999", "no BatchJob 999999"),
+        ("event ls --id 999999", "no event 999999"),
+        ("event tail -f -j 999999", "no job 999999"),
+        ("transfer ls -j 999999", "no job 999999"),
+        ("report -i 999999", "no job 999999"),
+        ("queue ls --scheduler-id 999999", "no BatchJob with the scheduler's id 999999"),
+        ("queue term 999999", "no BatchJob 999999 or with the scheduler's id 999999"),
+        ("queue why 999999", "no BatchJob 999999"),
+        ("site token revoke 999999 -y", "no token 999999"),
+        ("logout --id 999999", "no login 999999"),
+    ],
+)
+def test_what_is_not_there_is_named(words: str, unknown: str, client: Client, balsam: Balsam) -> None:
+    """The kind: ids of nothing, which were answered like a choice that nothing matches, or without a name."""
+    said = balsam(*words.split())
+    assert said.status == 1 and f"Error: {unknown}" in said.err and "(see `balsam " in said.err
+
+
+def test_what_is_described_in_words_is_ordered_and_cut_as_a_table_is(
+    campaign: Campaign, balsam: Balsam
+) -> None:
+    said = balsam("app", "ls", "-v", "--sort", "-name", "-n", "1")
+    assert "Hello" in said.out and "Add" not in said.out and "The first 1 of 2" in said.err

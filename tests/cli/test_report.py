@@ -116,7 +116,7 @@ def test_what_is_chosen(balsam: Balsam, campaign: str) -> None:
     assert attempts("--workdir", "sims/3") == 1
     assert attempts("--since", "1h") == 12 and attempts("--since", "1m") == 0
     assert attempts("--until", f"{campaigns.START:%Y-%m-%dT%H:%M:%S+00:00}") == 0
-    assert attempts("-b", batch_job + 1) == 0
+    assert f"no BatchJob {batch_job + 1}" in balsam("report", "-b", batch_job + 1).err
 
 
 def test_what_can_not_be_done(balsam: Balsam, campaign: str) -> None:

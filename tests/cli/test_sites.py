@@ -12,10 +12,11 @@ import pytest
 
 from balsam.api import ApplicationDefinition
 from balsam.cli.site_selector import SiteView, choose
-from balsam.cli.sites import agent_text, since
+from balsam.cli.sites import agent_text, heard_at, since
 from balsam.client.errors import AuthError, BrokenLogin
 from balsam.client.login import SITE_TOKEN_FILE, load_login
 from balsam.client.transport import Client
+from balsam.core.clock import UtcDatetime
 from balsam.runtime.settings import Settings
 from balsam.runtime.site_folder import SiteFolder
 from balsam.schemas.agents import AgentOut, RefusedAgent
@@ -191,13 +192,6 @@ def test_an_unknown_machine_is_named_with_those_there_are(client: Client, balsam
     assert "deepthought" in said.err and "local" in said.err
 
 
-def test_a_machine_that_can_not_be_driven_yet_is_refused(client: Client, balsam: Balsam, home: Path) -> None:
-    said = balsam("site", "init", "runs", "--machine", "polaris")
-    assert said.status == 1
-    assert "sites on polaris need its scheduler, pbs, which Balsam can't drive yet" in said.err
-    assert not (home / "runs").exists()
-
-
 def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) -> None:
     balsam("site", "init", "runs", "--name", "laptop")
     assert {"laptop", str(home / "runs")} <= set(balsam("site", "ls").out.split())
@@ -236,6 +230,15 @@ def told(state: str, seen: timedelta = timedelta(days=3), **values: Any) -> Agen
 )
 def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:
     assert agent_text(agent, "/a/site", heard) == text
+
+
+def test_an_agent_that_was_started_at_once_counts_as_heard_of() -> None:
+    """Kind: one fact, whether an agent works, told from two sources that differ for a while."""
+    made = UtcDatetime.parse((NOW - timedelta(days=4)).isoformat())
+    agent = told("works")
+    assert heard_at(agent, made, made) == UtcDatetime.parse(agent.seen)
+    assert heard_at(None, made, made) is None
+    assert heard_at(None, made, made + timedelta(minutes=1)) == made + timedelta(minutes=1)
 
 
 def test_sites_are_active_whose_agents_work() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,33 @@ def test_no_command_shows_a_traceback(
         told = (done.stdout + done.stderr).decode("utf-8", "replace")
         assert not any(word in told for word in BAD), (command, told)
         assert done.returncode in (0, 1, 2), (command, done.returncode)
+
+
+def test_what_was_typed_reaches_the_server_in_a_locale_without_its_letters(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The kind: bytes that the locale can't read, on their way into a request or the name of a file."""
+    strict = {**environment, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = shell(f"{BALSAM} job ls -w größe --json --columns workdir", strict, tmp_path)
+    assert [one["workdir"] for one in json.loads(done.stdout)] == ["größe ✓"]
+    assert shell(f"{BALSAM} report -o größe.json --title größe", strict, tmp_path).returncode == 0
+    assert json.loads((tmp_path / "größe.json").read_text(encoding="utf-8"))["title"] == "größe"
+    for locale in (strict, {**environment, "LC_ALL": "C.UTF-8"}):
+        done = shell(f"{BALSAM} job ls -w $'\\xe9'", locale, tmp_path)
+        assert done.returncode == 2 and b"holds bytes that are no UTF-8" in done.stderr
+
+
+def test_a_full_device_is_told_of_by_name(environment: dict[str, str], tmp_path: Path) -> None:
+    """The kind: an error of the system that names neither the file nor the stream that it is about."""
+    for words, name in (
+        ("--help > /dev/full", "standard output"),
+        ("job ls > /dev/full", "standard output"),
+        ("report -f csv > /dev/full", "standard output"),
+        ("report -o /dev/full -f html", "/dev/full"),
+    ):
+        done = shell(f"{BALSAM} {words}", environment, tmp_path)
+        assert done.stderr.decode() == f"Error: {name}: No space left on device\n" and done.returncode == 1
+    assert shell(f"{BALSAM} nonsense 2> /dev/full", environment, tmp_path).returncode == 1
 
 
 def test_characters_that_a_terminal_lacks_are_replaced(environment: dict[str, str], tmp_path: Path) -> None:

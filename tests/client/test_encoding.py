@@ -75,3 +75,12 @@ def test_stream_messages_are_parsed() -> None:
         BEAT,
         ServerSentEvent("events", "e:2", [1, 2]),
     ]
+
+
+@pytest.mark.parametrize("halves", ["x\udce9", {"\udce9": "x"}, ["x", "\udcc3\udca9"]])
+def test_what_is_no_text_is_refused_with_a_sentence(halves: object) -> None:
+    """The kind: bytes of arguments and names of files that the system's encoding could not read."""
+    with pytest.raises(ValueError, match="'k' of a query holds half of a character"):
+        query_pairs({"k": halves})
+    with pytest.raises(ValueError, match=r"holds half of a character .* set LC_ALL"):
+        json_body({"k": halves})

@@ -103,13 +103,14 @@ def test_an_expired_certificate_says_so(serve: Serve, authority: trustme.CA, ca_
         client.get("/health")
 
 
-def test_a_server_without_tls_says_so(serve: Serve, ca_file: Path) -> None:
+def test_a_server_without_tls_says_so_and_gives_the_address_to_type(serve: Serve, ca_file: Path) -> None:
     port = serve(None)
     with (
         Client(f"https://127.0.0.1:{port}", ca_file=ca_file) as client,
-        pytest.raises(ServerUntrusted, match="does not speak TLS"),
+        pytest.raises(ServerUntrusted, match="does not speak TLS") as caught,
     ):
         client.get("/health")
+    assert str(caught.value).endswith(f"`balsam login -u http://127.0.0.1:{port}`")
 
 
 def test_a_server_with_tls_that_is_asked_without_is_unreachable(serve: Serve, authority: trustme.CA) -> None:

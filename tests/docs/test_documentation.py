@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from balsam.logic import reasons
+from balsam.platform.schedulers.local import LocalScheduler
 from tests.services import PostgresServer
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,9 @@ def reader(tmp_path: Path, postgres: PostgresServer) -> Iterator[dict[str, str]]
     subprocess.run(["balsam", "server", "down", "-p", "server"], cwd=tmp_path, env=environment, check=False)
     for site in tmp_path.glob("*/.balsam-site"):
         subprocess.run(["balsam", "site", "stop"], cwd=site.parent, env=environment, check=False)
+        allocations = LocalScheduler(site.parent / "qsubmit" / "local")
+        for allocation in allocations.active().values():
+            allocations.delete(allocation, politely=True)
     subprocess.run(["balsam", "server", "stop"], cwd=tmp_path, env=environment, check=False)
 
 

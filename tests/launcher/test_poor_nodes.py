@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,24 @@ def test_full_disk_keeps_jobs_waiting_and_fails_none(
     assert {row["state"] for row in pilot.wait_done(ids, 60)} == {"JOB_FINISHED"}
     assert not {state for job in ids for state in pilot.walk(job)} & {"FAILED", "RUN_ERROR"}
     wait_until(lambda: "But" not in pilot.client.get(f"/batch-jobs/{batch_job}/why")["sentence"])
+
+
+def test_launcher_that_can_not_write_its_log_says_so_in_one_sentence(pilot: Pilot) -> None:
+    """Kind: what a program needs before it begins, on a disk that fails; the allocation's output tells."""
+    pilot.site.log_path.rename(pilot.site.log_path.with_name("earlier"))
+    pilot.site.log_path.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "balsam.launcher.main", "-j", "serial", "-t", "1"],
+        env={**os.environ, "BALSAM_SITE_PATH": str(pilot.site.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    told = done.stderr.strip()
+    assert told.startswith("balsam launcher: the site's folder can't be used: Not a directory (")
+    assert "\n" not in told
 
 
 def test_run_whose_worker_is_killed_from_outside_runs_again(pilot: Pilot) -> None:

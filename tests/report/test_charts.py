@@ -9,7 +9,7 @@ import pytest
 from balsam.core.clock import UtcDatetime
 from balsam.report import charts, words
 from balsam.report.scales import Logarithmic, Times, top, value_ticks
-from balsam.schemas.analytics import Bar, NodeTimeline
+from balsam.schemas.analytics import Bar, NodeTimeline, StateTimes
 
 START = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -159,3 +159,32 @@ def test_small_numbers_keep_digits_and_shares_that_are_nearly_nothing_or_all_say
     assert [words.share(one) for one in (None, 0.0, 0.0031, 0.5, 0.997, 1.0)] == [
         "-", "0 %", "0.31 %", "50 %", "99.7 %", "100 %"
     ]  # fmt: skip
+
+
+def test_what_is_counted_stays_to_the_end_of_the_axis() -> None:
+    """The kind: a total that falls to nothing, or is not seen at all, behind its last event."""
+    assert charts.held(([at(5)], [1.0]), span(10)) == ([at(5), at(10)], [1.0, 1.0])
+    assert charts.held(([at(0), at(10)], [1.0, 2.0]), span(10)) == ([at(0), at(10)], [1.0, 2.0])
+    assert charts.held(([], []), span(10)) == ([], [])
+
+
+def test_a_stay_of_no_time_has_no_place_on_a_logarithmic_axis() -> None:
+    """The kind: a mark at the wrong number; 0 s stood at the first tick."""
+    shown = charts.ranges([_stays("STAGED_IN", 0, 0, 20), _stays("RUNNING", 10, 20, 100)])
+    assert shown.rows[0].median is None and shown.rows[0].p95 == 0 and shown.rows[0].p99 is not None
+    assert [shown.rows[1].median, shown.rows[1].p99] == [0, 1000]
+
+
+def _stays(state: str, median: float, p95: float, p99: float) -> StateTimes:
+    return StateTimes(
+        group=None,
+        state=state,
+        count=3,
+        skewed=0,
+        total_sec=p99,
+        mean_sec=median,
+        median_sec=median,
+        p95_sec=p95,
+        p99_sec=p99,
+        max_sec=p99,
+    )

@@ -173,3 +173,19 @@ def test_group_that_comes_and_goes_in_one_reading_is_never_looked_at() -> None:
     groups: guard.Groups = {7: "1"}
     guard.note([b"+5", b"-5", b"-7", b"."], groups)
     assert groups == {}
+
+
+def test_a_guard_that_can_not_be_started_for_the_moment_is_started_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Kind: a host that lacks processes or files at the moment in which something is to be replaced."""
+    link = GuardLink(lease_sec=60)
+    os.kill(link.pid, signal.SIGKILL)
+    with monkeypatch.context() as there:
+        there.setattr(sys, "executable", "/nowhere/python")
+        for _ in range(2):
+            assert not link.renew().acted
+            assert link.is_missing and not link.beat()
+    assert not link.renew().acted
+    assert not link.is_missing and link.beat()
+    link.end()

@@ -398,6 +398,22 @@ class Zone(ApplicationDefinition):
         return time.strftime("%H:%M", time.localtime(0))
 
 
+def test_a_run_ends_well_whatever_became_of_its_site_meanwhile(tmp_path: Path) -> None:
+    """Kind: what a worker does after a run, held against the run."""
+    site = tmp_path / "site"
+    site.mkdir()
+    pool = WorkerPool(1, WorkerSetting(str(site), ENVIRONMENT))
+    found = [run(pool, tmp_path / "w", act) for act in (f"import os; os.rename({str(site)!r}, 'gone')", "1")]
+    pool.close()
+    assert [reply.ok for reply in found] == [True, True]
+
+
+def test_a_workdir_that_can_not_be_entered_is_told_in_one_sentence(pool: WorkerPool, tmp_path: Path) -> None:
+    """Kind: a step that could not begin, told as an error of the user's code."""
+    (tmp_path / "w").touch()
+    assert run(pool, tmp_path / "w", "1").error == f"can't enter the workdir {tmp_path}/w: Not a directory"
+
+
 def test_a_run_that_closes_its_workers_connection_is_told_so(pool: WorkerPool, tmp_path: Path) -> None:
     reply = run(pool, tmp_path, "import os; os.closerange(0, 10_000)")
     assert reply.crashed and "closed the connection" in reply.error

@@ -238,6 +238,17 @@ def test_hook_tells_what_it_changed_and_writes_to_its_log(ask: Ask, tmp_path: Pa
     assert line == "preparing"
 
 
+def test_hook_on_a_full_disk_is_not_begun(ask: Ask, tmp_path: Path) -> None:
+    """Kind: a fault of the node where a file can be opened, and not be written."""
+    (tmp_path / "balsam.log").symlink_to("/dev/full")
+    reply = ask(Request(Kind.preprocess, PLAY, job(), str(tmp_path)))
+    assert (
+        reply.node_short and reply.error == f"can't write balsam.log in {tmp_path}: No space left on device"
+    )
+    (tmp_path / "balsam.log").unlink()
+    assert ask(Request(Kind.preprocess, PLAY, job(), str(tmp_path))).ok
+
+
 def test_hook_that_raises_is_answered_with_its_traceback(ask: Ask, tmp_path: Path) -> None:
     reply = ask(Request(Kind.handle_timeout, PLAY, job(state="RUN_TIMEOUT"), str(tmp_path)))
     assert not reply.ok

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +15,10 @@ from matplotlib.figure import Figure
 
 from balsam import analytics
 from balsam.api import Job
+from balsam.core.clock import UtcDatetime
+from balsam.report import drawing
+from balsam.report.scales import Times
+from balsam.schemas.analytics import Bar, NodeHours, NodeTimeline, StateTimes
 from tests.report import campaigns
 from tests.services import User
 
@@ -103,3 +109,48 @@ def test_there_is_no_other_plot() -> None:
 
 def test_plots_are_among_the_names_that_a_notebook_completes() -> None:
     assert PLOTS and set(PLOTS) <= set(dir(analytics))
+
+
+def test_what_a_chart_has_no_room_for_is_counted(ax: Axes) -> None:
+    """The kind: a list that is cut in silence."""
+    rows = [
+        NodeHours(
+            group=str(number), runs=1, busy=1, idle=0, available=1, busy_fraction=1, cpu_hours=0, gpu_hours=0
+        )
+        for number in range(drawing.MAX_ROWS + 2)
+    ]
+    drawing.draw_node_hours(ax, rows[:3])
+    assert ax.get_xlabel() == "node-hours"
+    drawing.draw_node_hours(ax, rows, left_out=5)
+    assert ax.get_xlabel() == "node-hours (7 groups more left out)"
+    drawing.draw_failures(ax, [], left_out=1)
+    assert ax.get_xlabel() == "failed runs (1 group more left out)"
+    start = UtcDatetime.of_us(0)
+    end = UtcDatetime.of_us(10**6)
+    bar = Bar(start_us=start, end_us=end, run_id=1, job_id=1, app="A", end_state="RUN_DONE", lane=0)
+    nodes = [NodeTimeline(node=f"n{number}", bars=[bar]) for number in range(200)]
+    drawing.draw_timeline(ax, nodes, Times.over([start, end]), start, note="the newest 3 of 9 runs")
+    assert re.fullmatch(r"the newest 3 of 9 runs; \d+ nodes more left out", ax.get_xlabel())
+
+
+def test_a_stay_of_no_time_is_drawn_at_no_number(ax: Axes) -> None:
+    """The kind: a mark at the wrong number; a logarithmic axis has no 0."""
+    rows = [
+        StateTimes(
+            group=None,
+            state=state,
+            count=1,
+            skewed=0,
+            total_sec=sec,
+            mean_sec=sec,
+            median_sec=sec,
+            p95_sec=sec,
+            p99_sec=sec,
+            max_sec=sec,
+        )
+        for state, sec in (("STAGED_IN", 0.0), ("RUNNING", 10.0))
+    ]
+    drawing.draw_state_times(ax, rows[:1])
+    drawing.draw_state_times(ax, rows)
+    medians: Any = ax.lines[-1].get_xdata()
+    assert math.isnan(medians[0]) and medians[1] == 10 and ax.get_xscale() == "log"

@@ -19,6 +19,7 @@ from balsam.api import (
     Site,
     TransferItem,
 )
+from balsam.sdk.bounded import EXPLAINED
 from balsam.sdk.events import EventLogQuery
 from balsam.sdk.jobs import JobQuery
 from balsam.sdk.query import IDS_PER_REQUEST
@@ -338,3 +339,18 @@ def test_why_a_job_waits(hello: Apps) -> None:
     assert {why.job_id for why in Job.objects.filter(state="AWAITING_PARENTS").why()} == {child.id}
     assert ids(child.parent_query()) == [parent.id]
     assert list(parent.parent_query()) == []
+
+
+def test_why_says_that_there_are_more_and_tells_of_as_many_as_asked(
+    make_jobs: MakeJobs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kind: a list that is cut in silence, here or by the server."""
+    jobs = make_jobs(EXPLAINED + 5)
+    query = Job.objects.filter(id=[job.id for job in jobs])
+    assert len(query.why(limit=3)) == 3 and not caplog.records
+    assert len(query.why()) == EXPLAINED
+    assert "the first 100 only; why(limit=...) tells of more jobs" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("balsam.sdk.query.MAX_EXPLAINED", 40)  # of one answer
+    told = query.why(limit=EXPLAINED + 5)
+    assert [one.job_id for one in told] == [job.id for job in jobs] and not caplog.records

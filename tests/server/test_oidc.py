@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -18,6 +22,7 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 from balsam.core.errors import Forbidden, ProviderFailed
 from balsam.logic.login_requests import Trip
 from balsam.server.oidc import Provider, _Kept
+from balsam.server.proxied import Proxied
 from balsam.server.settings import ServerSettings
 
 ISSUER = "https://login.example/realm"
@@ -281,3 +286,42 @@ def test_a_claim_that_is_missing_is_no_word() -> None:
 def test_a_subject_that_is_no_plain_text_logs_nobody_in(subject: object) -> None:
     with pytest.raises(ProviderFailed):
         provider(Institute(sub=subject)).identity("code", TRIP, BACK)
+
+
+def test_a_provider_on_this_machine_is_asked_straight_and_others_through_the_proxy_that_errors_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The kind: an asker with a proxy handling of its own, which sends what is for this machine elsewhere."""
+    answers = ThreadingHTTPServer(("127.0.0.1", 0), _Metadata)
+    threading.Thread(target=answers.serve_forever, daemon=True).start()
+    issuer = f"http://127.0.0.1:{answers.server_port}"
+    environ = {"http_proxy": "http://me:secret@127.0.0.1:9", "HTTPS_PROXY": "nonsense://h"}
+    with closing(Provider(replace(SETTINGS, oauth_issuer=issuer), Proxied(environ))) as near:
+        assert near.address(TRIP, BACK).startswith(f"{issuer}/authorize?")
+    answers.shutdown()
+    answers.server_close()
+    for away, told in (
+        ("http://login.example", "through the proxy http://127.0.0.1:9 that http_proxy names"),
+        ("https://login.example", "the variable HTTPS_PROXY holds"),
+    ):
+        provider = Provider(replace(SETTINGS, oauth_issuer=away), Proxied(environ))
+        with closing(provider), pytest.raises(ProviderFailed):
+            provider.address(TRIP, BACK)
+        assert told in caplog.text and "secret" not in caplog.text
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    """A provider's metadata, and nothing else."""
+
+    def do_GET(self) -> None:
+        issuer = f"http://{self.headers['host']}"
+        names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+        told = {"issuer": issuer, **dict.fromkeys(names, f"{issuer}/authorize")}
+        body = json.dumps(told).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass

@@ -324,6 +324,19 @@ def test_a_hook_hangs_and_others_wait_behind_it(hooked: Scene) -> None:
     assert (row["code"], row["count"], row["job_id"]) == ("hook_queued", 2, behind)
 
 
+def test_an_agent_that_can_begin_no_hook_tells_why(hooked: Scene) -> None:
+    """Kind: what keeps a part from its work, which that part alone knows."""
+    [job] = hooked.create()
+    assert hooked.acquire(hooked.agent, states=["STAGED_IN"]) == [job]
+    hooked.client.put(f"/sessions/{hooked.agent}", {"busy": [], "trouble": "the disk is full"})
+    code, sentence = hooked.why(job)
+    assert code == "node_trouble"
+    who = f"the site's agent (session {hooked.agent})"
+    assert sentence == f"preprocess() of job {job} waits at {who}, which tells: the disk is full."
+    hooked.client.put(f"/sessions/{hooked.agent}", {"busy": [], "trouble": ""})
+    assert hooked.why(job)[0] == "hook_next"
+
+
 def test_the_sites_token_was_revoked(scene: Scene) -> None:
     [job] = scene.create(app_id=scene.add_app("Hooked", ["preprocess"])["id"])
     scene.client.post("/auth/site-tokens", {"site_id": scene.site["id"]})

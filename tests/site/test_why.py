@@ -69,18 +69,46 @@ def test_an_agent_that_has_stopped_or_lost_its_token_is_missed(bench: Bench) -> 
     assert not report.started and "`balsam site token renew`" in report.sentence
 
 
-def test_a_full_disk_keeps_an_allocation_from_being_submitted(bench: Bench) -> None:
+def test_a_full_disk_keeps_an_allocation_waiting_until_there_is_room(bench: Bench) -> None:
+    """Kind: a fault of the agent's machine, held against what was asked for."""
     bench.start()
     # The next BatchJob of this server, of which other tests of this process ask for none meanwhile.
     number = bench.ask(queue="nowhere") + 1
     script = bench.site.job_path / f"qlaunch{number:05d}.sh"
     script.symlink_to("/dev/full")
     assert bench.ask() == number
-    bench.await_state(number, "submit_failed")
+    wait_until(lambda: "waiting" in bench.batch_job(number)["status_info"], 25, bench.log)
     code, sentence = queue_why(bench, number)
-    assert code == "submit_failed" and f"{script}: [Errno 28] No space left on device" in sentence
+    assert code == "waits_its_turn" and f"{script}: No space left on device; it is tried again" in sentence
+    assert bench.batch_job(number)["state"] == "pending_submission"
     code, sentence = queue_why(bench, number - 1)
     assert code == "submit_failed" and "this site has no queue 'nowhere'; it has local" in sentence
+    script.unlink()
+    bench.template("true")
+    bench.await_state(number, "finished")
+
+
+def test_hooks_wait_on_a_full_disk_and_why_names_it(bench: Bench) -> None:
+    """Kind: a fault of the agent's machine that is told to nobody, or held against a job.
+
+    Its session can't be noted either, and all works nevertheless.
+    """
+    bench.site.agent_session_path.mkdir()
+    log = bench.site.data_path / "full" / "balsam.log"
+    log.parent.mkdir()
+    log.symlink_to("/dev/full")
+    bench.start()
+    [job] = bench.jobs(bench.app(preprocess=passes), workdir="full")
+    wait_until(lambda: why(bench, job)[0] == "node_trouble", 25.0, bench.log)
+    _, sentence = why(bench, job)
+    assert f"can't write balsam.log in {log.parent}: No space left on device; it is tried again" in sentence
+    log.unlink()
+    bench.await_states([job], "PREPROCESSED")
+    assert stop_agent(bench.site).stopped and "crashed" not in bench.log()
+
+
+def passes(self: Any) -> None:
+    self.job.state = "PREPROCESSED"
 
 
 def test_an_allocation_whose_launcher_can_not_start_tells_its_last_words(bench: Bench) -> None:

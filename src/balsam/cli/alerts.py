@@ -9,7 +9,7 @@ import click
 
 from balsam.cli.connection import connect
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import confirm, member, site_option, tags_of
+from balsam.cli.options import confirm, member, refuse_idle, site_option, tags_of
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import minute
@@ -44,12 +44,14 @@ def alert(context: click.Context) -> None:
 @click.option("--webhook", metavar="URL", help="Post messages there, as JSON.")
 @click.option(
     "--webhook-file",
-    type=click.File(),
+    type=click.File(encoding="utf-8"),
     help="A file with the URL, where that is a secret; - for standard input.",
 )
 @click.option("--mail", metavar="ADDRESS", help="Send messages there, where the server sends mail.")
 @click.option(
-    "--secret-file", type=click.File(), help="A file with a secret that signs the webhook's messages."
+    "--secret-file",
+    type=click.File(encoding="utf-8"),
+    help="A file with a secret that signs the webhook's messages.",
 )
 @click.option(
     "-t", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only jobs so tagged (failure-rate)."
@@ -76,8 +78,11 @@ def add(
     url = webhook if webhook_file is None else webhook_file.read().strip()
     if (url is None) == (mail is None) or (webhook and webhook_file):
         raise click.UsageError("Where to? Give one of --webhook, --webhook-file and --mail.")
+    which = member(AlertKind, kind.replace("-", "_"), "KIND")
+    if which is not AlertKind.failure_rate:
+        refuse_idle({"min_jobs"}, f"in a {which.replace('_', '-')} rule")
     body: Row = {
-        "kind": member(AlertKind, kind.replace("-", "_"), "KIND"),
+        "kind": which,
         "site_id": selected_sites(site_selector),
         "tags": tags_of(tags, "--tag"),
         "channel": Channel.mail if url is None else Channel.webhook,

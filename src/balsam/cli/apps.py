@@ -10,8 +10,8 @@ import click
 from balsam.api import Job, Site
 from balsam.cli.app_choice import one_app
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import Word, confirm, counted, site_option
+from balsam.cli.listing import FORMED, LISTED, Form, Listing, Row, View, listing_options
+from balsam.cli.options import Word, confirm, counted, refuse_idle, site_option
 from balsam.cli.printable import printable
 from balsam.cli.site_selector import selected_sites
 from balsam.cli.table import render_record
@@ -54,14 +54,18 @@ def app(context: click.Context) -> None:
 @site_option("-s")
 def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List applications."""
-    apps = _select(site_selector)
+    if verbose:
+        refuse_idle(FORMED, "with --verbose")
+    apps = {one.id: one for one in _select(site_selector)}
     if not apps and view.form is Form.TEXT:
         click.echo("No apps here. An app is made when its first job is submitted, or by its sync().")
-    elif verbose and view.form is Form.TEXT:
-        click.echo("\n\n".join(_describe(one) for one in apps))
+        return
+    sites = {site.id: site.name for site in Site.objects.all()}
+    rows = [{**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps.values()]
+    if verbose:
+        view.show_first(rows, lambda row: _describe(apps[row["id"]]))
     else:
-        sites = {site.id: site.name for site in Site.objects.all()}
-        view.show_first({**one.display_dict(), "site": sites.get(one.site_id, "?")} for one in apps)
+        view.show_first(rows)
 
 
 @app.command()
@@ -76,6 +80,8 @@ def versions(view: View, app_name: str, source: int | None, diff: int | None, si
     """List the versions of an app, given by name or id: one for each sync that changed it."""
     if source is not None and diff is not None:
         raise click.UsageError("Choose one of --source and --diff.")
+    if source is not None or diff is not None:
+        refuse_idle(LISTED, "with --diff" if source is None else "with --source")
     chosen = one_app(app_name, site_selector)
     found = {one.number: one for one in reversed(chosen.versions())}
     if source is not None:
@@ -87,7 +93,7 @@ def versions(view: View, app_name: str, source: int | None, diff: int | None, si
         lines = list(unified_diff(*texts, *names, lineterm=""))
         click.echo(printable("\n".join(lines)) if lines else "Their sources are the same.")
     else:
-        view.show(view.cut(_version_row(one) for one in found.values()))
+        view.show_first(_version_row(one) for one in found.values())
 
 
 def _version(chosen: App, found: Mapping[int, AppVersion], number: int) -> AppVersion:

@@ -10,8 +10,9 @@ import click
 
 from balsam.api import BatchJob, BatchJobPartition, JobMode, Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, json_option, listing_options, one_json
-from balsam.cli.options import NoTerminal, can_ask, counted, pairs, site_option, tags_of
+from balsam.cli.job_choice import no_batch_jobs
+from balsam.cli.listing import FORMED, Listing, Row, View, json_option, listing_options, one_json
+from balsam.cli.options import NoTerminal, can_ask, counted, pairs, refuse_idle, site_option, tags_of
 from balsam.cli.site_selector import one_site, selected_sites
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
@@ -120,11 +121,17 @@ def ls(
     site_selector: str,
 ) -> None:
     """List allocations, the newest last."""
+    if verbose:
+        refuse_idle({*FORMED, "with_why"}, "with --verbose")
     if with_why:
         view = _with_why(view)
     chosen = {k: v for k, v in (("scheduler_id", scheduler_id), ("cause", cause)) if v is not None}
     history = history or bool(chosen)
     watch(view.watch, lambda: _look(view, history, verbose, chosen, site_selector))
+    if scheduler_id is not None and not _select(site_selector, scheduler_id=scheduler_id):
+        raise click.ClickException(
+            f"no BatchJob with the scheduler's id {scheduler_id} (see `balsam queue ls --history`)"
+        )
 
 
 def _look(view: View, history: bool, verbose: bool, chosen: dict[str, Any], site_selector: str) -> Shown:
@@ -137,8 +144,10 @@ def _look(view: View, history: bool, verbose: bool, chosen: dict[str, Any], site
         note = f"The {view.limit} {which} of {len(found):,}; more with -n NUM."
     if view.sort is None and view.limit is not None:
         found = found[-view.limit :]
-    if verbose and view.form is Form.TEXT:
-        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in found), note)
+    if verbose:
+        by_id = {one.id: one for one in found}
+        described = [by_id[row["id"]] for row in view.cut(_rows(found, view.names))]
+        return Shown("\n\n".join(render_record(list(one.display_dict().items())) for one in described), note)
     return Shown(view.text(view.cut(_rows(found, view.names))), note)
 
 
@@ -169,7 +178,9 @@ def term(number: int | None, batch_job_id: int | None, scheduler_id: int | None,
         known += _select(site_selector, scheduler_id=schedulers)
     found = readings(known, own, schedulers)
     if not found:
-        raise click.ClickException("no such allocation (see `balsam queue ls --history`)")
+        wanted = [f"{own}"] if own is not None else []
+        wanted += [f"with the scheduler's id {schedulers}"] if schedulers is not None else []
+        raise click.ClickException(f"no BatchJob {' or '.join(wanted)} (see `balsam queue ls --history`)")
     one = found[0] if len(found) == 1 else _asked_for(found)
     click.echo(_ended(one) if one.state not in ACTIVE_BATCH_JOB_STATES else _end(one))
 
@@ -210,7 +221,7 @@ def drain(batch_job_id: int) -> None:
     try:
         told = BatchJob.objects.get(id=batch_job_id).drain()
     except (BatchJob.DoesNotExist, NotFoundError) as exc:
-        raise click.ClickException(f"no BatchJob {batch_job_id} (see `balsam queue ls`)") from exc
+        raise no_batch_jobs([batch_job_id]) from exc
     answered = told.launchers - len(told.silent)
     click.echo(
         f"BatchJob {batch_job_id}: {counted(answered, 'launcher')} will end after the runs that go on."

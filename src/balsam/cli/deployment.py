@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from balsam.cli.options import F
+from balsam.cli.options import F, refuse_idle
 from balsam.server import deployment
 from balsam.server.daemon import Started
 from balsam.server.settings import Deployment, ServerSettings, load, load_deployment
@@ -61,6 +61,8 @@ def deploy(path: Path, **options: Any) -> None:
 @click.option("--foreground", is_flag=True, help="Do not return: for systemd and containers.")
 def up(path: Path, settings_file: Path | None, log: bool, foreground: bool) -> None:
     """Start a server that was deployed."""
+    if foreground:
+        refuse_idle({"log"}, "with --foreground")
     deployed = load_deployment(path, settings_file, os.environ)
     if foreground:
         deployment.run_here(deployed)

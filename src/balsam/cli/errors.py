@@ -27,6 +27,8 @@ def sentence_of(exc: Exception) -> str:
     """One sentence for a person; for what nobody foresaw, also how to see where it comes from."""
     if isinstance(exc, ValidationError):
         return "; ".join(sentence(error["loc"], error["msg"]) for error in exc.errors())
+    if isinstance(exc, UnicodeError):
+        return _of_letters(exc)
     if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
         return f"{exc.filename}: {exc.strerror}"
     if isinstance(exc, RuntimeError) and "home directory" in str(exc):
@@ -34,6 +36,20 @@ def sentence_of(exc: Exception) -> str:
     if isinstance(exc, KNOWN):
         return " ".join(str(exc).split()) or type(exc).__name__
     return f"{type(exc).__name__}: {exc} (unforeseen; BALSAM_CLI_TRACEBACK=1 shows where it comes from)"
+
+
+def _of_letters(exc: UnicodeError) -> str:
+    """Of text or bytes that an encoding does not have; of which, the exception knows."""
+    if isinstance(exc, UnicodeEncodeError) and exc.encoding != "utf-8":
+        return (
+            f"{exc.object!r} can't be written in this locale's encoding ({exc.encoding}): set LC_ALL to a "
+            "locale of UTF-8, such as C.UTF-8"
+        )
+    if isinstance(exc, UnicodeEncodeError):
+        return f"{exc.object!r} holds bytes that are no UTF-8: write them otherwise, or rename the file"
+    if isinstance(exc, UnicodeDecodeError):
+        return f"what was read is no text in {exc.encoding} (byte {exc.start})"
+    return " ".join(str(exc).split())
 
 
 @contextmanager

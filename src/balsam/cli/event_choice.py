@@ -11,6 +11,7 @@ import click
 
 from balsam.api import EventLog, JobState
 from balsam.cli.completion_values import job_states
+from balsam.cli.job_choice import no_batch_jobs, no_jobs, unknown_batch_jobs, unknown_ids
 from balsam.cli.moment import Moment
 from balsam.cli.options import ids_of, member, site_option, tags_of
 from balsam.cli.site_selector import selected_sites
@@ -101,3 +102,18 @@ def _query(
     if at is not None:
         filters["site_id"] = at
     return EventLog.objects.filter(**filters)
+
+
+def refuse_strangers(query: EventLogQuery) -> None:
+    """Raises click.ClickException naming jobs, BatchJobs and events that events were chosen by, if none is
+    and these are not there.
+    """
+    jobs, batch_job, ids = (query.filters.get(name) for name in ("job_id", "batch_job_id", "id"))
+    if not (jobs or batch_job or ids) or query.first() is not None:
+        return
+    if missing := unknown_ids(jobs or []):
+        raise no_jobs(missing)
+    if missing := unknown_batch_jobs([batch_job] if batch_job else []):
+        raise no_batch_jobs(missing)
+    if ids:
+        raise click.ClickException(f"no event {', '.join(map(str, ids))} is chosen (see `balsam event ls`)")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from balsam.api import EventLog
-from balsam.cli.event_choice import event_filters
+from balsam.cli.event_choice import event_filters, refuse_strangers
 from balsam.cli.printable import printable
 from balsam.report.words import cut
 from balsam.sdk.events import EventLogQuery
@@ -27,6 +27,7 @@ def tail(query: EventLogQuery, num: int, follow: bool, as_json: bool) -> None:
 
     -f outlives cuts of the network and restarts of the server: no event is left out or shown twice.
     """
+    refuse_strangers(query)
     text_of = _json_line if as_json else _line
     for event in _events(query, num, follow):
         click.echo(text_of(event))

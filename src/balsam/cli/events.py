@@ -9,7 +9,7 @@ import click
 
 from balsam.api import EventLog
 from balsam.cli.connection import connect
-from balsam.cli.event_choice import event_filters
+from balsam.cli.event_choice import event_filters, refuse_strangers
 from balsam.cli.event_tail import MAX_DATA_CHARS, tail
 from balsam.cli.listing import Listing, Row, View, listing_options
 from balsam.report.words import cut
@@ -62,6 +62,8 @@ def ls(query: EventLogQuery, view: View) -> None:
     if view.sort is None:
         events.sort(key=lambda one: one.id)
     view.show(event_rows(events))
+    if not events:
+        refuse_strangers(query)
     if len(events) == view.limit:
         which = "newest" if view.sort is None else "first"
         click.echo(f"The {view.limit} {which}; more with -n NUM.", err=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from balsam.api import Job, JobState
+from balsam.api import BatchJob, Job, JobState
 from balsam.cli.app_choice import app_ids_of
 from balsam.cli.completion_values import app_names, job_states
 from balsam.cli.moment import Moment
@@ -51,15 +51,31 @@ class JobChoice:
         """Raises click.UsageError where a command that changes jobs was not told which."""
         if not (self.is_narrowed or self.everything):
             raise click.UsageError(f"Which jobs? {flags}")
-        if self.is_narrowed and self.everything:
-            raise click.UsageError("Choose one of --all and the other filters.")
+        if self.everything and self.filters.keys() - {"site_id"}:
+            raise click.UsageError("Choose one of --all and the filters other than --site.")
 
     def jobs(self) -> list[Job]:
         """All of them; raises click.ClickException naming ids that are not there."""
         found = list(self.query())
         if self.is_by_id_only:
             refuse_unknown(self.ids, found)
+        elif not found:
+            self.refuse_strangers()
         return found
+
+    def refuse_strangers(self) -> None:
+        """Raises click.ClickException naming ids of jobs that are not there; and, where no job is chosen, of
+        BatchJobs and parents.
+        """
+        if missing := unknown_ids(self.ids):
+            raise no_jobs(missing)
+        batch_jobs, parents = self.filters.get("batch_job_id", []), self.filters.get("parent_id", [])
+        if not (batch_jobs or parents) or self.query().first() is not None:
+            return  # what was deleted may still be named by jobs that are there
+        if missing := unknown_batch_jobs(batch_jobs):
+            raise no_batch_jobs(missing)
+        if missing := unknown_ids(parents):
+            raise no_jobs(missing)
 
 
 def job_filters(*, taken: Sequence[str] = (), changes: bool = False) -> Callable[[F], F]:
@@ -261,6 +277,16 @@ def unknown_ids(job_ids: Sequence[int]) -> list[int]:
 
 def no_jobs(ids: Sequence[int]) -> click.ClickException:
     return click.ClickException(f"no job {', '.join(map(str, ids))} (see `balsam job ls`)")
+
+
+def unknown_batch_jobs(ids: Sequence[int]) -> list[int]:
+    """Those of these ids of which there is no BatchJob, in order."""
+    known = {one.id for part in cut(list(ids), IDS_PER_REQUEST) for one in BatchJob.objects.filter(id=part)}
+    return sorted(set(ids) - known)
+
+
+def no_batch_jobs(ids: Sequence[int]) -> click.ClickException:
+    return click.ClickException(f"no BatchJob {', '.join(map(str, ids))} (see `balsam queue ls --history`)")
 
 
 def confirm_change(verb: str, jobs: Sequence[Job], choice: JobChoice, yes: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from balsam.api import Job
-from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, refuse_unknown
+from balsam.cli.job_choice import JobChoice, job_filters, no_jobs
 from balsam.cli.options import confirm, counted
 from balsam.cli.printable import printable
 from balsam.core.states import DONE_STATES, JobState
@@ -31,8 +31,7 @@ def kill(choice: JobChoice, yes: bool, timeout: float) -> None:
     """End jobs for good, wherever they wait or run: they are FAILED then and not run again."""
     choice.require()
     query = choice.query()
-    if choice.is_by_id_only and query.count() < len(choice.ids):
-        refuse_unknown(choice.ids, list(query))
+    choice.refuse_strangers()
     left = [state for state in choice.filters.get("state", JobState) if state not in DONE_STATES]
     going = choice.query(state=left).count()
     if going:

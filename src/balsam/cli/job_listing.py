@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from balsam.api import EventLog, Job, Site
 from balsam.cli.events import EVENTS, event_rows
-from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, refuse_unknown, unknown_ids
+from balsam.cli.job_choice import JobChoice, job_filters, refuse_unknown
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import Word
+from balsam.cli.options import Word, flag_of, given_options
 from balsam.cli.table import render_record
 from balsam.cli.watching import Shown, watch
 from balsam.cli.why import reasons_of_jobs
@@ -66,13 +65,11 @@ def ls(
     if history is not None:
         _show_history(history, view)
         return
-    missing = unknown_ids(choice.ids)
     if by is not None:
         watch(view.watch, lambda: Shown(_counts(choice, by, view, verbose)))
     else:
         watch(view.watch, lambda: _look(choice, view, verbose))
-    if missing:
-        raise no_jobs(missing)
+    choice.refuse_strangers()
 
 
 # What goes with --history and with counts, beside the choice of jobs; all else would do nothing there.
@@ -82,7 +79,7 @@ _WITH_COUNTS = {"by_state", "by_app", "by_site", "by_tag", "as_json", "as_csv", 
 
 def _refuse_idle_options(context: click.Context) -> None:
     """Raises click.UsageError for an option that was given and does nothing beside another one."""
-    given = [one for one in context.command.params if _is_given(context, one)]
+    given = given_options(context)
     names = {one.name for one in given}
     counts = names & {"by_state", "by_app", "by_site", "by_tag"}
     if "history" in names:
@@ -97,17 +94,7 @@ def _refuse_idle_options(context: click.Context) -> None:
         what = "--json, --csv and --columns"
     if idle:
         more = ": for a job's events in another form, balsam event ls -j ID" if what == "--history" else ""
-        raise click.UsageError(f"{_flag(idle[0])} does nothing with {what}{more}.")
-
-
-def _is_given(context: click.Context, one: click.Parameter) -> bool:
-    return context.get_parameter_source(str(one.name)) is ParameterSource.COMMANDLINE and bool(
-        context.params.get(str(one.name)) is not None
-    )
-
-
-def _flag(one: click.Parameter) -> str:
-    return "an ID" if isinstance(one, click.Argument) else max(one.opts, key=len)
+        raise click.UsageError(f"{flag_of(idle[0])} does nothing with {what}{more}.")
 
 
 def _by(state: bool, app: bool, site: bool, tag: str | None) -> str | None:

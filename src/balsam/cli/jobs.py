@@ -34,7 +34,7 @@ def job(context: click.Context) -> None:
 @job.command()
 @click.option("-w", "--workdir", required=True, help="Folder below the site's data folder.")
 @click.option("-a", "--app", "app_str", required=True, shell_complete=app_names, help="The app's name or id.")
-@click.option("-tag", "--tag", "tags", multiple=True, metavar="KEY=VALUE")
+@click.option("-tag", "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of the job.")
 @click.option(
     "-p",
     "--param",
@@ -54,7 +54,12 @@ def job(context: click.Context) -> None:
 @click.option("-lp", "--launch-param", "launch_params", multiple=True, metavar="KEY=VALUE")
 @click.option("-t", "--wall-time-min", type=int, default=0, show_default=True, help="0: unknown.")
 @click.option("-pid", "--parent-id", "parent_ids", type=int, multiple=True, help="Runs after these jobs.")
-@click.option("-s", "--stage-data", "transfer_args", multiple=True, metavar="SLOT=LOCATION:PATH")
+@click.option(
+    *("-s", "--stage-data", "transfer_args"),
+    multiple=True,
+    metavar="SLOT=LOCATION:PATH",
+    help="What a transfer slot of the app is filled from, or goes to.",
+)
 @click.option(
     "--if-exists",
     type=click.Choice(["warn", "error", "skip", "allow"]),

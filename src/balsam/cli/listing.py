@@ -84,11 +84,17 @@ class View:
             found.sort(key=lambda row: _rank(row[name]), reverse=self.sort.startswith("-"))
         return found[: self.limit]
 
-    def show_first(self, rows: Iterable[Row]) -> None:
-        """Prints `cut`, and on standard error how many rows that left out."""
+    def show_first(self, rows: Iterable[Row], describe: Callable[[Row], str] | None = None) -> None:
+        """Prints `cut`, and on standard error how many rows that left out.
+
+        `describe`: each row in words of its own, in place of the listing.
+        """
         every = list(rows)
         shown = self.cut(every)
-        self.show(shown)
+        if describe is None:
+            self.show(shown)
+        else:
+            click.echo("\n\n".join(map(describe, shown)))
         if len(shown) < len(every):
             by = "" if self.sort is None else f", by {self.sort}"
             click.echo(f"The first {len(shown):,} of {len(every):,}{by}; all with -n 0.", err=True)
@@ -115,6 +121,9 @@ class View:
         )
 
 
+# The options of a listing, by name; those that say how rows look, which what is described in words has not.
+LISTED = frozenset({"as_json", "as_csv", "columns", "sort", "limit"})
+FORMED = frozenset({"as_json", "as_csv", "columns"})
 json_option = click.option("--json", "as_json", is_flag=True, help="What was made, as one JSON object.")
 
 
@@ -148,9 +157,10 @@ def listing_options(listing: Listing, limit: int | None = None, watch: bool = Fa
 
 
 def _options(listing: Listing, limit: int | None, watch: bool) -> list[Callable[[Any], Any]]:
+    but = f" but {' and '.join(listing.costly)}" if listing.costly else ""
     options = [
-        click.option("--json", "as_json", is_flag=True, help="As JSON, with every column."),
-        click.option("--csv", "as_csv", is_flag=True, help="As CSV, with every column."),
+        click.option("--json", "as_json", is_flag=True, help=f"As JSON, with every column{but}."),
+        click.option("--csv", "as_csv", is_flag=True, help=f"As CSV, with every column{but}."),
         click.option(
             "--columns",
             metavar="A,B,...",

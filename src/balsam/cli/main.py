@@ -52,7 +52,7 @@ def run(arguments: list[str], show_traceback: bool) -> int:
     """Runs one command; errors become one sentence on stderr."""
     try:
         return _run(arguments, show_traceback)
-    except BrokenPipeError:  # whoever was to read of the error has gone
+    except OSError:  # whoever was to read of the error has gone, or nothing takes it: a full device
         return 1
 
 

@@ -1,7 +1,7 @@
 """Option types and texts that several commands share."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from balsam.cli.completion_values import site_names
+from balsam.cli.typed_text import TypedText
 from balsam.core import tags
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,20 +30,23 @@ def _not_blank(context: click.Context, parameter: click.Parameter, value: str) -
     return value
 
 
-class Word(click.ParamType[str]):
+class Word(TypedText):
     """Text that chooses something, and so is not empty."""
 
-    name = "text"
-
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
+        text: str = super().convert(value, param, ctx)
         if not text.strip():
             self.fail(f"{text!r} names nothing", param, ctx)
         return text
 
 
-def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[F], F]:
-    """`--site`: which sites a command acts on."""
+THIS_OR_ALL = "this inside a site folder, else all"
+
+
+def site_option(
+    *more_flags: str, variable: str = "site_selector", default: str = THIS_OR_ALL
+) -> Callable[[F], F]:
+    """`--site`: which sites a command acts on; `default`: what its help says of no choice."""
     return click.option(
         *more_flags,
         "--site",
@@ -52,7 +56,7 @@ def site_option(*more_flags: str, variable: str = "site_selector") -> Callable[[
         metavar="SELECTOR",
         shell_complete=site_names,
         help="Sites: all, this, active, or ids, names or path fragments with commas between. "
-        "Default: this inside a site folder, else all.",
+        f"Default: {default}.",
     )
 
 
@@ -127,3 +131,27 @@ def can_ask() -> bool:
 def counted(number: int, noun: str) -> str:
     """`1 job`, `2 jobs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def given_options(context: click.Context) -> list[click.Parameter]:
+    """The options and arguments that the command line holds."""
+    return [
+        one
+        for one in context.command.params
+        if context.get_parameter_source(str(one.name)) is ParameterSource.COMMANDLINE
+        and context.params.get(str(one.name)) is not None
+    ]
+
+
+def flag_of(one: click.Parameter) -> str:
+    """How an option is named in a sentence."""
+    if isinstance(one, click.Argument):
+        return "an ID"
+    return "/".join([max(one.opts, key=len), *one.secondary_opts])
+
+
+def refuse_idle(names: Container[str], when: str) -> None:
+    """Raises click.UsageError for an option of these that was given; `when`: beside what it does nothing."""
+    for one in given_options(click.get_current_context()):
+        if one.name in names:
+            raise click.UsageError(f"{flag_of(one)} does nothing {when}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from balsam.cli.deployment import path_option, settings_option
-from balsam.cli.options import confirm, counted
+from balsam.cli.options import confirm, counted, refuse_idle
 from balsam.cli.server import data_option, default_data
 from balsam.core.clock import from_us, now_us
 from balsam.logic.pruning import Pruned
@@ -66,6 +66,8 @@ def prune(
     Which server: -p for a deployed one, else the one whose database BALSAM_DATABASE_URL names, else the one
     of --data, which is by default your own.
     """
+    if path is not None or settings_file is not None:
+        refuse_idle({"data"}, f"with {'--path' if path is not None else '--settings'}")
     settings = _settings(path, settings_file, data)
     cutoff = now_us() - age // timedelta(microseconds=1)
     when = f"{from_us(cutoff):%Y-%m-%d %H:%M} UTC"

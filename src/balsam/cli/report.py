@@ -11,13 +11,22 @@ from balsam.api import BatchJob
 from balsam.cli.connection import connect
 from balsam.cli.job_choice import JobChoice, job_filters
 from balsam.cli.moment import Moment
-from balsam.cli.options import Word
+from balsam.cli.options import Word, refuse_idle
 from balsam.cli.report_output import FORMATS, kind_of, must_be_writable, write, write_table
 from balsam.report.campaign import Bounds, gather
 from balsam.report.words import moment
 from balsam.sdk.figures import AnyQuery, Window
 
 ATTEMPTS = Bounds().attempts
+# What each format has no place for: a table of attempts, groups by tag, a title.
+IDLE = {
+    "text": {"num"},
+    "png": {"num", "by_tags"},
+    "svg": {"num", "by_tags"},
+    "html": set[str](),
+    "csv": {"by_tags", "title"},
+    "json": set[str](),
+}
 
 
 @click.command()
@@ -25,7 +34,11 @@ ATTEMPTS = Bounds().attempts
 @click.option("--since", type=Moment(), help="From this time (UTC) or age on: 2026-01-31T12:00, 12h, 7d.")
 @click.option("--until", type=Moment(), help="Up to this time or age.")
 @click.option(
-    "--by-tag", "by_tags", multiple=True, type=Word(), metavar="KEY", help="Node-hours by this tag."
+    *("--by-tag", "by_tags"),
+    multiple=True,
+    type=Word(),
+    metavar="KEY",
+    help="Node-hours by this tag, in text, a page or JSON.",
 )
 @click.option(
     "-f", "--format", "kind", type=click.Choice(FORMATS), help="Default: as the file's name says, else text."
@@ -58,8 +71,10 @@ def report(
     if since is not None and until is not None and since >= until:
         raise click.UsageError("--until is not after --since")
     kind = kind or kind_of(output)
+    refuse_idle(IDLE[kind], f"in a report of the format {kind}")
     must_be_writable(kind, output)
     connect(context)
+    choice.refuse_strangers()
     window: Window = {"timestamp_after": since, "timestamp_before": until}
     told = dict(choice.told)
     told |= {name: moment(when) for name, when in (("from", since), ("until", until)) if when}

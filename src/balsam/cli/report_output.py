@@ -14,6 +14,7 @@ from typing import IO
 import click
 
 from balsam import analytics
+from balsam.cli import streams
 from balsam.cli.printable import printable
 from balsam.report.campaign import Campaign
 from balsam.sdk.figures import AnyQuery, Window
@@ -92,17 +93,19 @@ def _shown(text: str, output: Path | None) -> str:
 @contextmanager
 def _opened(output: Path | None) -> Iterator[IO[bytes]]:
     if output is None:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with streams.named(streams.OUTPUT):
+            sys.stdout.flush()
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     target = output.resolve()
-    if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
-        with target.open("wb") as file:
-            yield file
-    else:
-        with _replaced(target) as file:
-            yield file
+    with streams.named(str(output)):
+        if target.exists() and not target.is_file():  # a pipe or a device is written to, never replaced
+            with target.open("wb") as file:
+                yield file
+        else:
+            with _replaced(target) as file:
+                yield file
     click.echo(f"Wrote {output}.", err=True)
 
 

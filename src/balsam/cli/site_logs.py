@@ -48,13 +48,15 @@ def site_logs(
     if folder is None:
         folder = folder_of(one_site(site_selector), "balsam site logs")
     floor = LEVELS[level.upper()]
-    _show(
+    shown = _show(
         folder,
         lambda one: (one.level >= floor or not one.level) and (job_id is None or one.concerns(job_id)),
         follow,
         lines,
         as_json,
     )
+    if not shown and not as_json:
+        click.echo(f"No such record in {folder.log_path}.", err=True)
 
 
 @click.command("logs")

@@ -15,6 +15,7 @@ from balsam.runtime.site_folder import FolderInUse, SiteFolder, refuse_used_fold
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status
 
+NAMED = 5
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -84,7 +85,8 @@ def _refuse_busy(folder: SiteFolder) -> None:
         raise click.ClickException(f"{agent.sentence}: stop it first (balsam site stop, in that folder)")
     active = list(BatchJob.objects.filter(site_id=folder.site_id, state=list(ACTIVE_BATCH_JOB_STATES)))
     if active:
-        named = ", ".join(f"{one.id} ({one.state})" for one in active[:5])
+        named = ", ".join(f"{one.id} ({one.state})" for one in active[:NAMED])
+        named += f" and {len(active) - NAMED} more" if len(active) > NAMED else ""
         raise click.ClickException(
             f"BatchJobs of this site have not ended, and their launchers work in {folder.path}: {named}. "
             "End them first (balsam queue term --id ID, while the agent works) or wait for their end"

@@ -9,18 +9,18 @@ import click
 
 from balsam.api import Site
 from balsam.cli.connection import connect
-from balsam.cli.listing import Form, Listing, Row, View, listing_options
-from balsam.cli.options import confirm, site_option
+from balsam.cli.listing import FORMED, Form, Listing, Row, View, listing_options
+from balsam.cli.options import confirm, refuse_idle, site_option
 from balsam.cli.server import start_for_user, stop_command
 from balsam.cli.site_logs import site_logs
 from balsam.cli.site_places import mv, rename
 from balsam.cli.site_removal import rm
 from balsam.cli.site_selector import SiteView, checked_name, selected_sites
 from balsam.cli.table import minute, render_record
-from balsam.client.errors import ServerRefused
+from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import load_login
 from balsam.core.clock import UtcDatetime
-from balsam.platform.machine import usable_machine
+from balsam.platform.machine import load_machine
 from balsam.runtime.settings import notes_on, sample_settings_text
 from balsam.runtime.site_folder import (
     SiteFolder,
@@ -66,7 +66,7 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
     path = site_path.expanduser().absolute()
     name = checked_name(name or path.name)
     refuse_used_folder(path)
-    usable_machine(machine)  # before a server is started for nothing
+    load_machine(machine)  # before a server is started for nothing
     login = load_login()
     if login is None:
         started = start_for_user(None)
@@ -106,14 +106,15 @@ def stop() -> None:
 @site.command()
 @click.option("-v", "--verbose", is_flag=True, help="Everything known of each site.")
 @listing_options(SITES)
-@site_option()
+@site_option(default="all")
 def ls(view: View, verbose: bool, site_selector: str) -> None:
     """List sites: all of them, unless --site chooses some."""
     chosen = selected_sites(site_selector or "all")
     sites = list(Site.objects.all() if chosen is None else Site.objects.filter(id=chosen))
     rows = [_row(one) for one in sites]
-    if verbose and view.form is Form.TEXT:
-        click.echo("\n\n".join(render_record(list(row.items())) for row in rows))
+    if verbose:
+        refuse_idle(FORMED, "with --verbose")
+        view.show_first(rows, lambda row: render_record(list(row.items())))
         return
     view.show_first(rows)
     if view.form is Form.TEXT:
@@ -159,7 +160,7 @@ def list_tokens(view: View) -> None:
     rows = [{**one, "site": names.get(one["site_id"], str(one["site_id"]))} for one in tokens]
     if view.form is Form.TEXT:
         rows = [{**one, "created": minute(one["created"]), "revoked": minute(one["revoked"])} for one in rows]
-    view.show(view.cut(rows))
+    view.show_first(rows)
 
 
 @token.command()
@@ -168,7 +169,10 @@ def list_tokens(view: View) -> None:
 def revoke(token_id: int, yes: bool) -> None:
     """Revoke a token: what works with it stops at once."""
     confirm(f"Revoke token {token_id}? Agents and launchers that use it stop.", yes)
-    default_client().delete(f"/auth/site-tokens/{token_id}")
+    try:
+        default_client().delete(f"/auth/site-tokens/{token_id}")
+    except NotFoundError as exc:
+        raise click.ClickException(f"no token {token_id} of a site (see `balsam site token ls`)") from exc
     click.echo(f"Revoked token {token_id}. `balsam site token renew`, in the site's folder, makes another.")
 
 
@@ -194,13 +198,20 @@ site.add_command(site_logs)
 
 
 def _row(one: Site) -> Row:
-    heard = one.last_refresh - one.creation_date > HEARD
+    heard = heard_at(one.agent, one.creation_date, one.last_refresh)
     return {
         **one.display_dict(),
         "active": "Yes" if SiteView.of(one).is_active(datetime.now(UTC)) and heard else "No",
-        "agent": agent_text(one.agent, str(one.path), since(one.last_refresh) if heard else None),
-        "last_seen": since(one.last_refresh) if heard else "never",
+        "agent": agent_text(one.agent, str(one.path), since(heard) if heard else None),
+        "last_seen": since(heard) if heard else "never",
     }
+
+
+def heard_at(agent: AgentOut | None, created: UtcDatetime, refreshed: UtcDatetime) -> UtcDatetime | None:
+    """When anybody told of a site last; None where nobody ever did."""
+    if agent is not None:
+        return max(refreshed, UtcDatetime.parse(agent.seen))
+    return refreshed if refreshed - created > HEARD else None
 
 
 def agent_text(agent: AgentOut | None, path: str, heard: str | None) -> str:

@@ -6,6 +6,10 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
+
+OUTPUT = "standard output"
+_NAMES = {"<stdout>": OUTPUT, "<stderr>": "standard error"}
 
 
 def mend() -> None:
@@ -19,7 +23,30 @@ def mend() -> None:
         elif number > 0:
             stream = getattr(sys, name)
             if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
+                _take_the_place_of(stream, name)
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Errors of the system that name no file, such as that of a full device, name this one."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.filename is None and exc.errno is not None:
+            exc.filename = name
+        raise
+
+
+class _Output(io.TextIOWrapper):
+    """What can't be shown is replaced, and what can't be written is told of by name."""
+
+    def write(self, text: str, /) -> int:
+        with named(_NAMES.get(self.name, OUTPUT)):
+            return super().write(text)
+
+    def flush(self) -> None:
+        with named(_NAMES.get(self.name, OUTPUT)):
+            super().flush()
 
 
 def give_up_output() -> None:
@@ -40,6 +67,13 @@ def _is_open(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _take_the_place_of(stream: io.TextIOWrapper, name: str) -> None:
+    encoding, by_line, at_once = stream.encoding, stream.line_buffering, stream.write_through
+    taken = _Output(stream.detach(), encoding, "replace", line_buffering=by_line, write_through=at_once)
+    setattr(sys, name, taken)
+    setattr(sys, f"__{name}__", taken)  # the one that was there is of no use any more
 
 
 def _lead_nowhere(number: int, name: str) -> None:

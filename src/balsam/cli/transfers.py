@@ -6,6 +6,7 @@ import click
 
 from balsam.api import TransferItem
 from balsam.cli.connection import connect
+from balsam.cli.job_choice import no_jobs, unknown_ids
 from balsam.cli.listing import Listing, View, listing_options
 from balsam.cli.options import ids_of, member, site_option, tags_of, words_of
 from balsam.cli.site_selector import selected_sites
@@ -58,3 +59,5 @@ def ls(
     parts = [query] if sites is None else [query.narrowed({"site_id": site}) for site in sites]
     items = [item for part in parts for item in part]
     view.show_first(one.display_dict() for one in items)
+    if not items and (missing := unknown_ids(ids_of(jobs, "--job-id"))):
+        raise no_jobs(missing)

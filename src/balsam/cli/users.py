@@ -7,14 +7,14 @@ from typing import IO, Any
 
 import click
 
-from balsam.cli.listing import Form, Listing, View, listing_options
-from balsam.cli.options import NoTerminal, can_ask, confirm, counted
+from balsam.cli.listing import LISTED, Form, Listing, View, listing_options
+from balsam.cli.options import NoTerminal, can_ask, confirm, counted, flag_of, given_options, refuse_idle
 from balsam.cli.server import default_data, serve_login
 from balsam.cli.table import minute
 from balsam.client import login_flows, tls
 from balsam.client.address import address_of
 from balsam.client.credentials import replace_login
-from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotLoggedIn
+from balsam.client.errors import AuthError, BrokenLogin, ClientError, NotFoundError, NotLoggedIn
 from balsam.client.login import Login, load_login, login_path
 from balsam.client.transport import Client
 from balsam.core.logins import LoginMethod
@@ -29,6 +29,13 @@ FLAGS = {
     LoginMethod.BROWSER: "--browser",
 }
 
+# Ways to log in, which a server of one's own has no need of.
+WAYS = frozenset({"username", "password_file", "device", "browser", "ca_file", "long_token"})
+password_file_option = click.option(
+    "--password-file",
+    type=click.File(encoding="utf-8"),
+    help="A file with the password; - for standard input.",
+)
 LOGINS = Listing(
     columns=("id", "method", "created", "used", "expires", "current", "which"),
     shown=("id", "method", "created", "used", "which"),
@@ -41,7 +48,7 @@ LOGINS = Listing(
 @click.option("-u", "--url", help="The server. Default: the one of the last login, else your own.")
 @click.option("-f", "--force", is_flag=True, help="Replace a login for another server.")
 @click.option("--username", help="Log in with a password.")
-@click.option("--password-file", type=click.File(), help="A file with the password; - for standard input.")
+@password_file_option
 @click.option("--device", is_flag=True, help="Log in by typing a code into a browser, on any machine.")
 @click.option("--browser", is_flag=True, help="Log in by opening an address in a browser, on any machine.")
 @click.option("--ca-file", type=CA_FILE, help="Certificates of a private CA.")
@@ -79,8 +86,8 @@ def login(
 
 @click.command()
 @click.option("-a", "--address", help="The server's URL. Default: the one of the last login.")
-@click.option("-u", "--username")
-@click.option("--password-file", type=click.File(), help="A file with the password; - for standard input.")
+@click.option("-u", "--username", help="The new user's name. Default: it is asked for.")
+@password_file_option
 @click.option("--ca-file", type=CA_FILE, help="Certificates of a private CA.")
 @click.option("-f", "--force", is_flag=True, help="Replace a login for another server.")
 def register(
@@ -115,14 +122,17 @@ def logout(view: View, show: bool, login_id: int | None, everywhere: bool, yes: 
     current = load_login()
     if current is None:
         raise NotLoggedIn(str(login_path()))
+    if not show:
+        refuse_idle(LISTED, "without --list")
+    elif login_id is not None or everywhere:
+        raise click.UsageError("--list ends nothing: give it without --id and --all.")
+    if login_id is not None and everywhere:
+        raise click.UsageError("Choose one of --id and --all.")
     with current.client(login_path(), retry_sec=LOGIN_RETRY_SEC) as client:
         if show:
             _show_logins(client, view)
-        elif view != View(LOGINS):
-            raise click.UsageError("Those options are for --list.")
         elif login_id is not None:
-            client.delete(f"/auth/logins/{login_id}")
-            click.echo(f"Ended login {login_id}.")
+            _end_another(client, login_id)
         else:
             _end(client, everywhere, yes)
 
@@ -132,6 +142,14 @@ def _show_logins(client: Client, view: View) -> None:
     if view.form is Form.TEXT:
         rows = [{**one, "created": minute(one["created"]), "used": minute(one["used"])} for one in rows]
     view.show_first(rows)
+
+
+def _end_another(client: Client, login_id: int) -> None:
+    try:
+        client.delete(f"/auth/logins/{login_id}")
+    except NotFoundError as exc:
+        raise click.ClickException(f"no login {login_id} (see `balsam logout --list`)") from exc
+    click.echo(f"Ended login {login_id}.")
 
 
 def _end(client: Client, everywhere: bool, yes: bool) -> None:
@@ -188,6 +206,9 @@ def _log_in_to_own_server(address: str, force: bool) -> bool:
         return False
     if not status.running:
         raise click.ClickException("your own server does not run: start it with `balsam server start`")
+    idle = [flag_of(one) for one in given_options(click.get_current_context()) if one.name in WAYS]
+    if idle:
+        click.echo(f"Your own server knows you without {', '.join(idle)}: not used.", err=True)
     serve_login(status, {status.url} if not force else None)
     click.echo(f"Logged in to your own server at {status.url}")
     return True

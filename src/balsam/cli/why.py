@@ -8,8 +8,9 @@ from dataclasses import replace
 import click
 
 from balsam.api import BatchJob, Job, Site
-from balsam.cli.job_choice import JobChoice, job_filters, no_jobs, unknown_ids
+from balsam.cli.job_choice import JobChoice, job_filters, no_batch_jobs, no_jobs
 from balsam.cli.listing import Form, Listing, Row, View, listing_options
+from balsam.cli.options import refuse_idle
 from balsam.cli.printable import printable
 from balsam.client.errors import NotFoundError
 from balsam.sdk.query import IDS_PER_REQUEST, cut
@@ -29,14 +30,15 @@ def job_why(choice: JobChoice, view: View) -> None:
     Without any choice: of all jobs that have not finished. Those that failed are counted by cause, which is
     the return code and the line that tells why, with `#` for numbers. docs/why.md lists the codes.
     """
-    missing = unknown_ids(choice.ids)
     _explain(choice, view)
-    if missing:
-        raise no_jobs(missing)
+    choice.refuse_strangers()
 
 
 def _explain(choice: JobChoice, view: View) -> None:
-    if choice.is_by_id_only and len(choice.ids) == 1 and view == View(REASONS):
+    is_one = choice.is_by_id_only and len(choice.ids) == 1
+    if is_one:
+        refuse_idle({"sort", "limit"}, "with one job")
+    if is_one and view == View(REASONS):
         click.echo(printable(_of_one_job(choice.ids[0])))
         return
     counts = choice.query().why_counts()
@@ -64,7 +66,7 @@ def _of_one_job(job_id: int) -> str:
     try:
         return Job.objects.get(id=job_id).why().sentence
     except (Job.DoesNotExist, NotFoundError) as exc:
-        raise click.ClickException(f"no job {job_id} (see `balsam job ls`)") from exc
+        raise no_jobs([job_id]) from exc
 
 
 @click.command("why")
@@ -74,7 +76,7 @@ def queue_why(batch_job_id: int) -> None:
     try:
         click.echo(printable(BatchJob.objects.get(id=batch_job_id).why().sentence))
     except (BatchJob.DoesNotExist, NotFoundError) as exc:
-        raise click.ClickException(f"no BatchJob {batch_job_id} (see `balsam queue ls`)") from exc
+        raise no_batch_jobs([batch_job_id]) from exc
 
 
 def reasons_of_jobs(job_ids: Sequence[int | None]) -> dict[int, str]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from weakref import WeakSet
 
 import httpx
@@ -20,7 +17,7 @@ import httpx
 from balsam.client import tls
 from balsam.client.errors import UnusableProxy
 from balsam.core.forks import renew_in_children
-from balsam.core.proxies import BadProxy, Proxy, proxy_for
+from balsam.core.proxies import BadProxy, Proxy, usable_proxy
 
 # When the HTTP library has opened a socket, or has put TLS upon one: ends of names of its trace.
 _OPENED = (".connect_tcp.complete", ".start_tls.complete")
@@ -132,7 +129,10 @@ class Connections:
     def _over_the_network(self) -> httpx.HTTPTransport:
         if self._trust is None:
             self._trust = tls.verification(self._api_root, self._ca_file)
-        self.proxy = usable_proxy(self._api_root, os.environ)
+        try:
+            self.proxy = usable_proxy(self._api_root, os.environ)
+        except BadProxy as exc:
+            raise UnusableProxy(str(exc)) from exc
         try:
             through = _as_known_to_library(self.proxy, self._trust)
         except httpx.InvalidURL as exc:
@@ -148,21 +148,6 @@ class Connections:
                 if self._is_closed:  # while it was being opened
                     with contextlib.suppress(OSError):
                         opened.shutdown(socket.SHUT_RDWR)
-
-
-def usable_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy before a URL, if any; raises UnusableProxy."""
-    try:
-        proxy = proxy_for(url, environ)
-    except BadProxy as exc:
-        raise UnusableProxy(str(exc)) from exc
-    if proxy is not None and proxy.is_socks and importlib.util.find_spec("socksio") is None:
-        raise UnusableProxy(
-            f"{proxy.variable} names the SOCKS proxy {proxy.shown}, which needs the package socksio: "
-            f"run `{sys.executable} -m pip install socksio`, or name {urlsplit(url).hostname} in no_proxy "
-            "if it can be reached without"
-        )
-    return proxy
 
 
 def _as_known_to_library(proxy: Proxy | None, trust: ssl.SSLContext) -> httpx.Proxy | None:

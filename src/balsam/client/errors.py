@@ -87,8 +87,10 @@ class SomeRefused(ServerRefused):
 
     def __init__(self, applied: int, num_refused: int, refused: list[tuple[int, str]]) -> None:
         shown = "; ".join(reason for _, reason in refused[:3])
-        more = "; ..." if num_refused > 3 else ""
-        super().__init__(409, f"{applied} updates were applied and {num_refused} refused: {shown}{more}")
+        left_out = num_refused - min(3, len(refused))
+        more = f"; and {left_out} more" if left_out else ""
+        were = "update was" if applied == 1 else "updates were"
+        super().__init__(409, f"{applied} {were} applied and {num_refused} refused: {shown}{more}")
         self.applied = applied
         self.num_refused = num_refused
         self.refused = refused

@@ -43,7 +43,7 @@ def is_readable(api_root: str) -> bool:
     return address.scheme == "http" and not is_local(address.hostname or "")
 
 
-def remedy(exc: BaseException) -> str | None:
+def remedy(exc: BaseException, api_root: str) -> str | None:
     """What helps where an exception, or one that it came from, is about TLS; None where none is."""
     cause: BaseException | None = exc
     while cause is not None and not isinstance(cause, ssl.SSLError):
@@ -58,7 +58,12 @@ def remedy(exc: BaseException) -> str | None:
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return REMEDY_OF_AUTHORITY
     if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER_FAILURE" in reason:
-        return "it does not speak TLS at this address: check the port, or whether the address begins with http://"
+        plain = f"http://{api_root.partition('://')[2]}"
+        others = "" if is_local(urlsplit(plain).hostname or "") else ", which others on the way can read"
+        return (
+            "it does not speak TLS at this address: check the port; if it is to be reached without TLS"
+            f"{others}, that has to be said: `balsam login -u {plain}`"
+        )
     if cause is not None:
         return "no secure connection to it could be made: check its address and its certificate"
     return None

@@ -245,7 +245,7 @@ class Client:
         if status == 401:
             raise AuthError(self.api_root, sentence)
         if status == 404:
-            raise NotFoundError(status, sentence)
+            raise NotFoundError(status, _with_path(sentence, response))
         raise ServerRefused(status, sentence)
 
     def _no_balsam_server(self, response: httpx.Response) -> NoBalsamServer:
@@ -257,7 +257,7 @@ class Client:
                 f"{self.api_root!r} is no address of a server: it is neither https:// nor http://"
             )
         reason = reasons.of_failure(exc)
-        remedy = tls.remedy(exc)
+        remedy = tls.remedy(exc, self.api_root)
         if remedy:
             return ServerUntrusted(self.api_root, str(exc) or reason, remedy, self._way())
         told = self._remedy_of_proxy(exc) or reasons.remedy(exc)
@@ -265,7 +265,7 @@ class Client:
 
     def _way(self) -> str:
         proxy = self._connections.proxy
-        return f"through the proxy {proxy.shown} that {proxy.variable} names" if proxy else ""
+        return proxy.way if proxy else ""
 
     def _remedy_of_proxy(self, exc: httpx.RequestError) -> str | None:
         """Where it is the proxy that can't be reached, or that refuses."""
@@ -348,6 +348,13 @@ def _sentence(response: httpx.Response) -> str | None:
     if isinstance(detail, list):
         return field_errors.sentences(detail, _num_items(response.request))
     return str(detail)
+
+
+def _with_path(sentence: str, response: httpx.Response) -> str:
+    """What was not found, where the server's sentence does not name it."""
+    if sentence != "Not found":
+        return sentence
+    return f"{response.request.url.path} is not there: it was removed, never was, or is somebody else's"
 
 
 def _num_items(request: httpx.Request) -> int:

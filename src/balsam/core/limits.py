@@ -4,6 +4,7 @@ MAX_ITEMS_PER_BULK_OP = 5_000  # what the published client cuts its calls into
 MAX_BULK_ITEMS_ACCEPTED = 10_000  # what the server takes in one call
 MAX_PAGE = 100_000
 MAX_BOUNDED_COUNT = 100_000  # where a list is to count no further
+MAX_EXPLAINED = 1_000  # jobs or allocations of which one answer says why
 MAX_JOBS_PER_SESSION_ACQUIRE = 2_048
 MAX_PAYLOAD_CHARS = 512_000  # serialized parameters, return value, exception
 MAX_CLASS_CHARS = 262_144

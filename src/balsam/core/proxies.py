@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import re
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +33,11 @@ class Proxy:
         return _without_password(self.url)
 
     @property
+    def way(self) -> str:
+        """How a request goes, for a sentence."""
+        return f"through the proxy {self.shown} that {self.variable} names"
+
+    @property
     def is_socks(self) -> bool:
         return self.url.startswith("socks")
 
@@ -44,6 +51,18 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> Proxy | None:
     for variable, text in _settings(address.scheme, environ):
         return Proxy(_checked(text, variable), variable)
     return None
+
+
+def usable_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """The same; BadProxy also for one that needs a package which is not here."""
+    proxy = proxy_for(url, environ)
+    if proxy is not None and proxy.is_socks and importlib.util.find_spec("socksio") is None:
+        raise BadProxy(
+            f"{proxy.variable} names the SOCKS proxy {proxy.shown}, which needs the package socksio: "
+            f"run `{sys.executable} -m pip install socksio`, or name {urlsplit(url).hostname} in no_proxy "
+            "if it can be reached without"
+        )
+    return proxy
 
 
 def is_local(host: str) -> bool:

@@ -227,6 +227,15 @@ class Courier:
             raise
 
     def _attempt(self, step: Step) -> None:
+        """Whatever goes wrong is tried again: without this thread jobs would be held and nothing be told."""
+        try:
+            self._try(step)
+        except Exception as exc:  # a host without files or threads, a site's folder that is away
+            if self._failures == 0:
+                log.exception("the courier fails at step %s", step)
+            self._failed(exc)
+
+    def _try(self, step: Step) -> None:
         try:
             self._carry_out(step)
         except AuthError as exc:
@@ -331,7 +340,7 @@ class Courier:
         self._cut_told = False
         self._last_answer = time.monotonic()
 
-    def _failed(self, exc: ClientError) -> None:
+    def _failed(self, exc: Exception) -> None:
         """No answer: sure of nothing until the lease is confirmed, then the same request again."""
         if self._failures == 0:
             log.warning("%s; jobs go on, reports wait", exc)

@@ -206,7 +206,7 @@ class Loop:
             self._runs.cut(killed, "the launcher's process was frozen until its lease was nearly over")
             self._preparation.resume()
             self._send().doubt()
-        else:
+        elif not self._guard.is_missing:
             log.warning(
                 "the guard process was killed from outside; another one takes over, and all runs go on"
             )
@@ -259,7 +259,7 @@ class Loop:
 
     def _may_start(self) -> bool:
         full = self._limits.max_runs is not None and len(self._runs) >= self._limits.max_runs
-        return not full and self._spool_trouble is None
+        return not full and self._spool_trouble is None and not self._guard.is_missing
 
     def _start_what_fits(self, now: float) -> None:
         late: list[int] = []

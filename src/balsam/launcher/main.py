@@ -43,7 +43,7 @@ from balsam.runtime.guard_link import GuardLink
 from balsam.runtime.logs import log_to, new_log_path
 from balsam.runtime.postman import Postman
 from balsam.runtime.settings import InvalidSettings
-from balsam.runtime.site_folder import SiteFolder, SiteFolderError
+from balsam.runtime.site_folder import SiteFolder, SiteFolderError, unusable
 from balsam.runtime.spool import SpoolFolder
 from balsam.runtime.worker_pool import WorkerSetting
 
@@ -242,19 +242,22 @@ class Launcher:
         )
 
     def _post(self, news: News) -> None:
+        self._mailbox.post(news)
         if isinstance(news, Opened):
             self._follow_stream(news.session_id)
-        self._mailbox.post(news)
 
     def _follow_stream(self, session_id: int) -> None:
         """Wakes the courier when there is something to acquire, and brings messages; without it, it polls."""
         self._unfollow.set()  # the stream of an earlier session ends with its next word
         self._unfollow = threading.Event()
         args = (session_id, self._unfollow)
-        threading.Thread(target=self._watch, args=args, name="stream", daemon=True).start()
+        self._courier.set_sighted(False)  # until the stream says hello
+        try:
+            threading.Thread(target=self._watch, args=args, name="stream", daemon=True).start()
+        except RuntimeError as exc:  # this host has no threads left; the session goes on without
+            log.warning("the stream can't be followed: %s", exc)
 
     def _watch(self, session_id: int, stop: threading.Event) -> None:
-        client = self._client()
         wanted = {
             "site_id": self._site.site_id,
             "to_state": sorted(RUNNABLE_STATES),
@@ -262,6 +265,7 @@ class Launcher:
         }
         while not stop.is_set():
             try:
+                client = self._client()
                 for message in follow(client, "/stream", wanted, stop):
                     if stop.is_set():
                         return  # or its end would look like a cut of the one after it
@@ -270,11 +274,12 @@ class Launcher:
                     elif message.name == "cut":
                         self._look_for_messages(client, session_id)
                     self._tell(message.name)
-            except ClientError as exc:
-                log.warning("the stream is refused: %s", exc)
+            except Exception as exc:  # without it there were no messages any more
+                log.warning(
+                    "the stream is refused or fails: %s", exc, exc_info=not isinstance(exc, ClientError)
+                )
                 self._courier.set_sighted(False)
                 stop.wait(30)
-                client = self._client()
 
     def _look_for_messages(self, client: Client, session_id: int) -> None:
         """Where something on the way keeps streams back, answers still come through."""
@@ -353,6 +358,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ClientError,
     ) as exc:
         print(f"balsam launcher: {exc}", file=sys.stderr)
+        return 2
+    except OSError as exc:
+        print(f"balsam launcher: {unusable(exc)}", file=sys.stderr)
         return 2
     sys.setswitchinterval(SWITCH_SEC)
     log.info("launcher of batch job %s on %s", orders.batch_job_id, socket.gethostname())

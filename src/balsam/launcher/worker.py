@@ -126,7 +126,7 @@ class NodeWorker:
         if fate.acted:
             self._killed = self._executor.jobs_of(fate.killed)
             self._gone = self._gone or "this worker was frozen, or its leader silent, and its runs were ended"
-        else:
+        elif not self._guard.is_missing:
             log.warning("the guard process was killed from outside; another one takes over")
             self._executor.resume(after_kill=False)
 

@@ -198,6 +198,7 @@ class Places:
             is_agent=session["num_nodes"] == 0,
             last=session["heartbeat"],
             hooks={hook["job_id"]: hook["since_us"] for hook in session["busy"] or ()},
+            trouble=session["trouble"] or None,
         )
 
     def heard(self, session: Mapping[str, Any]) -> str:

@@ -409,12 +409,16 @@ def hook(job_id: int, name: str, entered: int, agent: Agent, now: int) -> Why:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A session that holds jobs: in words, and what it has told. `hooks`: job -> since when its hook runs."""
+    """A session that holds jobs: in words, and what it has told. `hooks`: job -> since when its hook runs.
+
+    `trouble`: what keeps an agent from beginning hooks for the moment.
+    """
 
     who: str
     is_agent: bool
     last: int
     hooks: Mapping[int, int]
+    trouble: str | None = None
 
 
 def held_by_agent(job_id: int, name: str, holder: Holder, now: int) -> Why:
@@ -425,6 +429,10 @@ def held_by_agent(job_id: int, name: str, holder: Holder, now: int) -> Why:
             "hook_running",
             f"{name}() of job {job_id} has been running at {holder.who} since {since(started, now)}; its "
             f"output is in balsam.log in the job's workdir. If it hangs: `balsam job kill {job_id}`.",
+        )
+    if holder.trouble:
+        return Why(
+            "node_trouble", f"{name}() of job {job_id} waits at {holder.who}, which tells: {holder.trouble}."
         )
     if not holder.hooks:
         return Why("hook_next", f"{holder.who.capitalize()} is about to call {name}() of job {job_id}.")

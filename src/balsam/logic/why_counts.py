@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from balsam.core.failure_text import normal
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES, HOOK_OF_STATE, RUNNABLE_STATES, JobState
 from balsam.logic import reasons
-from balsam.logic.reasons import Ask, Tags
+from balsam.logic.reasons import Ask, Holder, Tags
 from balsam.logic.signature import failure
 from balsam.logic.why import Facts, told
 from balsam.store import batch_jobs, jobs, waits
@@ -146,11 +146,12 @@ def _held(facts: Facts, f: JobFilter, group: Row, state: JobState) -> Iterator[t
     elif not facts.holder(session).is_agent or state not in HOOK_OF_STATE:
         yield "held", *whole
     else:
-        yield from _in_hand(facts, f, group, facts.holder(session).hooks.keys())
+        yield from _in_hand(facts, f, group, facts.holder(session))
 
 
-def _in_hand(facts: Facts, f: JobFilter, group: Row, busy: Collection[int]) -> Iterator[tuple[str, int, int]]:
+def _in_hand(facts: Facts, f: JobFilter, group: Row, agent: Holder) -> Iterator[tuple[str, int, int]]:
     """Of jobs that an agent has: those whose hooks run are few, and looked up."""
+    busy = agent.hooks.keys()
     rows = jobs.by_ids(facts.conn, facts.owner, busy) if busy else []
     mine = [row["id"] for row in rows if _is_in(row, group)]
     running = sorted(waits.among_chosen(facts.conn, facts.owner, f, mine)) if mine else []
@@ -159,7 +160,8 @@ def _in_hand(facts: Facts, f: JobFilter, group: Row, busy: Collection[int]) -> I
     there = replace(f, session_id=[group["session_id"]], state=[J(group["state"])])
     first = jobs.page(facts.conn, facts.owner, there, Page(limit=len(running) + 1))
     example = next((row["id"] for row in first if row["id"] not in running), group["job_id"])
-    yield ("hook_queued" if busy else "hook_next"), group["count"] - len(running), example
+    code = "node_trouble" if agent.trouble else "hook_queued" if busy else "hook_next"
+    yield code, group["count"] - len(running), example
 
 
 def _is_in(row: Row, group: Row) -> bool:

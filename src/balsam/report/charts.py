@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
+from balsam.core.clock import UtcDatetime
+from balsam.core.node_names import short_names
 from balsam.core.states import JobState
 from balsam.report import words
 from balsam.report.scales import Logarithmic, Tick, Times, top, value_ticks
@@ -21,6 +23,7 @@ WIDTH, HEIGHT = 1000.0, 200.0
 LANE, THIN_LANE, NODE_GAP = 12.0, 2.0, 6.0
 MAX_ROWS = 900.0  # how high a timeline may be
 MIN_BAR = 1.0
+LABEL_CHARS = 18  # of a node's name beside its row
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,14 @@ def steps(series: Sequence[tuple[str, str, Series]], times: Times | None, unit: 
     highest = top([value for _, _, (_, values) in full for value in values])
     lines = [Line(label, kind, *_paths(found, times, highest)) for label, kind, found in full]
     return Steps(lines, times.ticks(), value_ticks(highest), _hits(full, times, unit))
+
+
+def held(series: Series, times: Times | None) -> Series:
+    """What was counted stays so behind its last moment, up to the end of the axis."""
+    moments, values = series
+    if times is None or not moments or moments[-1] >= times.end:
+        return series
+    return [*moments, UtcDatetime.of(times.end)], [*values, values[-1]]
 
 
 def _paths(series: Series, times: Times, highest: float) -> tuple[str, str]:
@@ -125,9 +136,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A node of a timeline, and where its name stands."""
+    """A node of a timeline, and where its name stands; `label`: the name where there is little room."""
 
     name: str
+    label: str
     y: float
     height: float
 
@@ -160,11 +172,12 @@ def gantt(nodes: Sequence[NodeTimeline], times: Times | None, now: datetime) -> 
     lanes = sum(_lanes(node) for node in nodes)
     lane = max(THIN_LANE, min(LANE, MAX_ROWS / lanes))
     rows, boxes, y = list[Row](), list[Box](), 0.0
-    for node in nodes:
+    names = [node.node or "(no node named)" for node in nodes]
+    for node, name, label in zip(nodes, names, short_names(names, LABEL_CHARS), strict=True):
         height = max(_lanes(node) * lane, LANE)
         if rows and y + height > MAX_ROWS:
             break
-        rows.append(Row(node.node or "(no node named)", y, height))
+        rows.append(Row(name, label, y, height))
         boxes += [_box(bar, times, y, lane, now) for bar in node.bars]
         y += height + NODE_GAP
     kinds = [kind for kind in KIND_WORDS if any(box.kind == kind for box in boxes)]
@@ -189,12 +202,15 @@ def _box(bar: Bar, times: Times, y: float, lane: float, now: datetime) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where median, 95 % and 99 % of a state's stays are on the common axis, 0 to WIDTH."""
+    """Where median, 95 % and 99 % of a state's stays are on the common axis, 0 to WIDTH.
+
+    `median` and `p99` None: a stay of no time, which has no place on a logarithmic axis.
+    """
 
     row: StateTimes
-    median: float
+    median: float | None
     p95: float
-    p99: float
+    p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +227,9 @@ def ranges(rows: Sequence[StateTimes]) -> Ranges:
         [
             Range(
                 row,
-                *(round(axis.at(value) * WIDTH, 1) for value in (row.median_sec, row.p95_sec, row.p99_sec)),
+                round(axis.at(row.median_sec) * WIDTH, 1) if row.median_sec else None,
+                round(axis.at(row.p95_sec) * WIDTH, 1),
+                round(axis.at(row.p99_sec) * WIDTH, 1) if row.p99_sec else None,
             )
             for row in rows
         ],

@@ -55,8 +55,13 @@ def draw_nodes(ax: Axes, available: Series, busy: Series) -> Axes:
     return _over_time(ax, "nodes")
 
 
-def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, now: datetime) -> Axes:
-    """Runs as bars in the rows of their nodes, coloured by how they ended."""
+def draw_timeline(
+    ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, now: datetime, *, note: str = ""
+) -> Axes:
+    """Runs as bars in the rows of their nodes, coloured by how they ended.
+
+    `note`: which runs these are, where they are not all; nodes that there is no room for are counted.
+    """
     chart = gantt(nodes, times, now)
     if chart is None or times is None:
         return ax
@@ -76,25 +81,36 @@ def draw_timeline(ax: Axes, nodes: Sequence[NodeTimeline], times: Times | None, 
         )
     ax.set_yticks(
         [row.y + row.height / 2 for row in chart.rows],
-        [drawable(row.name) for row in chart.rows],
+        [drawable(row.label) for row in chart.rows],
         parse_math=False,
     )
     ax.set_ylim(chart.height, 0)
     ax.legend(frameon=False, fontsize="small", ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
     _dates(ax)
+    away = f"{words.counted(chart.nodes_left_out, 'node')} more left out" if chart.nodes_left_out else ""
+    ax.set_xlabel("; ".join(part for part in (note, away) if part), fontsize="small", color=SOFT)
     return _bare(ax)
 
 
 def draw_state_times(ax: Axes, rows: Sequence[StateTimes]) -> Axes:
     """For each state the median, a bar to 95 % and a tick at 99 %, in seconds on a logarithmic axis."""
-    least = 1e-3
     places = range(len(rows))
-    medians = [max(least, row.median_sec) for row in rows]
-    p95 = [max(least, row.p95_sec) for row in rows]
-    ax.hlines(places, medians, p95, color=AVAILABLE, linewidth=6, label="to 95 %")
-    ax.plot([max(least, row.p99_sec) for row in rows], places, "|", color=SOFT, markersize=9, label="99 %")
+    # What took no time has no place on a logarithmic axis.
+    medians, p95, p99 = (
+        [value or float("nan") for value in values]
+        for values in (
+            [row.median_sec for row in rows],
+            [row.p95_sec for row in rows],
+            [row.p99_sec for row in rows],
+        )
+    )
+    least = min((value for value in (*medians, *p95, *p99) if value > 0), default=None)
+    starts = [row.median_sec or least or 1.0 for row in rows]
+    ax.hlines(places, starts, p95, color=AVAILABLE, linewidth=6, label="to 95 %")
+    ax.plot(p99, places, "|", color=SOFT, markersize=9, label="99 %")
     ax.plot(medians, places, "o", color=BUSY, markersize=5, label="median")
-    ax.set_xscale("log")
+    if least is not None:
+        ax.set_xscale("log")
     ax.set_yticks(places, [row.state for row in rows])
     ax.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     ax.set_xlabel("seconds")
@@ -103,20 +119,26 @@ def draw_state_times(ax: Axes, rows: Sequence[StateTimes]) -> Axes:
     return _bare(ax)
 
 
-def draw_node_hours(ax: Axes, rows: Sequence[NodeHours]) -> Axes:
-    """Node-hours busy and idle of the groups with the most, `MAX_ROWS` of them."""
+def draw_node_hours(ax: Axes, rows: Sequence[NodeHours], *, left_out: int = 0) -> Axes:
+    """Node-hours busy and idle of the groups with the most, `MAX_ROWS` of them.
+
+    How many more there are is said, with the `left_out` that are not among the rows.
+    """
     shown = sorted(rows, key=lambda row: -(row.busy + row.idle))[:MAX_ROWS]
     names, busy = [words.group(row.group) for row in shown], [row.busy for row in shown]
     places = range(len(shown))
     ax.barh(places, busy, color=BUSY, label="busy")
     ax.barh(places, [row.idle for row in shown], left=busy, color=AVAILABLE, label="idle")
-    ax.set_xlabel("node-hours")
+    ax.set_xlabel(_label("node-hours", len(rows) - len(shown) + left_out))
     ax.legend(frameon=False, fontsize="small", ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return _named(ax, names)
 
 
-def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
-    """How many runs failed in each group, the most frequent first, `MAX_ROWS` of them."""
+def draw_failures(ax: Axes, rows: Sequence[Failures], *, left_out: int = 0) -> Axes:
+    """How many runs failed in each group, the most frequent first, `MAX_ROWS` of them.
+
+    How many more there are is said, with the `left_out` that are not among the rows.
+    """
     from matplotlib.ticker import MaxNLocator
 
     shown = rows[:MAX_ROWS]
@@ -126,7 +148,7 @@ def draw_failures(ax: Axes, rows: Sequence[Failures]) -> Axes:
         # Above its bar: beside it, long signatures would leave no room for anything else.
         name = words.cut(drawable(words.group(row.group)), 120)
         ax.text(0, place - 0.1, name, fontsize="small", va="center", clip_on=True, parse_math=False)
-    ax.set_xlabel("failed runs")
+    ax.set_xlabel(_label("failed runs", len(rows) - len(shown) + left_out))
     ax.set_yticks([])
     ax.set_ylim(max(1, len(shown)) - 0.4, -0.6)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -143,6 +165,10 @@ def show_span(ax: Axes, times: Times) -> None:
     start, end = _numbers([times.start, times.end])
     margin = (end - start) * 0.02
     ax.set_xlim(start - margin, end + margin)
+
+
+def _label(axis: str, left_out: int) -> str:
+    return f"{axis} ({words.counted(left_out, 'group')} more left out)" if left_out else axis
 
 
 def _over_time(ax: Axes, ylabel: str) -> Axes:

@@ -6,12 +6,13 @@ import warnings
 from typing import IO
 
 from balsam.report import drawing, words
-from balsam.report.campaign import Campaign
-from balsam.report.charts import gantt
+from balsam.report.campaign import Campaign, Grouping
+from balsam.report.charts import gantt, held
 from balsam.report.tiles import tiles
 
 DPI = 110
 MAX_FAILURES = 6
+NAME_CHARS = 24  # of an app beside its bar: longer ones would leave no room for the charts above
 
 
 def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
@@ -28,13 +29,25 @@ def write_figure(campaign: Campaign, file: IO[bytes], kind: str) -> None:
         height_ratios=[2.7, timeline, 2.7, failures],
     )
     figure.suptitle(drawing.drawable(campaign.title), fontweight="bold", parse_math=False)
-    by_app = next((one.rows for one in campaign.node_hours if one.name == "app"), [])
-    drawing.draw_series(axes["finished"], {"": campaign.finished}, "jobs finished")
+    by_app = next((one for one in campaign.node_hours if one.name == "app"), Grouping("app", []))
+    shown, runs = campaign.num_bars, campaign.num_attempts
+    newest = f"the newest {shown:,} of {words.counted(runs, 'run')}" if shown < runs else ""
+    rare = campaign.failures[MAX_FAILURES:]
+    drawing.draw_series(axes["finished"], {"": held(campaign.finished, span)}, "jobs finished")
     drawing.draw_nodes(axes["nodes"], campaign.available, campaign.busy)
-    drawing.draw_timeline(axes["timeline"], campaign.timeline, campaign.timeline_span, campaign.made)
+    drawing.draw_timeline(
+        axes["timeline"], campaign.timeline, campaign.timeline_span, campaign.made, note=newest
+    )
     drawing.draw_state_times(axes["states"], campaign.state_times)
-    drawing.draw_node_hours(axes["hours"], by_app)
-    drawing.draw_failures(axes["failures"], campaign.failures[:MAX_FAILURES])
+    named = [
+        row.model_copy(update={"group": words.cut(words.group(row.group), NAME_CHARS)}) for row in by_app.rows
+    ]
+    drawing.draw_node_hours(axes["hours"], named, left_out=by_app.left_out)
+    drawing.draw_failures(
+        axes["failures"],
+        campaign.failures[:MAX_FAILURES],
+        left_out=len(rare) + campaign.failures_left_out,
+    )
     spans = {"finished": span, "nodes": span, "timeline": campaign.timeline_span}
     for name, times in spans.items():
         if times is not None:

@@ -35,7 +35,7 @@ def page(campaign: Campaign) -> str:
         style=style,
         script=script,
         tiles=tiles(campaign),
-        throughput=charts.steps([("jobs finished", "busy", campaign.finished)], span),
+        throughput=charts.steps([("jobs finished", "busy", charts.held(campaign.finished, span))], span),
         rates=charts.steps([("jobs per hour", "busy", campaign.rates)], span),
         nodes=charts.steps(
             [("available", "available", campaign.available), ("busy", "busy", campaign.busy)], span, "nodes"

@@ -113,7 +113,9 @@ def plot_timeline(
     """The newest runs, `limit` at most, as bars on their nodes."""
     nodes = analytics.timeline(query, limit=limit, **window)
     now = UtcDatetime.of_us(now_us())
-    return drawing.draw_timeline(_axis(ax), nodes, span_of(nodes, now), now)
+    shown = len({bar.run_id for node in nodes for bar in node.bars})
+    note = f"the newest {words.counted(shown, 'run')}" if shown >= limit else ""
+    return drawing.draw_timeline(_axis(ax), nodes, span_of(nodes, now), now, note=note)
 
 
 def plot_state_times(query: AnyQuery, ax: Axes | None = None, **window: Unpack[Window]) -> Axes:

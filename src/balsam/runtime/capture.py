@@ -37,13 +37,11 @@ class Output:
         self._streams = [_Stream.of(name) for name in ("stdin", "stdout", "stderr")]
 
     @contextlib.contextmanager
-    def to(self, file: int, heading: str = "") -> Iterator[None]:
+    def to(self, file: int) -> Iterator[None]:
         """Within the block, file descriptors 1 and 2 stand for `file`, which is closed."""
         os.dup2(file, 1)
         os.dup2(file, 2)
         os.close(file)
-        if heading:
-            os.write(1, heading.encode())
         try:
             yield
         finally:
@@ -54,12 +52,18 @@ class Output:
                 os.dup2(saved, number)
 
 
-def opened(path: str) -> int:
-    """A file descriptor that appends to a file; raises NotWritable."""
+def opened(path: str, heading: str = "") -> int:
+    """A file descriptor that appends to a file, after a heading; raises NotWritable."""
     try:
-        return open_appending(path)
+        file = open_appending(path)
+        try:
+            os.write(file, heading.encode())  # on a full disk a file can be opened, and not be written
+        except OSError:
+            os.close(file)
+            raise
     except OSError as exc:
         raise NotWritable(f"can't write {path} in {Path.cwd()}: {exc.strerror}") from exc
+    return file
 
 
 def high(number: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from uuid import uuid4
 from balsam.core.limits import LEASE_SEC
 from balsam.runtime import guard
 from balsam.runtime.guard import boot_clock
+
+log = logging.getLogger(__name__)
 
 # Where nobody tells how long the lease lasts: it has been renewed within the last quarter.
 SHARE_OF_LEASE = 2 / 3
@@ -60,6 +63,7 @@ class GuardLink:
         self._groups: dict[int, None] = {}
         self._beaten = self._until = 0.0
         self._is_broken = False
+        self._is_missing = False
         # For good: environments are made once, and a guard ends before the next one starts.
         self._mark = uuid4().hex
         self._start()
@@ -73,6 +77,11 @@ class GuardLink:
     def pid(self) -> int:
         """Of the guard's process."""
         return self._process.pid
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether this host could start no guard for the moment; `renew` is to be called again."""
+        return self._is_missing
 
     def add(self, *pgids: int) -> None:
         with self._lock:
@@ -99,25 +108,33 @@ class GuardLink:
             return self._write(b"@%.3f\n" % self._until)
 
     def renew(self) -> Fate:
-        """Waits for the old guard's end and starts a new one, which knows the groups that may be alive."""
+        """Waits for the old guard's end and starts a new one, which knows the groups that may be alive.
+
+        Where that can't be started, `is_missing` says so, and `beat` answers False until it can.
+        """
         with self._lock:  # the number of a pipe that is closed soon belongs to something else
-            fate = self._close()
+            fate = Fate(acted=False) if self._is_missing else self._close()
             if fate.acted:
                 self._groups.clear()
-            self._start()
+            try:
+                self._start()
+            except OSError as exc:
+                if not self._is_missing:
+                    log.error("no guard process can be started, which is tried again: %s", exc)
+                self._is_broken = self._is_missing = True
+                return fate
             self._write(b"".join(b"+%d\n" % pgid for pgid in self._groups))
             return fate
 
     def end(self) -> None:
         """The owner has ended its groups itself: the guard goes without killing anything registered."""
         with self._lock:
-            self._write(b"q\n")
-            self._close()
+            if not self._is_missing:
+                self._write(b"q\n")
+                self._close()
             self._is_broken = True
 
     def _start(self) -> None:
-        self._unsent = b""
-        self._is_broken = False
         # Where this process itself dies with another, its guard must not: it has runs to kill.
         environment = {name: text for name, text in os.environ.items() if name != guard.MARK_VARIABLE}
         with _signals_held():
@@ -130,6 +147,7 @@ class GuardLink:
                 env=environment,
             )
         assert self._process.stdin is not None
+        self._unsent, self._is_broken, self._is_missing = b"", False, False
         self._fd = self._process.stdin.fileno()
         os.set_blocking(self._fd, False)
         self._beaten = boot_clock()
@@ -141,6 +159,8 @@ class GuardLink:
 
     def _write(self, line: bytes) -> bool:
         """Under the lock, which nobody keeps for longer than a pipe takes that does not block."""
+        if self._is_missing:
+            return False  # the next one is told of all groups
         self._unsent += line
         try:
             self._unsent = self._unsent[os.write(self._fd, self._unsent) :]

@@ -276,7 +276,7 @@ def _report(exc: BaseException) -> None:
 
 def hook(kind: str, app: ApplicationDefinition, ends: Ends) -> Answer:
     heading = f"==== {time.strftime('%Y-%m-%d %H:%M:%S')} {kind} of job {app.job.id} ====\n"
-    with ends.output.to(opened(HOOK_OUTPUT), heading):
+    with ends.output.to(opened(HOOK_OUTPUT, heading)):
         try:
             getattr(app, kind)()
             answer = {"ok": True, "changes": app.job.changed(), "result": {"state": str(app.job.state)}}
@@ -352,11 +352,17 @@ def _in_workdir(request: dict[str, Any], home: str) -> Iterator[None]:
         os.chdir(workdir)
     except OSError:
         _make(workdir)
-        os.chdir(workdir)
+        try:
+            os.chdir(workdir)
+        except OSError as exc:
+            raise NotWritable(f"can't enter the workdir {workdir}: {exc.strerror}") from exc
     try:
         yield
     finally:
-        os.chdir(home)
+        try:
+            os.chdir(home)
+        except OSError:  # a site that is moved or away is no fault of a run that has ended well
+            os.chdir("/")
 
 
 def _make(workdir: str) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import selectors
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from balsam.runtime.requests import Reply, Request
 from balsam.runtime.worker_pool import Guarding, Ticket, WorkerPool, WorkerSetting
+
+log = logging.getLogger(__name__)
+
+AGAIN_SEC = 1.0  # after what nobody foresaw
 
 
 class SharedWorkerPool:
@@ -96,12 +102,19 @@ class SharedWorkerPool:
             selector.register(self._wake_in, selectors.EVENT_READ)
             selector.register(self._pool, selectors.EVENT_READ)
             while not self._stopping:
-                for key, _ in selector.select():
-                    if key.fd == self._wake_in:
-                        os.read(self._wake_in, 4096)
-                while self._inbox:
-                    self._inbox.popleft()()
-                self._pool.dispatch()
+                try:
+                    self._turn(selector)
+                except Exception:  # the top of the thread, without which no hook ran any more
+                    log.exception("the workers can't be looked after; it is tried again")
+                    time.sleep(AGAIN_SEC)
         while self._inbox:
             self._inbox.popleft()()
         self._pool.close()
+
+    def _turn(self, selector: selectors.BaseSelector) -> None:
+        for key, _ in selector.select():
+            if key.fd == self._wake_in:
+                os.read(self._wake_in, 4096)
+        while self._inbox:
+            self._inbox.popleft()()
+        self._pool.dispatch()

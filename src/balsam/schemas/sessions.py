@@ -65,8 +65,8 @@ class SessionTick(Wire):
 
     Where it differs from the server's, the answer has `in_step` False, and the session sends the ids
     themselves: the server frees what it does not name. `busy`: the hooks that an agent runs now. `trouble`:
-    which nodes start nothing for the moment, and why; empty when they do again. `clock_ahead_us`: how far
-    the host's clock is ahead of the server's.
+    which nodes start nothing for the moment, or that an agent can begin no hook, and why; empty when it is
+    over. `clock_ahead_us`: how far the host's clock is ahead of the server's.
     """
 
     digest: str | None = None

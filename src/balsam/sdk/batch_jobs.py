@@ -12,6 +12,7 @@ from balsam.core.states import BatchJobState, JobMode
 from balsam.schemas import AllowedQueue, BatchJobOrdering, BatchJobPartition
 from balsam.schemas.batch_jobs import BatchJobWhyOut
 from balsam.schemas.messages import DrainOut
+from balsam.sdk.bounded import EXPLAINED, bounded
 from balsam.sdk.fields import CREATE, PLAIN, READ, TAGS, TIME, UPDATE, Field, enum, schema, whole
 from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
@@ -188,13 +189,16 @@ class BatchJobQuery(Query[BatchJob]):
     def update(self, **values: Unpack[BatchJobUpdates]) -> int:
         return self.change(values)
 
-    def why(self, limit: int = 100) -> list[BatchJobWhyOut]:
-        """Where these BatchJobs stand, or why they ended; at most `limit` of them."""
-        if self.matches_nothing:
-            return []
-        self._must_be_whole("explain")
-        rows = self.client().get(f"{BatchJob.ROUTE}why", {**self.filters, "limit": limit})
-        return [BatchJobWhyOut(**row) for row in rows]
+    def why(self, limit: int | None = None) -> list[BatchJobWhyOut]:
+        """Where these BatchJobs stand, or why they ended, of at most `limit`; without one of 100, with a
+        warning if there are more.
+        """
+        return bounded(
+            lambda most: [BatchJobWhyOut(**row) for row in self._explanations(most)],
+            limit,
+            EXPLAINED,
+            "why(limit=...) tells of more BatchJobs",
+        )
 
 
 class BatchJobManager(Manager[BatchJob, BatchJobQuery]):

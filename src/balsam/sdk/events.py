@@ -14,7 +14,7 @@ from balsam.sdk.event_stream import EventStream
 from balsam.sdk.fields import PLAIN, READ, TIME, TREE, Field
 from balsam.sdk.filters import TagFilter
 from balsam.sdk.model import Model
-from balsam.sdk.query import IDS_PER_REQUEST, Manager, Query
+from balsam.sdk.query import IDS_PER_REQUEST, Manager, Query, too_many
 from balsam.sdk.sites import Site
 
 
@@ -99,8 +99,9 @@ class EventLogQuery(Query[EventLog]):
             raise ValueError("a stream has no slice, and one of cursor, since and last at most")
         if not 0 <= last <= MAX_PAGE:
             raise ValueError(f"last={last} is not between 0 and {MAX_PAGE:,}")
-        if len(self._requests()) > 1:
-            raise ValueError(f"a stream takes at most {IDS_PER_REQUEST} ids: filter by tags, or by site")
+        for name, value in self._filters.items():
+            if isinstance(value, list) and len(value) > IDS_PER_REQUEST:
+                raise ValueError(too_many("a stream", name, len(value)))
         if since is not None and (after := self._filters.get("timestamp_after")) is not None:
             since = max(UtcDatetime.of(since), UtcDatetime.of(after))
         return EventStream(self, cursor, since, last)

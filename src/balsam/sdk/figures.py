@@ -11,7 +11,7 @@ from balsam.schemas.types import Wire
 from balsam.sdk.batch_jobs import BatchJobQuery
 from balsam.sdk.events import EventLogQuery
 from balsam.sdk.jobs import JobQuery
-from balsam.sdk.query import IDS_PER_REQUEST, Query
+from balsam.sdk.query import IDS_PER_REQUEST, Query, too_many
 
 R = TypeVar("R", bound=Wire)
 AnyQuery = EventLogQuery | JobQuery | BatchJobQuery
@@ -77,7 +77,6 @@ def must_be_whole(query: Query[Any]) -> None:
             "a report needs whole runs, and a slice cuts them: narrow the query with filters, "
             "such as timestamp_after and timestamp_before, or give a list"
         )
-    if any(isinstance(value, list) and len(value) > IDS_PER_REQUEST for value in query.filters.values()):
-        raise ValueError(
-            f"a report takes up to {IDS_PER_REQUEST} ids: filter by tags, or give a list of events"
-        )
+    for name, value in query.filters.items():
+        if isinstance(value, list) and len(value) > IDS_PER_REQUEST:
+            raise ValueError(too_many("a report", name, len(value)))

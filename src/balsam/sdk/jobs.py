@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext, suppress
@@ -21,6 +20,7 @@ from balsam.schemas.jobs import INT32, WhyCountOut, WhyOut
 from balsam.schemas.messages import KillsOut
 from balsam.sdk import job_creation, parameters, results, same_workdir, waiting
 from balsam.sdk.apps import App
+from balsam.sdk.bounded import EXPLAINED, bounded
 from balsam.sdk.fields import (
     CREATE,
     FULL,
@@ -358,17 +358,16 @@ class JobQuery(Query[Job]):
         """Sets fields of all matches in one request; how many jobs."""
         return self.change(values)
 
-    def why(self, limit: int = 100) -> list[WhyOut]:
-        """Why these jobs do not progress; at most `limit` of them."""
-        self._must_be_whole("explain")
-        if self.matches_nothing:
-            return []
-        told = (
-            WhyOut(**row)
-            for filters in self._requests()
-            for row in self.client().get("/jobs/why", {**filters, "limit": limit})
+    def why(self, limit: int | None = None) -> list[WhyOut]:
+        """Why these jobs do not progress, of at most `limit`; without one of 100, with a warning if there
+        are more.
+        """
+        return bounded(
+            lambda most: [WhyOut(**row) for row in self._explanations(most)],
+            limit,
+            EXPLAINED,
+            "why(limit=...) tells of more jobs, and why_counts() of all by reason",
         )
-        return list(itertools.islice(told, limit))
 
     def why_counts(self) -> list[WhyCountOut]:
         """How many of these jobs do not progress for which reason, at which site, with an example of each.

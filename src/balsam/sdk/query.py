@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from balsam.client.errors import SomeRefused
 from balsam.client.jobs import refusals
-from balsam.core.limits import MAX_ITEMS_PER_BULK_OP
+from balsam.core.limits import MAX_EXPLAINED, MAX_ITEMS_PER_BULK_OP
 from balsam.sdk import columns
 from balsam.sdk.context import default_client
 from balsam.sdk.filters import Filter, both
@@ -372,6 +372,21 @@ class Query(Generic[M]):
         values = list(dict.fromkeys(self._filters[longest]))
         return [{**self._filters, longest: part} for part in cut(values, IDS_PER_REQUEST)]
 
+    def _explanations(self, limit: int) -> list[dict[str, Any]]:
+        """The answers of at most so many matches on why they are where they are."""
+        self._must_be_whole("explain")
+        requests = [] if self.matches_nothing else self._requests()
+        told = itertools.chain.from_iterable(self._explained(filters, limit) for filters in requests)
+        return list(itertools.islice(told, limit))
+
+    def _explained(self, filters: dict[str, Any], limit: int) -> Iterator[dict[str, Any]]:
+        for offset in range(0, limit, MAX_EXPLAINED):
+            size = min(limit - offset, MAX_EXPLAINED)
+            rows = self._client.get(f"{self._model.ROUTE}why", {**filters, "limit": size, "offset": offset})
+            yield from rows
+            if len(rows) < size:
+                return
+
     def _requests_of_slice(self) -> list[dict[str, Any]]:
         """The filters, or the ids of the slice."""
         if not self.is_sliced:
@@ -462,6 +477,14 @@ def patch_rows(client: Client, route: str, items: list[dict[str, Any]]) -> list[
     if refused:
         raise SomeRefused(len(rows), len(items) - len(rows), refused)
     return rows
+
+
+def too_many(what: str, name: str, given: int) -> str:
+    """The sentence that refuses a filter of more values than one request takes."""
+    return (
+        f"{what} takes {IDS_PER_REQUEST} values of {name} at most, and not {given:,}: choose the jobs by "
+        "what they share, such as a tag, an app, a site, a BatchJob or a time"
+    )
 
 
 def cut(items: list[Any], size: int) -> list[list[Any]]:

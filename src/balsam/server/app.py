@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -147,8 +148,9 @@ def _login_provider(settings: ServerSettings) -> Provider | None:
     if not settings.oauth_issuer:
         return None
     from balsam.server.oidc import Provider  # here: what it needs is an eighth of a server's memory
+    from balsam.server.proxied import Proxied
 
-    return Provider(settings)
+    return Provider(settings, Proxied(os.environ))
 
 
 def require_fit(db: Database) -> None:

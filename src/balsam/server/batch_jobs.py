@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Path, Response
 from pydantic import WrapValidator
 
 from balsam.core.errors import NotFound
-from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_EXPLAINED, MAX_ID
 from balsam.logic import batch_jobs, site_agents
 from balsam.logic.batch_job_why import why
 from balsam.logic.once import once
@@ -34,7 +34,6 @@ router = APIRouter(prefix="/batch-jobs", tags=["batch-jobs"])
 Item = Annotated[BatchJobBulkUpdate, WrapValidator(items.or_rejected)]
 BulkUpdates = Annotated[list[Item], Body(max_length=MAX_BULK_ITEMS_ACCEPTED)]
 BatchJobId = Annotated[int, Path(ge=0, le=MAX_ID)]
-MAX_EXPLAINED = 1_000
 
 
 @router.get("/", responses={200: {"model": PaginatedBatchJobOut}}, openapi_extra=documented(BatchJobQuery))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import WrapValidator
 
 from balsam.core.errors import Invalid, NotFound, Refused, TooLarge
-from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_ID
+from balsam.core.limits import MAX_BULK_ITEMS_ACCEPTED, MAX_EXPLAINED, MAX_ID
 from balsam.core.states import JobState
 from balsam.logic import advance, jobs
 from balsam.logic.ancestors import lost
@@ -43,7 +43,6 @@ from balsam.store.paging import Page, next_cursor
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BulkRoute)
 JobId = Annotated[int, Path(ge=0, le=MAX_ID)]
 SessionId = Annotated[int | None, Query(ge=0, le=MAX_ID)]
-MAX_EXPLAINED = 1_000
 MAX_FOLLOWED = 10_000
 # May be a Rejected.
 JobItem = Annotated[JobBulkUpdate, WrapValidator(items.or_rejected)]

@@ -84,13 +84,13 @@ class _Kept(Generic[T]):
 class Provider:
     """Sends browsers there, and learns from the codes with which they come back who their users are."""
 
-    def __init__(self, settings: ServerSettings, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, settings: ServerSettings, transport: httpx.BaseTransport) -> None:
         assert settings.oauth_issuer is not None
         self.name = settings.oauth_name
         self.issuer = settings.oauth_issuer
         self._settings = settings
         self._secret = settings.client_secret()
-        self._http = httpx.Client(timeout=TIMEOUT_SEC, transport=transport)
+        self._http = httpx.Client(timeout=TIMEOUT_SEC, transport=transport, trust_env=False)
         self._metadata = _Kept(self._discover)
         self._keys = _Kept(self._fetch_keys)
 

@@ -112,15 +112,15 @@ def take(site: SiteFolder) -> None:
     """Writes the pid file of this process; raises AgentRuns if another agent lives on this machine."""
     path = site.pid_path
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(Holder.me(site).text)
     try:
+        draft.write_text(Holder.me(site).text)
         while not _link(draft, path):
             holder = holder_here(site)
             if holder is not None:
                 raise AgentRuns(sentence(holder, site))
             _set_aside(path, read(path))
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def _link(draft: Path, path: Path) -> bool:
@@ -154,7 +154,7 @@ def renew(site: SiteFolder) -> None:
 
 def release(site: SiteFolder) -> None:
     """Removes the pid file if it is this process's."""
-    with contextlib.suppress(FileNotFoundError):  # the folder was moved, perhaps
+    with contextlib.suppress(OSError):  # the folder was moved, perhaps, or can only be read
         if read(site.pid_path) == Holder.me(site):
             site.pid_path.unlink(missing_ok=True)
 

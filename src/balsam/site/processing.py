@@ -20,6 +20,7 @@ from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.site import hooks
 from balsam.site.services import OUTAGES, Bell, Outage, Stop, all_records
 from balsam.site.session import AgentSession
+from balsam.site.wire_text import storable
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class ProcessingService:
         self._hooks: dict[int, Future[Reply]] = {}
         self._killed: dict[int, str] = {}
         self._again: deque[tuple[float, Callable[[], None]]] = deque()
+        self._short: dict[int, str] = {}  # jobs whose hooks could not begin, and why
         self._begun: dict[int, int] = {}  # when hooks that run were begun, in microseconds
         self._more = True
         self._fruitless = 0
@@ -168,7 +170,8 @@ class ProcessingService:
         return min(self._next_tick, wanted, *again) - time.monotonic()
 
     def _beat(self) -> None:
-        lost = self._session.tick(dict(self._begun))
+        short = list(self._short.values())
+        lost = self._session.tick(dict(self._begun), storable(short[0]) if short else "")
         self._next_tick = time.monotonic() + TICK_SEC
         if lost:
             log.warning("the session no longer holds %d jobs, e.g. %s", len(lost), sorted(lost)[:5])
@@ -217,11 +220,15 @@ class ProcessingService:
         """In the pool's thread."""
         reply = future.result()
         self._begun.pop(job["id"], None)
+        was_short = self._short.pop(job["id"], None) is not None
         if (by := self._killed.get(job["id"])) is not None:
             self._report(hooks.killed(job, by, self._session.server_us()))
             return
         if reply.node_short:
             log.warning("%s of job %d waits: %s", hooks.hook_of(job), job["id"], reply.error)
+            self._short[job["id"]] = f"{reply.error}; it is tried again every {SHORT_SEC:g} s"
+            if not was_short:
+                self._next_tick = 0.0  # whoever asks why is to know
             again = partial(self._run_hook, job, reply.request, attempt)
             self._again.append((time.monotonic() + SHORT_SEC, again))
             self.bell.ring()

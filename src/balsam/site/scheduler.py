@@ -28,6 +28,7 @@ from balsam.platform.schedulers.allocation import (
 )
 from balsam.platform.template import TemplateError
 from balsam.runtime import logs
+from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.settings import SchedulerSettings
 from balsam.runtime.site_folder import SiteFolder
 from balsam.schemas.batch_jobs import BatchJobOut
@@ -51,6 +52,7 @@ from balsam.site.wire_text import storable
 
 log = logging.getLogger(__name__)
 
+SHORT_SEC = 5.0  # before the next submission where this machine or a filesystem fails
 REPORT_AGAIN_SEC = 60.0  # after the server refused a report
 TAIL_LINES = 10
 CLAIM_SEC = 10.0  # how long a claim of a BatchJob may take; shorter than the lease of the site
@@ -330,7 +332,8 @@ class SchedulerService:
             write_script(batch_job, self._site, self._limits)
             self._ledger.put(entry)
         except (TemplateError, OSError) as exc:
-            # A full disk, for example, does not name its file.
+            if isinstance(exc, OSError) and exc.errno in NODE_SHORT:
+                return self._try_again(batch_job, f"{exc.filename or submission.script}: {exc.strerror}")
             sentence = f"{submission.script}: {exc}" if isinstance(exc, OSError) else str(exc)
             log.error("BatchJob %d can't be submitted: %s", batch_job.id, sentence)
             return Report(batch_job.id, failed_submission(batch_job, sentence))
@@ -351,6 +354,14 @@ class SchedulerService:
             case Unsure(sentence):
                 self._ledger.put(replace(entry, step=Step.unsure, sentence=sentence))
                 return None  # the next look tells
+
+    def _try_again(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
+        """This machine or its filesystem is at fault, and not what was asked for."""
+        log.warning("BatchJob %d is submitted later: %s", batch_job.id, sentence)
+        later = time.monotonic() + SHORT_SEC
+        self._memory.unclaimed[batch_job.id] = later
+        self._next_fetch = min(self._next_fetch, later)
+        return waits(batch_job, f"{sentence}; it is tried again every few seconds")
 
     def _not_ours(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
         log.warning("BatchJob %d is not submitted: %s", batch_job.id, sentence)

@@ -54,8 +54,8 @@ class AgentSession:
 
     def open(self) -> None:
         """Ends the session that a predecessor left, and begins one."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            _end(self._client, int(self._note.read_text()))
+        if (left := self._noted()) is not None:
+            _end(self._client, left)
         asked = {"site_id": self._site_id, "fenced": True, "num_nodes": 0}
         sent, asked_at = now_us(), time.monotonic()
         session = self._client.post("/sessions/", asked)
@@ -63,19 +63,31 @@ class AgentSession:
         self.clock.add(sent, to_us(datetime.fromisoformat(session["heartbeat"])), now_us())
         self._lease_sec, self._confirmed = session["lease_sec"], asked_at
         self.id = int(session["id"])
-        self._note.write_text(str(self.id))
         self._asked = None
         with self._lock:
             self._held.clear()
         self.opened.set()
         log.info("session %d is open", self.id)
+        try:
+            self._note.write_text(str(self.id))
+        except OSError as exc:  # a full disk, for example; hooks may need none of it
+            log.warning(
+                "can't note the session, whose jobs wait for its lease if this agent is killed: %s", exc
+            )
+
+    def _noted(self) -> int | None:
+        try:
+            return int(self._note.read_text())
+        except (OSError, ValueError):  # there is none, or none that can be read for the moment
+            return None
 
     def end(self, client: Client) -> None:
         """Frees all jobs, through a client that does not try for long. It may have ended already."""
         if self.id is not None:
             _end(client, self.id)
             self.id = None
-            self._note.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of a session that has ended it does no harm
+                self._note.unlink(missing_ok=True)
 
     def acquire(self, most: int) -> list[dict[str, Any]]:
         """Up to `most` records of jobs that wait for a hook; NotFoundError if the session has ended.
@@ -110,10 +122,11 @@ class AgentSession:
         """Now, by the server's clock, as far as that is known."""
         return now_us() + self.clock.us
 
-    def tick(self, busy: Mapping[int, int]) -> set[int]:
+    def tick(self, busy: Mapping[int, int], trouble: str = "") -> set[int]:
         """A heartbeat; the jobs that are no longer this session's. NotFoundError if it has ended.
 
-        `busy`: the jobs whose hooks run, and since when (microseconds of this clock).
+        `busy`: the jobs whose hooks run, and since when (microseconds of this clock). `trouble`: what keeps
+        hooks from beginning for the moment.
         """
         offset_us = self.clock.us
         told = [
@@ -122,6 +135,7 @@ class AgentSession:
         body: dict[str, Any] = {
             "digest": of_ids(self.held),
             "busy": told,
+            "trouble": trouble,
             "clock_ahead_us": self.clock.telling_us,
         }
         sent, asked_at = now_us(), time.monotonic()

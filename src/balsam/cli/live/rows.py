@@ -120,7 +120,7 @@ def job_rows(listed: Listed) -> Rows:
 
 def event_rows(told: Told) -> Rows:
     return [
-        (str(one.id), [clock(one.timestamp), one.from_state, one.to_state, cell(one.data)[:CAUSE_CHARS]])
+        (str(one.id), [clock(one.timestamp), one.from_state, one.to_state, cut(cell(one.data), CAUSE_CHARS)])
         for one in told.events
     ]
 
@@ -140,6 +140,8 @@ def description(told: Told) -> str:
     ]
     if job.return_code is not None:
         lines.append(f"return code {job.return_code}")
+    if told.has_more_events:
+        lines.append(f"the newest {len(told.events)} events; all: balsam job ls --history {job.id}")
     return "\n".join(lines)
 
 

@@ -37,13 +37,17 @@ class Listed:
 
 @dataclass(frozen=True)
 class Told:
-    """One job, its app's and site's names, why it is where it is, and its history, oldest first."""
+    """One job, its app's and site's names, why it is where it is, and its history, oldest first.
+
+    `has_more_events`: of a history that is longer, these are the newest.
+    """
 
     job: Job
     app: str
     site: str
     why: str
     events: list[EventLog]
+    has_more_events: bool = False
 
 
 @dataclass
@@ -69,12 +73,13 @@ class Source:
     def job(self, job_id: int) -> Told:
         """Raises Job.DoesNotExist."""
         job = self.query({"id": job_id}).the_one()
-        events = list(EventLog.objects.using(self.client).filter(job_id=job_id)[:MAX_EVENTS])
-        events.sort(key=lambda event: event.id)
+        found = list(EventLog.objects.using(self.client).filter(job_id=job_id)[: MAX_EVENTS + 1])
+        events = sorted(found[:MAX_EVENTS], key=lambda event: event.id)
         app = self._names({job.app_id}).get(job.app_id, "?")
         if job.site_id not in self._sites:
             self._sites = {site.id: site.name for site in Site.objects.using(self.client).all()}
-        return Told(job, app, self._sites.get(job.site_id, "?"), job.why().sentence, events)
+        site = self._sites.get(job.site_id, "?")
+        return Told(job, app, site, job.why().sentence, events, len(found) > MAX_EVENTS)
 
     def kill(self, filters: dict[str, Any]) -> KillsOut:
         return self.query(filters).kill()

@@ -127,9 +127,23 @@ function paintRow(pen, row, y, x, width, paints) {
   pen.fillStyle = paints.ink;
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "top";
-  pen.fillText(row.name || "no node named", 2, y, left - 8);
+  pen.fillText(label(pen, row.name || "no node named", left - 8), 2, y);
   pen.fillStyle = paints.line;
   pen.fillRect(0, y + rowHeight(row) - ROW_GAP / 2, width, 1);
+}
+
+// A name that fits: without its domain if it is no address, then without its middle.
+function label(pen, name, room) {
+  const fits = (text) => pen.measureText(text).width <= room;
+  if (fits(name)) return name;
+  const hosts = data.rows.map((row) => (row.name || "").split(".")[0]);
+  const differ = new Set(hosts).size === new Set(data.rows.map((row) => row.name)).size;
+  let text = differ && !/^[\d.]+$/.test(name) ? name.split(".")[0] : name;
+  const whole = text;
+  for (let kept = whole.length - 1; kept > 2 && !fits(text); kept -= 1) {
+    text = `${whole.slice(0, Math.ceil(kept / 2))}…${whole.slice(whole.length - Math.floor(kept / 2))}`;
+  }
+  return text;
 }
 
 const STEPS = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800, 604800].map((s) => s * 1e6);
