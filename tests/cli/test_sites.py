@@ -192,13 +192,6 @@ def test_an_unknown_machine_is_named_with_those_there_are(client: Client, balsam
     assert "deepthought" in said.err and "local" in said.err
 
 
-def test_a_machine_that_can_not_be_driven_yet_is_refused(client: Client, balsam: Balsam, home: Path) -> None:
-    said = balsam("site", "init", "runs", "--machine", "polaris")
-    assert said.status == 1
-    assert "sites on polaris need its scheduler, pbs, which Balsam can't drive yet" in said.err
-    assert not (home / "runs").exists()
-
-
 def test_ls_shows_names_and_paths(client: Client, balsam: Balsam, home: Path) -> None:
     balsam("site", "init", "runs", "--name", "laptop")
     assert {"laptop", str(home / "runs")} <= set(balsam("site", "ls").out.split())
@@ -232,6 +225,7 @@ def told(state: str, seen: timedelta = timedelta(days=3), **values: Any) -> Agen
             None,
             "works on login1; its clock is 90 s behind the server's",
         ),
+        (told("works", trouble="squeue is away"), None, "works on login1; but: squeue is away"),
     ],
 )
 def test_ls_says_whether_the_agent_works(agent: AgentOut | None, heard: str | None, text: str) -> None:

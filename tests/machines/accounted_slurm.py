@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -73,6 +74,7 @@ class AccountedSlurm(SlurmCluster):
         super().__init__(nodes=8, cpus=4)
         self._ports = {"accounting": free_port(), "database": free_port()}
         self._password = secrets.token_hex(16)
+        self._database: subprocess.Popen[bytes] | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
@@ -80,17 +82,14 @@ class AccountedSlurm(SlurmCluster):
         for stopped in ("slurmctld", "slurmdbd"):
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(self.pid(stopped), signal.SIGCONT)
-        if (database := self._database_pid()) is not None:
-            _signal(database, signal.SIGTERM)
         super().__exit__(kind, exc, trace)
-        wait_until(lambda: database is None or not Path(f"/proc/{database}").exists(), timeout=60)
+        if self._database is not None:
+            self._database.terminate()
+            self._database.wait(60)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def pid(self, daemon: str) -> int:
         return int((self.folder / "run" / f"{daemon}.pid").read_text())
-
-    def _database_pid(self) -> int | None:
-        file = self.folder / "db" / "mariadb.pid"
-        return int(file.read_text()) if file.exists() else None
 
     def stop_daemon(self, daemon: str) -> None:
         """As when its host goes away for a while: `start_daemon` brings it back."""
@@ -122,6 +121,10 @@ class AccountedSlurm(SlurmCluster):
         self._make_accounts()
         super()._start()
 
+    def _idle(self) -> bool:
+        states = self.run("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split()
+        return states == ["idle"] * len(self.nodes)
+
     def _start_munge(self) -> None:
         places = {
             "key-file": "etc/munge.key",
@@ -140,7 +143,7 @@ class AccountedSlurm(SlurmCluster):
         plain = ("--no-defaults", "--user=mysql", f"--datadir={data}")
         self.run("mariadb-install-db", *plain, "--auth-root-authentication-method=socket", "--skip-test-db")
         with (self.folder / "log" / "mariadb.log").open("wb") as log:
-            subprocess.Popen(
+            self._database = subprocess.Popen(
                 [
                     *("mariadbd", *plain, f"--socket={data}/mysql.sock", f"--pid-file={data}/mariadb.pid"),
                     *("--bind-address=127.0.0.1", f"--port={self._ports['database']}"),

@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 HANGING = """\
 #!/bin/sh
 # Hangs once, after it has submitted.
-if mkdir {folder}/hung 2>/dev/null; then {real} "$@" >/dev/null; exec sleep 600; fi
+if mkdir {folder}/hung 2>/dev/null; then {real} "$@" >/dev/null; echo $$ > {folder}/pid; exec sleep 600; fi
 exec {real} "$@"
 """
 
@@ -134,7 +134,7 @@ def test_what_slurm_refuses_fails_with_its_words_and_what_can_not_start_says_so(
 
 
 def test_ends_from_both_sides_have_causes_of_their_own(bench: SlurmBench) -> None:
-    bench.template("echo up; sleep 600 & wait")
+    bench.template("echo up; exec sleep 600")
     bench.start()
     ours, theirs = bench.ask(), bench.ask()
     for number in (ours, theirs):
@@ -149,7 +149,7 @@ def test_ends_from_both_sides_have_causes_of_their_own(bench: SlurmBench) -> Non
 
 def test_a_limit_of_submissions_lets_others_wait(bench: SlurmBench) -> None:
     bench.settings(submit={"queue_option": "--qos"})
-    bench.template("sleep 600 & wait")
+    bench.template("exec sleep 600")
     bench.start()
     first = bench.ask(queue="one")
     bench.await_state(first, "running", 60)
@@ -160,7 +160,7 @@ def test_a_limit_of_submissions_lets_others_wait(bench: SlurmBench) -> None:
 
 def test_a_preempted_allocation_is_the_same_batch_job_again(bench: SlurmBench) -> None:
     bench.settings(submit={"queue_option": "--qos", "rerunnable": True})
-    bench.template("echo began; sleep 600 & wait")
+    bench.template("echo began; exec sleep 600")
     bench.start()
     low = bench.ask(queue="low", num_nodes=8)
     before = bench.await_state(low, "running", 60)
@@ -176,7 +176,7 @@ def test_a_preempted_allocation_is_the_same_batch_job_again(bench: SlurmBench) -
 
 
 def test_a_node_that_fails_is_named(bench: SlurmBench) -> None:
-    bench.template("sleep 600 & wait")
+    bench.template("exec sleep 600")
     bench.start()
     number = bench.ask(num_nodes=1)
     scheduler_id = str(bench.await_state(number, "running", 60)["scheduler_id"])
@@ -236,11 +236,13 @@ def test_a_submission_that_hangs_is_found_by_its_name_and_not_made_twice(
     (folder / "sbatch").write_text(HANGING.format(folder=folder, real="/usr/bin/sbatch"))
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    bench.template("sleep 600 & wait")
+    bench.template("exec sleep 600")
     bench.start()
     number = bench.ask()
     wait_until(lambda: len(bench.listed(number)) == 1, 60, bench.log)
+    wait_until((folder / "pid").exists)
     bench.kill_agent()  # in the midst of the submission
+    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     bench.start()
     running = bench.await_state(number, "running", 60)
     assert bench.listed(number) == [running["scheduler_id_text"]]
@@ -249,14 +251,14 @@ def test_a_submission_that_hangs_is_found_by_its_name_and_not_made_twice(
 def test_two_sites_of_one_user_leave_each_other_alone(
     bench: SlurmBench, tmp_path: Path, owner: Client, cluster: AccountedSlurm
 ) -> None:
-    bench.template("sleep 600 & wait")
+    bench.template("exec sleep 600")
     bench.start()
     mine = bench.ask()
     bench.await_state(mine, "running", 60)
     other = SlurmBench(
         create_site_folder(tmp_path / "other", "other", owner, machine="slurm"), owner, cluster
     )
-    other.template("sleep 600 & wait")
+    other.template("exec sleep 600")
     other.start()
     theirs = other.ask()
     other.await_state(theirs, "running", 60)
@@ -267,9 +269,60 @@ def test_two_sites_of_one_user_leave_each_other_alone(
 
 
 def test_the_wall_time_is_a_cause(bench: SlurmBench) -> None:
-    bench.template("sleep 600 & wait")
+    bench.template("exec sleep 600")
     bench.start()
     number = bench.ask(wall_time_min=1)
     bench.await_state(number, "running", 60)
     # Slurm looks at the limit every half minute.
     bench.await_cause(number, "walltime", 150)
+
+
+def test_jobs_of_an_allocation_that_its_user_ends_go_on_in_the_next_one(bench: SlurmBench) -> None:
+    bench.start()
+    jobs = bench.jobs(bench.app("sleep 600"), 2)
+    number = bench.ask(num_nodes=2)
+    bench.await_states(jobs, "RUNNING", 90.0)
+    bench.client.put(f"/batch-jobs/{number}", {"state": "pending_deletion"})
+    bench.await_cause(number, "deleted by user")
+    for job in jobs:
+        assert [event["to_state"] for event in bench.events(job)][-3:] == [
+            "RUNNING",
+            "RUN_TIMEOUT",
+            "RESTART_READY",
+        ]
+
+
+def test_two_launchers_share_one_allocation(bench: SlurmBench) -> None:
+    bench.start()
+    jobs = bench.jobs(bench.app("true"), 4)
+    parts: list[Record] = [
+        {"job_mode": mode, "num_nodes": 1, "filter_tags": {}} for mode in ("serial", "mpi")
+    ]
+    number = bench.ask(num_nodes=2, partitions=parts)
+    bench.await_states(jobs, "JOB_FINISHED", 90.0)
+    bench.await_cause(number, "exit 0")
+
+
+def test_what_is_held_says_so_until_it_is_released(bench: SlurmBench) -> None:
+    bench.template("true")
+    bench.settings(submit={"always": ["--exclusive", "--hold"]})
+    bench.start()
+    number = bench.ask()
+    wait_until(lambda: "JobHeldUser" in bench.why(number), 60, bench.log)
+    bench.cluster.run("scontrol", "release", str(bench.batch_job(number)["scheduler_id"]))
+    bench.await_cause(number, "exit 0")
+
+
+def test_a_controller_that_lost_its_queue_and_gives_ids_away_again_confuses_nobody(bench: SlurmBench) -> None:
+    bench.template("exec sleep 600")
+    bench.start()
+    lost = bench.ask()
+    bench.await_state(lost, "running", 60)
+    bench.cluster.stop_daemon("slurmctld")
+    bench.cluster.start_daemon("slurmctld", "-c")
+    # Slurm ends what it does not know any more, and its accounting says so.
+    done = bench.await_state(lost, "finished", 90)
+    assert done["cause"].startswith("cancelled outside of Balsam")
+    again = bench.ask()
+    assert bench.await_state(again, "running", 90)["scheduler_id_text"] == bench.listed(again)[0]
+    assert bench.batch_job(lost)["state"] == "finished"

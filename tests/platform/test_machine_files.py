@@ -12,10 +12,7 @@ from balsam.platform.machine import (
     load_machine,
     machine_names,
     parse_machine,
-    usable_machine,
-    usable_machines,
 )
-from balsam.platform.schedulers import SCHEDULERS
 
 PLAIN: dict[str, Any] = {
     "description": "a machine",
@@ -34,15 +31,9 @@ def test_machines_that_ship_are_complete() -> None:
     assert len(aurora.facts.gpus) == 12
 
 
-def test_only_machines_whose_scheduler_has_code_can_be_chosen() -> None:
-    assert usable_machines() == [n for n in machine_names() if load_machine(n).scheduler in SCHEDULERS]
-    assert usable_machine("local").name == "local"
-    for name in set(machine_names()) - set(usable_machines()):
-        sentence = (
-            f"sites on {name} need its scheduler, {load_machine(name).scheduler}, which .* are: .*local"
-        )
-        with pytest.raises(UnknownMachine, match=sentence):
-            usable_machine(name)
+def test_a_machine_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(UnknownMachine, match=r"'moon'; there are: aurora, .*local, "):
+        load_machine("moon")
 
 
 def test_a_plain_file_is_taken() -> None:
@@ -54,6 +45,7 @@ def test_a_plain_file_is_taken() -> None:
     [
         ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, local"),
         ({"mpi_launcher": "aprun"}, "m.yml: there is no MPI launcher 'aprun' here"),
+        ({"scheduler": "cobalt"}, "m.yml: scheduler is 'cobalt'; there are: local, slurm, pbs"),
         ({"description": ""}, "m.yml: description is ''; it should be a text"),
         ({"projects": "p"}, "m.yml: projects is 'p'; it should be a list of texts"),
         ({"queues": {}}, "m.yml: queues is {}; it should name at least one queue"),

@@ -37,7 +37,22 @@ def test_host_lists_are_expanded_in_their_order(text: str, hosts: list[str]) -> 
     assert expand_hosts(text) == hosts
 
 
-@pytest.mark.parametrize("text", ["nid[1-", "nid1]", "nid[a-b]", "nid[4-1]", "nid[]", "a,,b", "", "n[[1]]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nid[1-",
+        "nid1]",
+        "nid[a-b]",
+        "nid[4-1]",
+        "nid[]",
+        "a,,b",
+        "",
+        "n[[1]]",
+        "(null)",
+        "None assigned",
+        "a b",
+    ],
+)
 def test_a_host_list_that_can_not_be_read_is_quoted(text: str) -> None:
     with pytest.raises(HostListError, match="'"):
         expand_hosts(text)
@@ -123,8 +138,8 @@ def test_lsf_may_list_a_node_that_only_starts_the_others(hosts: str, names: list
         ("slurm", SLURM | {"SLURM_JOB_CPUS_PER_NODE": "8(x2)"}, "counts 2 nodes, .* names 4"),
         (
             "pbs",
-            {"PBS_NODEFILE": "/nowhere/nodes"},
-            "names /nowhere/nodes, which can't be read: No such file",
+            {"PBS_NODEFILE": "/nowhere-else/nodes"},
+            "names /nowhere-else/nodes, which can't be read: No such file",
         ),
         ("pbs", {"PBS_NODEFILE": "/dev/null"}, "names /dev/null, which names no node"),
         ("cobalt", {}, "COBALT_PARTNAME is not set"),

@@ -304,3 +304,37 @@ def test_events_of_a_job_are_in_order_whatever_its_launchers_clock_says(lab: Lab
         lab.move([job], state, session, state_timestamp=moment.isoformat())
     stamps = [event["timestamp"] for event in lab.events(job)]
     assert stamps == sorted(stamps) and "RUN_DONE" in lab.walk(job)
+
+
+def test_an_allocation_that_is_put_back_begins_anew_and_ends_what_ran_in_it(lab: Lab) -> None:
+    """Kind: what a second life does is taken for a part of the first, or the other way round."""
+    batch_job = lab.batch_job()["id"]
+    running = {"state": "running", "start_time": datetime.now(UTC).isoformat()}
+    lab.client.put(f"/batch-jobs/{batch_job}", running)
+    first = lab.session(batch_job_id=batch_job)
+    [job] = lab.create()
+    assert lab.acquire(first) == [job]
+    lab.move([job], "RUNNING", first)
+    requeued = datetime.now(UTC)
+    second = lab.session(batch_job_id=batch_job)  # it runs again before anybody has told of it
+    told = {"id": batch_job, "state": "queued", "requeued": requeued.isoformat()}
+    [record] = lab.client.patch("/batch-jobs/", [told])
+    assert (record["state"], record["start_time"]) == ("queued", None)
+    assert lab.walk(job)[-2:] == ["RUN_TIMEOUT", "RESTART_READY"]
+    assert "was put back into the queue" in str(lab.events(job)[-2]["data"])
+    assert lab.acquire(second) == [job]
+    lab.client.patch("/batch-jobs/", [told])
+    assert lab.job(job)["session_id"] == second
+
+
+def test_allocations_are_chosen_by_how_they_ended(lab: Lab) -> None:
+    causes = ("node failure: nid1", "walltime", "exit 10", "exit 1")
+    ids = [lab.batch_job()["id"] for _ in causes]
+    ends = zip(ids, causes, strict=True)
+    lab.client.patch("/batch-jobs/", [{"id": i, "state": "finished", "cause": c} for i, c in ends])
+
+    def chosen(cause: str) -> list[int]:
+        found = lab.client.get("/batch-jobs/", {"cause": cause, "site_id": lab.site["id"]})
+        return [row["id"] for row in found["results"]]
+
+    assert chosen("node failure") == ids[:1] and chosen("exit") == ids[2:] and chosen("%") == []

@@ -697,3 +697,44 @@ def test_reasons_tell_nothing_of_other_users(
     assert scene.client.get("/jobs/why/counts", {"site_id": other.site["id"]}) == []
     everything = str(scene.client.get("/jobs/why/counts")) + str(scene.client.get("/batch-jobs/why"))
     assert "secret" not in everything and other.name not in everything
+
+
+def test_what_a_batch_system_says_is_told_of_the_batch_job_and_the_site(scene: Scene) -> None:
+    place = {"host": "login1", "boot_id": "b", "pid": 7, "process": "b:7", "folder": "1:1", "path": "/a/site"}
+    route = f"/sites/{scene.site['id']}/agent"
+    away = "Unable to contact slurm controller"
+    scene.client.put(route, {**place, "instance": "instance-1", "trouble": away})
+    [job] = scene.create()
+    for state in ("queued", "running", "pending_deletion"):
+        batch_job = scene.allocation(state)
+        scene.client.patch("/batch-jobs/", [{"id": batch_job, "notes": {"scheduler": away}}])
+        assert scene.queue_why(batch_job)[1].count(away) == 1
+    assert away in scene.why(job)[1]
+    assert scene.client.get(f"/sites/{scene.site['id']}")["agent"]["trouble"] == away
+    scene.client.put(route, {**place, "instance": "instance-1"})
+    assert away not in scene.why(job)[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "notes", "code", "text"),
+    [
+        (
+            "queued",
+            {"reason": "Priority", "expected_start": "2026-12-01T10:00:00"},
+            "queued",
+            "says Priority. It",
+        ),
+        ("queued", {"never_starts": "JobHeldUser"}, "never_starts", "JobHeldUser. End it with"),
+        ("queued", {"requeued": "1. preempted"}, "queued", "was put back into the queue: 1. preempted."),
+        ("queued", {"missing": "the queue lost it"}, "scheduler_lost_it", "the queue lost it"),
+        ("running", {"missing": "the queue lost it"}, "scheduler_lost_it", "the queue lost it"),
+        ("pending_deletion", {"deletion": "not yours"}, "scheduler_fails", "does not do it: not yours"),
+    ],
+)
+def test_what_the_agent_notes_of_an_allocation_is_its_reason(
+    scene: Scene, state: str, notes: dict[str, str], code: str, text: str
+) -> None:
+    batch_job = scene.allocation(state)
+    scene.client.patch("/batch-jobs/", [{"id": batch_job, "notes": notes}])
+    found, sentence = scene.queue_why(batch_job)
+    assert found == code and text in sentence

@@ -156,9 +156,11 @@ def test_progress_is_reported_with_ids_and_times() -> None:
 
 
 def test_ids_that_are_no_numbers_travel_as_text() -> None:
-    strange = replace(RUNNING, scheduler_id="3.theta")
-    changes = told(scene([batch_job(state=S.queued)], strange)).changes
-    assert changes["scheduler_id_text"] == "3.theta" and "scheduler_id" not in changes
+    """Kind: an id is taken for a number, or cut to be one."""
+    for strange, number in (("3.pbs01", 3), ("14[].pbs1", None), ("f2cru", None)):
+        listed = replace(RUNNING, scheduler_id=strange)
+        changes = told(scene([batch_job(state=S.queued)], listed)).changes
+        assert changes["scheduler_id_text"] == strange and changes.get("scheduler_id") == number
 
 
 def test_why_it_waits_is_told_in_the_schedulers_words_and_taken_back_when_it_runs() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from balsam.platform.machine import load_machine, usable_machines
+from balsam.platform.machine import load_machine, machine_names
 from balsam.runtime.logs import DiscreetFormatter, last_lines, new_log_path
 from balsam.runtime.settings import (
     UNSERVED,
@@ -211,12 +211,14 @@ def test_what_is_asked_for_in_vain_is_told() -> None:
     assert notes_on(Settings()) == []
 
 
-def test_settings_of_release_0_7_ask_slurm_as_that_release_did() -> None:
+def test_settings_of_release_0_7_ask_batch_systems_as_that_release_did() -> None:
     older = Settings.parse("scheduler: {scheduler_class: balsam.platform.scheduler.SlurmScheduler}").scheduler
     newer = Settings.parse("scheduler: {scheduler_class: slurm}").scheduler
     own = Settings.parse("scheduler: {scheduler_class: SlurmScheduler, submit: {queue_option: -p}}").scheduler
     assert older and newer and own and older.name == newer.name == "slurm"
     assert [one.form.queue_option for one in (older, newer, own)] == ["--qos", None, "-p"]
+    pbs = Settings.parse("scheduler: {scheduler_class: balsam.platform.scheduler.PBSScheduler}").scheduler
+    assert pbs and pbs.name == "pbs" and pbs.form.always == ()
 
 
 @pytest.mark.parametrize("nodes", ["--nodes=2", "{nodes}", "{", "{0}"])
@@ -227,7 +229,7 @@ def test_a_request_for_nodes_names_their_number(nodes: str) -> None:
 
 def test_a_new_sites_settings_are_the_sample_with_its_machines_values() -> None:
     assert new_settings_text("local") == sample_settings_text()
-    for name in usable_machines():
+    for name in machine_names():
         machine, settings = load_machine(name), Settings.parse(new_settings_text(name))
         scheduler = settings.scheduler
         assert scheduler is not None and scheduler.name == machine.scheduler

@@ -16,7 +16,7 @@ from balsam.cli.options import confirm, counted
 from balsam.client.errors import NotFoundError
 from balsam.client.login import SITE_FILE
 from balsam.core.states import ACTIVE_BATCH_JOB_STATES
-from balsam.runtime.site_folder import PARTS, PID_FILE, NoSiteHere, SiteFolder
+from balsam.runtime.site_folder import LABEL_FILE, PARTS, PID_FILE, NoSiteHere, SiteFolder
 from balsam.sdk.context import default_client
 from balsam.site.processes import agent_status
 
@@ -182,7 +182,7 @@ def content_of(record: Site | None, folder: SiteFolder | None) -> Content:
 
 def parts_of(folder: SiteFolder) -> list[Path]:
     """The site's own files and folders; what else lies in its folder is the user's."""
-    return [folder.path / part for part in (*PARTS, PID_FILE)]
+    return [folder.path / part for part in (*PARTS, PID_FILE, LABEL_FILE)]
 
 
 def measure(paths: Iterable[Path]) -> tuple[int, int]:

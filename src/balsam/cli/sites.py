@@ -20,7 +20,7 @@ from balsam.cli.table import minute, render_record
 from balsam.client.errors import NotFoundError, ServerRefused
 from balsam.client.login import load_login
 from balsam.core.clock import UtcDatetime
-from balsam.platform.machine import usable_machine
+from balsam.platform.machine import load_machine
 from balsam.runtime.settings import notes_on, sample_settings_text
 from balsam.runtime.site_folder import (
     SiteFolder,
@@ -66,7 +66,7 @@ def init(site_path: Path, name: str | None, machine: str) -> None:
     path = site_path.expanduser().absolute()
     name = checked_name(name or path.name)
     refuse_used_folder(path)
-    usable_machine(machine)  # before a server is started for nothing
+    load_machine(machine)  # before a server is started for nothing
     login = load_login()
     if login is None:
         started = start_for_user(None)

@@ -34,18 +34,21 @@ def why(conn: Connection, owner: Owner, rows: Sequence[Row]) -> list[Row]:
 def _told(facts: Places, row: Row) -> Row:
     reason = explain(facts, row)
     notes = "; ".join(row["status_info"][name] for name in SPOOL_NOTES if row["status_info"].get(name))
-    parts = [reason.sentence, f"Its launchers tell: {notes}." if notes else "", *_beside(facts, row)]
+    parts = [reason.sentence, f"Its launchers tell: {notes}." if notes else "", *_beside(facts, row, reason)]
     return {"batch_job_id": row["id"], "code": reason.code, "sentence": " ".join(filter(None, parts))}
 
 
-def _beside(facts: Places, row: Row) -> list[str]:
+def _beside(facts: Places, row: Row, reason: Why) -> list[str]:
     """Sentences on the jobs that wait and do not fit, on a second agent, and on a clock at the site."""
     unfit = facts.unfit(row) if _is_measured(facts, row) else None
     told = [] if unfit is None else [unfit.sentence]
     if row["state"] in ACTIVE_BATCH_JOB_STATES:
-        known = row["status_info"].get("scheduler", "")  # told already
-        notes = [note for note in facts.notes(row["site_id"]) if not known or known not in note]
-        told += [f"But: {note}." for note in notes]
+        notes = facts.notes(row["site_id"])
+        trouble = row["status_info"].get("scheduler")
+        if trouble and not any(trouble in note for note in notes):
+            notes.append(f"the agent can't work with the site's scheduler: {trouble}")
+        told_already = trouble if trouble and trouble in reason.sentence else None
+        told += [f"But: {note}." for note in notes if told_already is None or told_already not in note]
     return told
 
 

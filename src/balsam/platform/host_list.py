@@ -8,6 +8,7 @@ from itertools import product
 
 _REPEAT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_HOST = re.compile(r"[\w.:-]+")
 _PART = re.compile(r"\[([^\[\]]*)\]|([^\[\],]+)")
 
 
@@ -62,6 +63,8 @@ def _hosts_of(item: str, text: str) -> Iterator[str]:
     parts = [_numbers(ranges, text) if ranges else [plain] for ranges, plain in _PART.findall(item)]
     if not parts or "[]" in item:
         raise HostListError(f"{text!r} is no list of hosts: a part of it is empty")
+    if not all(_HOST.fullmatch(piece) for part in parts for piece in part):
+        raise HostListError(f"{text!r} is no list of hosts: {item!r} is no name of any")
     return ("".join(choice) for choice in product(*parts))
 
 

@@ -30,7 +30,7 @@ _OLDER_NODES = {
 
 
 class UnknownMachine(Exception):
-    """There is no file for a machine of this name, or it can't be used yet."""
+    """There is no file for a machine of this name."""
 
 
 class InvalidMachine(Exception):
@@ -70,28 +70,12 @@ def machine_names() -> list[str]:
     return sorted(f.name.removesuffix(".yml") for f in _folder().iterdir() if f.name.endswith(".yml"))
 
 
-def usable_machines() -> list[str]:
-    """Those of them for whose scheduler there is code."""
-    return [name for name in machine_names() if load_machine(name).scheduler in SCHEDULERS]
-
-
 def load_machine(name: str) -> Machine:
     """The machine of this name; raises UnknownMachine, naming those that there are."""
     if name not in machine_names():
-        raise UnknownMachine(f"there is no machine {name!r}; there are: {', '.join(usable_machines())}")
+        raise UnknownMachine(f"there is no machine {name!r}; there are: {', '.join(machine_names())}")
     facts = yaml.safe_load((_folder() / f"{name}.yml").read_text(encoding="utf-8"))
     return parse_machine(name, facts, job_template(f"{name}.sh"))
-
-
-def usable_machine(name: str) -> Machine:
-    """A machine that a new site can be made for; raises UnknownMachine, naming those that there are."""
-    machine = load_machine(name)
-    if machine.scheduler not in SCHEDULERS:
-        raise UnknownMachine(
-            f"sites on {name} need its scheduler, {machine.scheduler}, which Balsam can't drive yet; "
-            f"there are: {', '.join(usable_machines())}"
-        )
-    return machine
 
 
 def parse_machine(name: str, content: Mapping[str, Any], template: str) -> Machine:
@@ -103,12 +87,14 @@ def parse_machine(name: str, content: Mapping[str, Any], template: str) -> Machi
         launcher_name(launcher)
     except UnknownLauncher as exc:
         raise InvalidMachine(f"{name}.yml: {exc}") from exc
+    if (scheduler := _text(name, content, "scheduler")) not in SCHEDULERS:
+        raise InvalidMachine(f"{name}.yml: scheduler is {scheduler!r}; there are: {', '.join(SCHEDULERS)}")
     known = {field.name for field in fields(Machine)} - {"name", "job_template"}
     _refuse_others(name, "it", content, known)
     return Machine(
         name=name,
         description=_text(name, content, "description"),
-        scheduler=_text(name, content, "scheduler"),
+        scheduler=scheduler,
         node=kind,
         mpi_launcher=launcher,
         projects=_texts(name, content, "projects"),

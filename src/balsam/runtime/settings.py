@@ -37,11 +37,16 @@ SCHEDULER_NAMES = {
     "LocalProcessScheduler": "local",
     "slurm": "slurm",
     "SlurmScheduler": "slurm",
+    "pbs": "pbs",
+    "PBSScheduler": "pbs",
 }
 
 
-# What release 0.7 put before the name of a queue, where that is not the default of ours.
-OLDER_QUEUE_OPTIONS = {"SlurmScheduler": "--qos"}
+# How release 0.7 asked for nodes, where that is not the default of ours.
+OLDER_FORMS = {
+    "SlurmScheduler": SubmitForm(queue_option="--qos"),
+    "PBSScheduler": SubmitForm(always=()),
+}
 
 
 class InvalidSettings(Exception):
@@ -180,7 +185,7 @@ class SchedulerSettings(Section):
     @property
     def form(self) -> SubmitForm:
         """How the batch system is asked: what a class of release 0.7 did, where one is named."""
-        usual = SubmitForm(queue_option=OLDER_QUEUE_OPTIONS.get(_last_name(self.scheduler_class)))
+        usual = OLDER_FORMS.get(_last_name(self.scheduler_class), SubmitForm())
         own = {k: v for k, v in self.submit.model_dump().items() if v is not None}
         return replace(usual, **own)
 

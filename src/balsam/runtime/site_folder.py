@@ -21,7 +21,7 @@ import yaml
 
 from balsam.client.login import SITE_FILE, SITE_TOKEN_FILE, Login, find_site_path, load_site_login
 from balsam.client.transport import Client
-from balsam.platform.machine import usable_machine
+from balsam.platform.machine import load_machine
 from balsam.runtime.settings import Settings, refuse_unserved
 from balsam.runtime.settings_of_machine import settings_of_machine
 from balsam.sdk.api_client import ApiClient
@@ -30,6 +30,7 @@ SETTINGS_FILE = "settings.yml"
 TEMPLATE_FILE = "job-template.sh"
 MOVES_FILES = False  # no service of this release stages files in and out
 PID_FILE = "balsam-service.pid"
+LABEL_FILE = ".balsam-label"  # what tells this site's allocations from those of others
 PARTS = (SITE_FILE, SITE_TOKEN_FILE, SETTINGS_FILE, TEMPLATE_FILE, "data", "log", "qsubmit")
 
 
@@ -245,7 +246,7 @@ def site_facts(settings: Settings) -> dict[str, Any]:
 
 def _fill(folder: Path, machine: str) -> None:
     _write(folder / SETTINGS_FILE, new_settings_text(machine), 0o600)
-    _write(folder / TEMPLATE_FILE, usable_machine(machine).job_template, 0o700)
+    _write(folder / TEMPLATE_FILE, load_machine(machine).job_template, 0o700)
     for part, mode in (("data", 0o755), ("log", 0o755), ("qsubmit", 0o700)):
         (folder / part).mkdir()
         (folder / part).chmod(mode)
@@ -253,7 +254,7 @@ def _fill(folder: Path, machine: str) -> None:
 
 def new_settings_text(machine: str) -> str:
     """The commented settings.yml of a new site on this machine."""
-    return settings_of_machine(usable_machine(machine))
+    return settings_of_machine(load_machine(machine))
 
 
 def _identify(folder: Path, site_id: int, login: Login) -> None:

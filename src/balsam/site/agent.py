@@ -29,6 +29,7 @@ from balsam.platform.schedulers.allocation import Scheduler
 from balsam.platform.schedulers.batch_system import BatchScheduler, BatchSystem, SubmitForm
 from balsam.platform.schedulers.commands import CommandLine
 from balsam.platform.schedulers.local import LocalScheduler
+from balsam.platform.schedulers.pbs import Pbs
 from balsam.platform.schedulers.slurm import Slurm
 from balsam.runtime import logs
 from balsam.runtime.guard_link import GuardLink
@@ -65,7 +66,7 @@ FIRST_CONTACT_SEC = 10.0
 JOIN_SEC = 1.0
 FAREWELL_SEC = 1.0
 CERTAIN_SEC = 120.0  # for so long a submission that was not answered may turn up in a batch system
-BATCH_SYSTEMS: dict[str, Callable[[SubmitForm], BatchSystem]] = {"slurm": Slurm}
+BATCH_SYSTEMS: dict[str, Callable[[SubmitForm], BatchSystem]] = {"slurm": Slurm, "pbs": Pbs}
 REFUSALS = (SiteFolderError, InvalidSettings, pid_file.AgentRuns)
 
 

@@ -128,13 +128,18 @@ def _requeued(batch_job: BatchJobOut, entry: LedgerEntry | None, allocation: All
 
 
 def ids(batch_job: BatchJobOut, scheduler_id: str) -> dict[str, Any]:
-    """The scheduler's id, as text and, where it is one, as a number."""
+    """The scheduler's id, as text and, where it is one, as a number: 123 of `123.pbs01`, too."""
     if batch_job.scheduler_id_text == scheduler_id:
         return {}
     changes: dict[str, Any] = {"scheduler_id_text": scheduler_id}
-    if scheduler_id.isdecimal():
-        changes["scheduler_id"] = int(scheduler_id)
+    if (number := number_of(scheduler_id)) is not None:
+        changes["scheduler_id"] = number
     return changes
+
+
+def number_of(scheduler_id: str) -> int | None:
+    number = scheduler_id.partition(".")[0]
+    return int(number) if number.isascii() and number.isdecimal() else None
 
 
 def time_differs(text: str | None, us: int | None) -> bool:
@@ -218,11 +223,11 @@ def queue_of(
 ) -> dict[str, dict[str, Any]]:
     """A site's `queued_jobs`: by scheduler id, what waits or runs there; minutes as they are now."""
     return {
-        allocation.scheduler_id: _in_queue(batch_jobs[i], allocation, now)
+        str(number_of(allocation.scheduler_id)): _in_queue(batch_jobs[i], allocation, now)
         for i, allocation in sorted(allocations.items())
         if i in batch_jobs
         and allocation.state not in (AllocationState.ended, AllocationState.unknown)
-        and allocation.scheduler_id.isdecimal()
+        and number_of(allocation.scheduler_id) is not None
     }
 
 
@@ -231,7 +236,7 @@ def _in_queue(batch_job: BatchJobOut, allocation: Allocation, now: int) -> dict[
     since = started if started is not None else now
     waited = since - (_submitted(batch_job) or since)
     return {
-        "scheduler_id": int(allocation.scheduler_id),
+        "scheduler_id": number_of(allocation.scheduler_id),
         "state": STATE_OF_ALLOCATION[allocation.state],
         **{name: getattr(batch_job, name) for name in ("queue", "num_nodes", "wall_time_min", "project")},
         "time_remaining_min": max(0, batch_job.wall_time_min - (now - since) // 60_000_000),

@@ -13,7 +13,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-TOKEN_FILE = ".balsam-label"
+from balsam.runtime.site_folder import LABEL_FILE
+
 TOKEN_LETTERS = 6
 _OLDER = "balsam-"  # what the local scheduler was given before there were tokens
 
@@ -37,10 +38,10 @@ class Labels:
 
 def site_token(folder: Path) -> str:
     """The token of a site's folder, made when it is first asked for; one wins where two ask."""
-    path = folder / TOKEN_FILE
+    path = folder / LABEL_FILE
     with contextlib.suppress(FileNotFoundError):
         return _read(path)
-    draft = folder / f"{TOKEN_FILE}.{os.getpid()}"
+    draft = folder / f"{LABEL_FILE}.{os.getpid()}"
     draft.write_text(new_token() + "\n", encoding="ascii")
     try:
         os.link(draft, path)

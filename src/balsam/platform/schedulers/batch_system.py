@@ -63,8 +63,15 @@ class BatchSystem(Protocol):
         """One command where that can be: all of the user's allocations, by no ids, queues or labels."""
         ...
 
+    def details(self, listed: Sequence[Done], recorded: bool) -> Sequence[Call]:
+        """What is asked next about what the answers to `look` name, or those to `search` (`recorded`).
+
+        For batch systems whose listings tell ids alone, or leave out why one waits; else none.
+        """
+        ...
+
     def read_look(self, answers: Sequence[Done]) -> QueueView:
-        """`taken_at` is filled in by the caller."""
+        """Of those to `look`, then those to `details`. `taken_at` is filled in by the caller."""
         ...
 
     def account(self, ids: Sequence[str]) -> Sequence[Call]:
@@ -108,18 +115,20 @@ class BatchScheduler:
 
     def look(self) -> QueueView:
         taken_at = now_us()
-        view = self._system.read_look([self._commands.run(call) for call in self._system.look(self._user)])
+        listed = self._run(self._system.look(self._user))
+        view = self._system.read_look([*listed, *self._run(self._system.details(listed, recorded=False))])
         self._tell(view.unreadable)
         return replace(view, taken_at=taken_at)
 
     def account(self, labels: Mapping[str, str]) -> Records:
-        told = self._ask(self._system.account(sorted(labels)))
+        told = self._read(self._run(self._system.account(sorted(labels))))
         # An id that the batch system has given away again tells nothing of ours.
         mine = [one for one in told[0] if labels.get(one.scheduler_id) == one.label]
         return Records(_last_lives(mine), told[1], told[2])
 
     def search(self, labels: Collection[str], since_us: int) -> Records:
-        told = self._ask(self._system.search(sorted(labels), since_us))
+        found = self._run(self._system.search(sorted(labels), since_us))
+        told = self._read([*found, *self._run(self._system.details(found, recorded=True))])
         return Records(_last_lives([one for one in told[0] if one.label in labels]), told[1], told[2])
 
     def delete(self, allocation: Allocation, politely: bool) -> str:
@@ -128,10 +137,11 @@ class BatchScheduler:
     def close(self) -> None:
         self._commands.close()
 
-    def _ask(self, calls: Sequence[Call]) -> tuple[list[Allocation], str, bool]:
-        if not calls:
-            return [], "", True
-        return self._system.read_account([self._commands.run(call) for call in calls])
+    def _run(self, calls: Sequence[Call]) -> list[Done]:
+        return [self._commands.run(call) for call in calls]
+
+    def _read(self, answers: Sequence[Done]) -> tuple[list[Allocation], str, bool]:
+        return self._system.read_account(answers) if answers else ([], "", True)
 
     def _tell(self, lines: Sequence[str]) -> None:
         """Once each: a line that can't be read comes again with every look."""

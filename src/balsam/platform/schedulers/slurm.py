@@ -99,6 +99,9 @@ class Slurm:
             Call(("squeue", "--noheader", "--all", f"--user={user}", "--states=all", f"--format={LISTED}"))
         ]
 
+    def details(self, listed: Sequence[Done], recorded: bool) -> Sequence[Call]:
+        return []
+
     def read_look(self, answers: Sequence[Done]) -> QueueView:
         [done] = answers
         lines = done.stdout.split("\n")
