@@ -11,6 +11,7 @@ from balsam.platform.machine import (
     UnknownMachine,
     load_machine,
     machine_names,
+    nodes_by_facts,
     parse_machine,
 )
 
@@ -34,6 +35,29 @@ def test_machines_that_ship_are_complete() -> None:
 def test_a_machine_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(UnknownMachine, match=r"'moon'; there are: aurora, .*local, "):
         load_machine("moon")
+
+
+def test_what_a_node_holds_is_known_before_there_is_one() -> None:
+    """Else a job that fits no node waits for the first allocation to hear of it."""
+    [node] = nodes_by_facts("perlmutter") or []
+    assert node.kind == {"cpus": 64, "gpus": 4, "mem_mb": 229992}
+    [aurora] = nodes_by_facts("aurora") or []
+    assert len(aurora.cpus) == 104 - len(load_machine("aurora").facts.reserved_cores)
+    assert nodes_by_facts("slurm") is nodes_by_facts("local") is None
+
+
+@pytest.mark.parametrize(
+    ("submit", "sentence"),
+    [
+        ([], "m.yml: submit is"),
+        ({"queue": "q"}, "m.yml: submit has the unknown key 'queue'"),
+        ({"queue_option": 3}, "m.yml: submit.queue_option is 3"),
+        ({"always": "-x"}, "m.yml: always is '-x'; it should be a list of texts"),
+    ],
+)
+def test_how_a_machine_is_asked_is_checked(submit: Any, sentence: str) -> None:
+    with pytest.raises(InvalidMachine, match=sentence):
+        parse_machine("m", {**PLAIN, "submit": submit or [1]}, "")
 
 
 def test_a_plain_file_is_taken() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -429,6 +430,11 @@ def test_the_ledger_outlives_the_agent_and_a_torn_file_counts_as_unanswered(tmp_
     Ledger(tmp_path / "ledger", 1).put(SUBMITTED)
     assert Ledger(tmp_path / "ledger", 1).of([7, 8]) == {7: SUBMITTED}
     assert Ledger(tmp_path / "ledger", 2).of([7]) == {}  # another site was given the folder
+    full = Ledger(Path("/dev/null/ledger"), 1)
+    with pytest.raises(OSError):
+        full.put(SUBMITTED)
+    full.note(SUBMITTED)
+    assert full.of([7]) == {7: SUBMITTED}
     (tmp_path / "ledger" / "7.json").write_text('{"batch_job')
     assert Ledger(tmp_path / "ledger", 1).of([7])[7].step is Step.intended
 

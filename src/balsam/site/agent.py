@@ -23,7 +23,7 @@ from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
-from balsam.platform.machine import LOCAL
+from balsam.platform.machine import LOCAL, nodes_by_facts
 from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.allocation import Scheduler
 from balsam.platform.schedulers.batch_system import BatchScheduler, BatchSystem, SubmitForm
@@ -185,9 +185,11 @@ class Agent:
 
 def known_nodes(settings: Settings) -> list[Node] | None:
     """One node of each kind that this site's launchers run on; None where only they will see it."""
-    if settings.scheduler is None or settings.scheduler.name != "local":
+    if settings.scheduler is None:
         return None
-    return detect_local(os.environ)
+    if settings.scheduler.name == LOCAL:
+        return detect_local(os.environ)
+    return nodes_by_facts(settings.launcher.node)
 
 
 def build_scheduler(
