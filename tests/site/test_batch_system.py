@@ -11,7 +11,7 @@ import yaml
 
 from balsam.client.transport import Client
 from balsam.runtime.site_folder import create_site_folder
-from tests.site.bench import Bench
+from tests.site.bench import Bench, Record
 from tests.site.fake_slurm import FakeSlurm
 from tests.waiting import wait_until
 
@@ -99,6 +99,21 @@ def test_a_submission_whose_answer_was_lost_is_found_and_not_repeated(bench: Ben
     (bench.site.path / "go").touch()
     assert bench.await_state(number, "finished")["cause"] == "exit 0"
     assert slurm.calls("sbatch") == 1
+
+
+def test_a_batch_system_that_did_not_answer_an_idle_site_is_asked_until_it_does(
+    bench: Bench, slurm: FakeSlurm
+) -> None:
+    """Kind: a trouble is told for ever since nobody looks whether it has passed."""
+
+    def trouble() -> str | None:
+        agent: Record | None = bench.client.get(f"/sites/{bench.site.site_id}")["agent"]
+        return None if agent is None else agent["trouble"]
+
+    slurm.order("squeue", times=2, rc=1, stderr="slurm_load_jobs error: no answer")
+    bench.start()
+    wait_until(lambda: slurm.left("squeue") == 0, on_timeout=bench.log)
+    wait_until(lambda: not trouble() and slurm.calls("squeue") >= 3, on_timeout=bench.log)
 
 
 def test_an_idle_site_asks_its_batch_system_nothing(bench: Bench, slurm: FakeSlurm) -> None:

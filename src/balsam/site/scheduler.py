@@ -197,8 +197,12 @@ class SchedulerService:
         return self._pause()
 
     def _needs_look(self) -> bool:
-        """Whether there is anything for which the batch system has to be asked; at first there may be."""
-        return bool(self._batch_jobs or self._listed or self._lookout.view is None)
+        """Whether there is anything for which the batch system has to be asked; at first there may be.
+
+        What did not answer is asked until it does: else it would be said to be away for ever.
+        """
+        unknown = self._lookout.view is None or self._lookout.trouble
+        return bool(self._batch_jobs or self._listed or unknown)
 
     def _pause(self) -> float:
         now = time.monotonic()
