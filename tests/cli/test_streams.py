@@ -86,6 +86,14 @@ def test_a_full_device_is_told_of_by_name(environment: dict[str, str], tmp_path:
     assert shell(f"{BALSAM} nonsense 2> /dev/full", environment, tmp_path).returncode == 1
 
 
+def test_a_folder_that_was_removed_is_told_of(environment: dict[str, str], tmp_path: Path) -> None:
+    """The kind: an error of the system that names no file."""
+    done = shell(f"mkdir gone; cd gone; rmdir ../gone; {BALSAM} job ls", environment, tmp_path)
+    assert done.stderr.decode() == (
+        "Error: the folder that this runs in was removed: change into another one\n"
+    )
+
+
 def test_characters_that_a_terminal_lacks_are_replaced(environment: dict[str, str], tmp_path: Path) -> None:
     done = shell(f"{BALSAM} job ls", {**environment, "PYTHONIOENCODING": "latin-1"}, tmp_path)
     assert "größe ?".encode("latin-1") in done.stdout and done.returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from balsam.launcher.command import Command, argument_list
-from balsam.launcher.mpi_executor import _answered, launch_of, needed_line, under_mpi
+from balsam.launcher.mpi_executor import NEVER_RAN, _answered, launch_of, needed_line, under_mpi
 from balsam.launcher.placement import Seat
 from balsam.launcher.reports import Ending
 from balsam.platform.nodes import Node
@@ -77,7 +77,17 @@ class TestAnswers:
         """Kind: `os._exit()` in a run(), which means the same in both modes: 0 is no error, and no value."""
         files = Files.of(str(tmp_path), 7)
         files.ask(b"{}")
+        files.begin()
         assert _answered(files, Ending(code, 1)) == Ending(code, 1)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_launcher_that_ends_well_without_starting_a_rank_has_run_nothing(self, tmp_path: Path) -> None:
+        """Kind: work that was not done and looks done; a beginning of an earlier attempt does not count."""
+        files = Files.of(str(tmp_path), 7)
+        files.ask(b"{}")
+        files.begin()
+        files.ask(b"{}")
+        assert _answered(files, Ending(0, 1)) == Ending(1, 1, NEVER_RAN)
 
     def test_request_is_readable_by_its_owner_alone(self, tmp_path: Path) -> None:
         files = Files.of(str(tmp_path), 7)

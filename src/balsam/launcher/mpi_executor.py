@@ -27,6 +27,7 @@ from balsam.runtime.job_output import place
 from balsam.runtime.requests import Request, encode_request
 
 _LINES_READ = 200
+NEVER_RAN = "what was to start run() ended well, and run() was never started"
 ASKED_SEC = 1.0  # between SIGTERM and SIGKILL
 # Signals that users may want their runs to have must not end the shell around them.
 _NOTING = """trap 'exit 143' TERM; trap : HUP INT QUIT USR1 USR2 ALRM XCPU; "$@\""""
@@ -205,11 +206,14 @@ def _blamed(name: str, what: Start, ending: Ending) -> Ending:
 def _answered(files: python_rank.Files, ending: Ending) -> Ending:
     """The ending with what the ranks answered: the value of rank 0, or the first exception.
 
-    Ranks that end their processes themselves answer nothing: their exit code counts, as in `serial` mode.
+    Ranks that end their processes themselves answer nothing: their exit code counts, as in `serial` mode. An
+    MPI launcher, or a preamble, that ends well without having started any has run nothing.
     """
+    has_begun = files.has_begun()
     answer = files.take_answer()
     if answer is None:
-        return ending
+        never_ran = ending.returncode == 0 and not has_begun
+        return replace(ending, returncode=1, error=NEVER_RAN) if never_ran else ending
     if answer["ok"] and ending.returncode == 0:
         return replace(ending, payload={"serialized_return_value": answer["serialized_return_value"]})
     if answer["ok"]:

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ NODE_SHORT = frozenset(
     }
 )
 
+THERE_SEC = 0.1  # in which a filesystem that has just shown a program is taken not to stall
 # What Python ignores, and programs expect to die of.
 _DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -34,6 +36,8 @@ class Spawner:
     def __init__(self, home: str = "/") -> None:
         self._home = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._there = ""  # a program
+        self._look_at = 0.0
         keep_own_files()
 
     def start(self, words: Sequence[str], workdir: str, environment: Mapping[str, str], output: int) -> int:
@@ -47,7 +51,7 @@ class Spawner:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         os.chdir(workdir)
         try:
-            await_program(program)
+            self._await(program)
             return os.posix_spawn(
                 program,
                 list(words),
@@ -62,6 +66,14 @@ class Spawner:
             )
         finally:
             os.fchdir(self._home)
+
+    def _await(self, program: str) -> None:
+        """A program that was there a moment ago need not be waited for again, when many are started."""
+        now = time.monotonic()
+        if program != self._there or now >= self._look_at:
+            await_program(program)
+            self._there = program if program.startswith("/") else ""  # another one in another workdir
+            self._look_at = now + THERE_SEC
 
     def close(self) -> None:
         os.close(self._home)

@@ -37,6 +37,17 @@ class Files:
         self.request.unlink(missing_ok=True)
         _write(self.request, request)
 
+    def begin(self) -> None:
+        """Rank 0 says that it is there: its process may end without an answer."""
+        _write(self._begun, b"")
+
+    def has_begun(self) -> bool:
+        return self._begun.exists()
+
+    @property
+    def _begun(self) -> Path:
+        return self.request.with_name(f"{self.request.name}.begun")
+
     def answer(self, rank: int, answer: bytes) -> None:
         """All of it or nothing: who reads it does not wait."""
         draft = self.request.with_name(f"{self.request.name}.{rank}.draft")
@@ -76,6 +87,8 @@ def main() -> int:
     rank = rank_of(os.environ)
     begin()
     request = orjson.loads(files.request.read_bytes())
+    if rank == 0:
+        files.begin()
     answer = Worker(site_path).answer(request, {"run": lambda kind, app, ends: run_app(app, ends.exits)})
     if rank == 0 or not answer["ok"]:
         files.answer(rank, encode(answer))

@@ -20,9 +20,8 @@ IfExists = Literal["warn", "error", "skip", "allow"]
 MAX_LOOKED_AT = 100  # of the jobs whose workdirs contain the one that is asked for
 MAX_REMEMBERED = 100_000  # about 15 MB
 MAX_WARNINGS = 10  # of a site; whoever has read so many has understood
-_seen: dict[
-    int, int
-] = {}  # by the hash of server, site and workdir: the last job that this process made there
+# By the hash of server, site and workdir: the last job that this process made there.
+_seen: dict[int, int] = {}
 _asked: set[tuple[str, int]] = set()  # servers and sites of which jobs of other processes were looked for
 _warnings = Counter[tuple[str, int]]()
 
@@ -83,18 +82,18 @@ def _place(client: Client, job: Job) -> tuple[str, int]:
 
 def _pair(client: Client, job: Job) -> tuple[Job, int] | None:
     """The job and the one that had the workdir before; remembers the job."""
-    place = _place(client, job)
-    key = hash((*place, str(job.workdir)))
+    row = job._row  # reading fields makes objects of their values, of each of many jobs
+    place = client.api_root, row["site_id"]
+    key = hash((*place, row["workdir"]))
     before = _seen.get(key)
     if len(_seen) < MAX_REMEMBERED or before is not None:
-        _seen[key] = job.id
-    is_first = place not in _asked
-    _asked.add(place)
-    if before is None and is_first and job._if_exists == "warn":
+        _seen[key] = row["id"]
+    if before is None and place not in _asked and job._if_exists == "warn":
         with suppress(ClientError):
-            found = _newest(client, str(job.workdir), before=job.id, site_id=job.site_id)
+            found = _newest(client, row["workdir"], before=row["id"], site_id=row["site_id"])
             before = None if found is None else found.id
-    is_meant = job._if_exists != "warn" or before in job.parent_ids
+    _asked.add(place)
+    is_meant = job._if_exists != "warn" or before is None or before in job.parent_ids
     return None if before is None or is_meant else (job, before)
 
 
