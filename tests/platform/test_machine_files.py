@@ -67,9 +67,9 @@ def test_a_plain_file_is_taken() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, local"),
+        ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, flux, local"),
         ({"mpi_launcher": "aprun"}, "m.yml: there is no MPI launcher 'aprun' here"),
-        ({"scheduler": "cobalt"}, "m.yml: scheduler is 'cobalt'; there are: local, slurm, pbs"),
+        ({"scheduler": "cobalt"}, "m.yml: scheduler is 'cobalt'; there are: local, slurm, pbs, lsf"),
         ({"description": ""}, "m.yml: description is ''; it should be a text"),
         ({"projects": "p"}, "m.yml: projects is 'p'; it should be a list of texts"),
         ({"queues": {}}, "m.yml: queues is {}; it should name at least one queue"),
