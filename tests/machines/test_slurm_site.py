@@ -327,3 +327,12 @@ def test_a_controller_that_lost_its_queue_and_gives_ids_away_again_confuses_nobo
     assert bench.await_state(again, "running", 90)["scheduler_id_text"] == bench.listed(again)[0]
     one = bench.batch_job(lost)
     assert one["state"] == "running" or one["cause"].startswith(known[1])
+
+
+def test_an_allocation_whose_prolog_fails_shows_what_the_node_said(bench: SlurmBench) -> None:
+    """Slurm cancels it as the user that it runs as itself, as an administrator would."""
+    bench.template("exec sleep 600")
+    bench.start()
+    with bench.cluster.failing_prolog():
+        done = bench.await_cause(bench.ask(), "cancelled outside of Balsam: by root")
+    assert "olog" in done["status_info"]["error"]
