@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from examples.slurm.cluster import SlurmCluster, need_programs
@@ -27,6 +28,7 @@ PriorityWeightQOS=1000
 PreemptType=preempt/qos
 PreemptMode=REQUEUE
 JobRequeue=1
+Prolog={folder}/etc/prolog
 MinJobAge=10
 KillWait=3
 PartitionName=tiny Nodes={first} MaxTime=00:01:00 MaxNodes=1 State=UP
@@ -91,6 +93,20 @@ class AccountedSlurm(SlurmCluster):
         os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), timeout=60)
 
+    @contextlib.contextmanager
+    def failing_prolog(self) -> Iterator[None]:
+        """Nodes can't be made ready for a while; Slurm drains those on which that was seen."""
+        sign = self.folder / "etc" / "prolog-fails"
+        sign.touch()
+        try:
+            yield
+        finally:
+            sign.unlink()
+            for node in self.nodes:
+                with contextlib.suppress(AssertionError):  # one that is not drained can't be resumed
+                    self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            wait_until(self._idle, timeout=60, on_timeout=self._logs)
+
     def start_daemon(self, daemon: str, *words: str) -> None:
         self.run(daemon, *words)
 
@@ -103,6 +119,8 @@ class AccountedSlurm(SlurmCluster):
         conf.write_text(re.sub(REPLACED, "", conf.read_text(), flags=re.M) + CONF.format(**facts))
         (etc / "slurmdbd.conf").write_text(DBD_CONF.format(**facts))
         (etc / "slurmdbd.conf").chmod(0o600)
+        (etc / "prolog").write_text(f"#!/bin/sh\ntest ! -e {etc}/prolog-fails\n")
+        (etc / "prolog").chmod(0o755)
 
     def _start(self) -> None:
         self._start_munge()

@@ -11,6 +11,7 @@ from balsam.platform.machine import (
     UnknownMachine,
     load_machine,
     machine_names,
+    nodes_by_facts,
     parse_machine,
 )
 
@@ -36,6 +37,29 @@ def test_a_machine_that_is_not_there_is_refused_with_those_that_are() -> None:
         load_machine("moon")
 
 
+def test_what_a_node_holds_is_known_before_there_is_one() -> None:
+    """Else a job that fits no node waits for the first allocation to hear of it."""
+    [node] = nodes_by_facts("perlmutter") or []
+    assert node.kind == {"cpus": 64, "gpus": 4, "mem_mb": 229992}
+    [aurora] = nodes_by_facts("aurora") or []
+    assert len(aurora.cpus) == 104 - len(load_machine("aurora").facts.reserved_cores)
+    assert nodes_by_facts("slurm") is nodes_by_facts("local") is None
+
+
+@pytest.mark.parametrize(
+    ("submit", "sentence"),
+    [
+        ([], "m.yml: submit is"),
+        ({"queue": "q"}, "m.yml: submit has the unknown key 'queue'"),
+        ({"queue_option": 3}, "m.yml: submit.queue_option is 3"),
+        ({"always": "-x"}, "m.yml: always is '-x'; it should be a list of texts"),
+    ],
+)
+def test_how_a_machine_is_asked_is_checked(submit: Any, sentence: str) -> None:
+    with pytest.raises(InvalidMachine, match=sentence):
+        parse_machine("m", {**PLAIN, "submit": submit or [1]}, "")
+
+
 def test_a_plain_file_is_taken() -> None:
     assert parse_machine("m", PLAIN, "").queues["q"].max_walltime == 60
 
@@ -43,9 +67,9 @@ def test_a_plain_file_is_taken() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, local"),
+        ({"node": "moon"}, "m.yml: node is 'moon'; there are: cobalt, flux, local"),
         ({"mpi_launcher": "aprun"}, "m.yml: there is no MPI launcher 'aprun' here"),
-        ({"scheduler": "cobalt"}, "m.yml: scheduler is 'cobalt'; there are: local, slurm, pbs"),
+        ({"scheduler": "cobalt"}, "m.yml: scheduler is 'cobalt'; there are: local, slurm, pbs, lsf"),
         ({"description": ""}, "m.yml: description is ''; it should be a text"),
         ({"projects": "p"}, "m.yml: projects is 'p'; it should be a list of texts"),
         ({"queues": {}}, "m.yml: queues is {}; it should name at least one queue"),

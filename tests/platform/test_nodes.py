@@ -132,7 +132,11 @@ def test_lsf_may_list_a_node_that_only_starts_the_others(hosts: str, names: list
 @pytest.mark.parametrize(
     ("kind", "environ", "sentence"),
     [
-        ("moon", {}, "there are no nodes of kind 'moon' here; there are: cobalt, local, lsf, pbs, slurm"),
+        (
+            "moon",
+            {},
+            "no nodes of kind 'moon' here; there are: cobalt, flux, local, lsf, pbs, sge, slurm",
+        ),
         ("slurm", {}, "SLURM_JOB_NODELIST is not set: this process was not started in a Slurm allocation"),
         ("slurm", SLURM | {"SLURM_JOB_NODELIST": "nid[1-"}, "its brackets do not match"),
         ("slurm", SLURM | {"SLURM_JOB_CPUS_PER_NODE": "8(x2)"}, "counts 2 nodes, .* names 4"),
@@ -144,6 +148,13 @@ def test_lsf_may_list_a_node_that_only_starts_the_others(hosts: str, names: list
         ("pbs", {"PBS_NODEFILE": "/dev/null"}, "names /dev/null, which names no node"),
         ("cobalt", {}, "COBALT_PARTNAME is not set"),
         ("lsf", {}, "LSB_MCPU_HOSTS is not set"),
+        ("sge", {}, "PE_HOSTFILE is not set"),
+        ("flux", {}, "FLUX_URI is not set"),
+        (
+            "flux",
+            {"FLUX_URI": "local:", "PATH": "/no"},
+            "did not name the nodes: there is no program",
+        ),
     ],
 )
 def test_an_environment_that_is_no_allocation_is_an_error(
@@ -192,6 +203,20 @@ def test_nodes_are_named_by_kind_machine_or_older_path(name: str, nodes: str) ->
 
 def test_unknown_nodes_are_an_error_that_lists_those_there_are() -> None:
     with pytest.raises(
-        UnknownNodes, match=r"no nodes 'a\.SummitNode' here; there are: aurora, cobalt, local"
+        UnknownNodes, match=r"no nodes 'a\.SummitNode' here; there are: aurora, cobalt, flux, grid_engine"
     ):
         nodes_name("a.SummitNode")
+
+
+def test_grid_engine_names_nodes_in_a_file_with_slots_and_queues(tmp_path: Path) -> None:
+    file = tmp_path / "pe_hostfile"
+    file.write_text("gen1 1 batch@gen1 UNDEFINED\ngen2 1 batch@gen2 UNDEFINED\ngen1 1 long@gen1 UNDEFINED\n")
+    assert [node.name for node in detect("sge", {"PE_HOSTFILE": str(file)})] == ["gen1", "gen2"]
+
+
+def test_flux_is_asked_for_nodes_and_may_repeat_one(tmp_path: Path) -> None:
+    flux = tmp_path / "flux"
+    flux.write_text('#!/bin/sh\n[ "$*" = "getattr hostlist" ] && echo "vm,vm,n[1-2]"\n')
+    flux.chmod(0o755)
+    environ = {"FLUX_URI": "local:///tmp/flux", "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert [node.name for node in detect("flux", environ)] == ["vm", "n1", "n2"]

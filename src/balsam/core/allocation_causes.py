@@ -35,6 +35,5 @@ EXPECTED = (
     "exit 0",
     EndOf.wall_time,
     EndOf.deleted,
-    EndOf.cancelled,
     EndOf.preempted,
 )

@@ -130,6 +130,18 @@ def detect_nodes(name: str, environ: Mapping[str, str]) -> list[Node]:
     return detect(machine.node, environ, machine.facts)
 
 
+def nodes_by_facts(name: str) -> list[Node] | None:
+    """A node of the machine that this setting names, as its file says; None where the file does not say."""
+    short = nodes_name(name)
+    if short in node_kinds():
+        return None
+    facts = load_machine(short).facts
+    if facts.cores is None or facts.mem_mb is None:
+        return None
+    cpus = tuple(core for core in range(facts.cores) if core not in facts.reserved_cores)
+    return [Node(short, cpus, facts.gpus, facts.mem_mb, gpu_maker=facts.gpu_maker)]
+
+
 def _folder() -> Traversable:
     return files("balsam.platform") / "machines"
 

@@ -15,7 +15,11 @@ from balsam.platform.host_list import (
     expand_repeats,
     unique_lines,
 )
+from balsam.platform.schedulers import flux
+from balsam.platform.schedulers.commands import Call, CommandLine
 
+ASK_SEC = 30.0  # for a command that names nodes
+HOSTS = Call(("flux", "getattr", "hostlist"))
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 # By which each batch system numbers its jobs, for the processes in them.
 _JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "COBALT_JOBID", "FLUX_ENCLOSING_ID", "PE_HOSTFILE")
@@ -194,11 +198,29 @@ def _lsf(environ: Mapping[str, str]) -> list[_Given]:
     return [_Given(name) for name in names[starter:]]
 
 
+def _sge(environ: Mapping[str, str]) -> list[_Given]:
+    """PE_HOSTFILE has `host slots queue processors` for each queue on each host."""
+    given = _node_file(_variable(environ, "PE_HOSTFILE", "a Grid Engine allocation"), "PE_HOSTFILE")
+    return [_Given(name) for name in dict.fromkeys(node.name.split()[0] for node in given)]
+
+
+def _flux(environ: Mapping[str, str]) -> list[_Given]:
+    """`flux getattr hostlist` names the nodes; several brokers on one host let it come again."""
+    if not environ.get("FLUX_URI"):
+        raise UnknownNodes("FLUX_URI is not set: this process was not started in a Flux allocation")
+    done = CommandLine(flux.SURROUNDINGS, environ, ASK_SEC, gap_sec=0.0).run(HOSTS)
+    if done.returncode != 0:
+        raise UnknownNodes(f"`flux getattr hostlist` did not name the nodes: {done.sentence}")
+    return [_Given(name) for name in dict.fromkeys(expand_hosts(done.stdout))]
+
+
 _BATCH_SYSTEMS: dict[str, Callable[[Mapping[str, str]], list[_Given]]] = {
     "slurm": _slurm,
     "pbs": _pbs,
     "cobalt": _cobalt,
     "lsf": _lsf,
+    "sge": _sge,
+    "flux": _flux,
 }
 
 

@@ -39,6 +39,10 @@ SCHEDULER_NAMES = {
     "SlurmScheduler": "slurm",
     "pbs": "pbs",
     "PBSScheduler": "pbs",
+    "lsf": "lsf",
+    "LsfScheduler": "lsf",
+    "flux": "flux",
+    "grid_engine": "grid_engine",
 }
 
 
@@ -46,6 +50,7 @@ SCHEDULER_NAMES = {
 OLDER_FORMS = {
     "SlurmScheduler": SubmitForm(queue_option="--qos"),
     "PBSScheduler": SubmitForm(always=()),
+    "LsfScheduler": SubmitForm(nodes="-nnodes {num_nodes}", always=()),
 }
 
 

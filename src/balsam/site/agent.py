@@ -23,12 +23,15 @@ from pathlib import Path
 
 from balsam.client.errors import ClientError
 from balsam.client.transport import Client
-from balsam.platform.machine import LOCAL
+from balsam.platform.machine import LOCAL, nodes_by_facts
 from balsam.platform.nodes import Node, detect_local
 from balsam.platform.schedulers.allocation import Scheduler
 from balsam.platform.schedulers.batch_system import BatchScheduler, BatchSystem, SubmitForm
 from balsam.platform.schedulers.commands import CommandLine
+from balsam.platform.schedulers.flux import Flux
+from balsam.platform.schedulers.grid_engine import GridEngine
 from balsam.platform.schedulers.local import LocalScheduler
+from balsam.platform.schedulers.lsf import Lsf
 from balsam.platform.schedulers.pbs import Pbs
 from balsam.platform.schedulers.slurm import Slurm
 from balsam.runtime import logs
@@ -66,7 +69,13 @@ FIRST_CONTACT_SEC = 10.0
 JOIN_SEC = 1.0
 FAREWELL_SEC = 1.0
 CERTAIN_SEC = 120.0  # for so long a submission that was not answered may turn up in a batch system
-BATCH_SYSTEMS: dict[str, Callable[[SubmitForm], BatchSystem]] = {"slurm": Slurm, "pbs": Pbs}
+BATCH_SYSTEMS: dict[str, Callable[[SubmitForm], BatchSystem]] = {
+    "slurm": Slurm,
+    "pbs": Pbs,
+    "lsf": Lsf,
+    "flux": Flux,
+    "grid_engine": GridEngine,
+}
 REFUSALS = (SiteFolderError, InvalidSettings, pid_file.AgentRuns)
 
 
@@ -185,9 +194,11 @@ class Agent:
 
 def known_nodes(settings: Settings) -> list[Node] | None:
     """One node of each kind that this site's launchers run on; None where only they will see it."""
-    if settings.scheduler is None or settings.scheduler.name != "local":
+    if settings.scheduler is None:
         return None
-    return detect_local(os.environ)
+    if settings.scheduler.name == LOCAL:
+        return detect_local(os.environ)
+    return nodes_by_facts(settings.launcher.node)
 
 
 def build_scheduler(

@@ -67,6 +67,14 @@ class Ledger:
         found = {i: self._get(i) for i in batch_job_ids}
         return {i: entry for i, entry in found.items() if entry is not None}
 
+    def note(self, entry: LedgerEntry) -> None:
+        """For what can be found out again: where it can't be written, it is kept in memory."""
+        try:
+            self.put(entry)
+        except OSError as exc:
+            log.error("%s can't be written: %s", self._path(entry.batch_job_id), exc)
+            self._entries[entry.batch_job_id] = entry
+
     def put(self, entry: LedgerEntry) -> None:
         """On disk when this returns."""
         if self._entries.get(entry.batch_job_id) == entry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
@@ -198,8 +197,12 @@ class SchedulerService:
         return self._pause()
 
     def _needs_look(self) -> bool:
-        """Whether there is anything for which the batch system has to be asked; at first there may be."""
-        return bool(self._batch_jobs or self._listed or self._lookout.view is None)
+        """Whether there is anything for which the batch system has to be asked; at first there may be.
+
+        What did not answer is asked until it does: else it would be said to be away for ever.
+        """
+        unknown = self._lookout.view is None or self._lookout.trouble
+        return bool(self._batch_jobs or self._listed or unknown)
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -301,7 +304,7 @@ class SchedulerService:
         log.info("ending allocation %s of BatchJob %d", action.allocation.scheduler_id, action.batch_job_id)
         entry = self._ledger.of([action.batch_job_id]).get(action.batch_job_id)
         if batch_job and batch_job.state is BatchJobState.pending_deletion and entry and not entry.deleted_us:
-            self._ledger.put(replace(entry, deleted_us=now_us()))
+            self._ledger.note(replace(entry, deleted_us=now_us()))
         trouble = self._scheduler.delete(action.allocation, action.politely)
         if not trouble:
             return None
@@ -340,7 +343,7 @@ class SchedulerService:
         match self._scheduler.submit(submission):
             case Submitted(scheduler_id):
                 log.info("BatchJob %d is submitted as %s", batch_job.id, scheduler_id)
-                self._ledger.put(replace(entry, step=Step.submitted, scheduler_id=scheduler_id))
+                self._ledger.note(replace(entry, step=Step.submitted, scheduler_id=scheduler_id))
                 notes = {WAITING: None, "submit_script": str(submission.script), "submit_time": stamp()}
                 changes = {**ids(batch_job, scheduler_id), "state": BatchJobState.queued, "notes": notes}
                 return Report(batch_job.id, changes)
@@ -349,10 +352,10 @@ class SchedulerService:
                 closed = replace(entry, step=Step.ended, cause=EndOf.refused(sentence), sentence=sentence)
                 return Report(batch_job.id, failed_submission(batch_job, sentence), closed)
             case Later(sentence):
-                self._ledger.put(replace(entry, step=Step.later, sentence=sentence))
+                self._ledger.note(replace(entry, step=Step.later, sentence=sentence))
                 return waits(batch_job, tried_again(sentence, entry.attempts))
             case Unsure(sentence):
-                self._ledger.put(replace(entry, step=Step.unsure, sentence=sentence))
+                self._ledger.note(replace(entry, step=Step.unsure, sentence=sentence))
                 return None  # the next look tells
 
     def _try_again(self, batch_job: BatchJobOut, sentence: str) -> Report | None:
@@ -386,7 +389,7 @@ class SchedulerService:
         merged = _merged([r for r in reports if self._memory.refused.get(r.batch_job_id, since) <= since])
         for report in merged:
             if not report.changes and report.entry is not None:
-                self._ledger.put(report.entry)
+                self._ledger.note(report.entry)
         merged = [report for report in merged if report.changes]
         if not merged:
             return
@@ -409,8 +412,7 @@ class SchedulerService:
         """What the server has heard; before that a put back into the queue, or an end, is not to be noted."""
         for report in reports:
             if report.entry is not None and report.batch_job_id not in refused:
-                with contextlib.suppress(OSError):
-                    self._ledger.put(report.entry)
+                self._ledger.note(report.entry)
 
     def _take_in(self, batch_job: BatchJobOut) -> None:
         if batch_job.state in ACTIVE_BATCH_JOB_STATES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
-from balsam.platform.schedulers import pbs, slurm
+from balsam.platform.schedulers import flux, lsf, pbs, slurm
 from balsam.platform.schedulers.commands import Call, CommandLine, Done, Surroundings
 
 ASK_SEC = 10.0  # nothing runs meanwhile
@@ -18,6 +18,8 @@ Teller = Callable[[Mapping[str, str]], float | Call | None]
 TELLERS: tuple[tuple[Teller, Callable[[Done], float | None], Surroundings], ...] = (
     (slurm.end_of_allocation, slurm.read_end, slurm.SURROUNDINGS),
     (pbs.end_of_allocation, pbs.read_end, pbs.SURROUNDINGS),
+    (lsf.end_of_allocation, lsf.read_end, lsf.SURROUNDINGS),
+    (flux.end_of_allocation, flux.read_end, flux.SURROUNDINGS),
 )
 
 
