@@ -20,10 +20,14 @@ MACHINES := machine-packages $(NODE_TESTS)/node_modules/.installed
 PACKAGES := chromium lammps lammps-examples mariadb-server mpich munge openmpi-bin slurm-wlm slurmdbd systemd
 QUICK_TESTS = $(wildcard tests/core tests/schemas tests/store tests/logic tests/platform tests/client tests/sdk)
 
-.PHONY: demo lammps test test-machines machines machine-packages lint check clean venv-dev venv-published
+.PHONY: demo demo-slurm lammps test test-machines machines machine-packages lint check clean venv-dev venv-published
 
 demo: $(VENV)/.digits-installed
 	@$(BIN)/python -m examples.digits.demo
+
+# Needs root, and Debian's slurm-wlm and munge, or says so.
+demo-slurm: $(VENV)/.plot-installed
+	@$(BIN)/python -m examples.slurm.demo
 
 # Needs Debian's lammps, lammps-examples and openmpi-bin, or says so.
 lammps: $(VENV)/.plot-installed
@@ -53,11 +57,11 @@ venv-dev: $(VENV)/.dev-installed
 venv-published: $(PUBLISHED)/.installed
 
 clean:
-	@for demo in .demo .demo-lammps; do \
+	@for demo in .demo .demo-lammps .demo-slurm; do \
 	    ! [ -e $$demo/site/balsam-service.pid ] || echo "note: an agent may still work in $$demo/site"; \
 	done
 	rm -rf $(NODE_TESTS)/node_modules
-	rm -rf .demo .demo-lammps $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .demo .demo-lammps .demo-slurm $(VENV) $(PUBLISHED) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.plot-installed: pyproject.toml | $(BIN)/python

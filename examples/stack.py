@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
+import yaml
 
+from balsam.platform.machine import LOCAL
 from balsam.runtime.site_folder import SiteFolder
 from balsam.site.processes import agent_status
 
@@ -26,11 +30,16 @@ class CommandFailed(Exception):
 class Stack:
     """A folder with everything of one demonstration; `started` names what this process has to stop.
 
-    `launcher`: settings of the site's launchers, beside an end soon after the last run.
+    `launcher`: settings of the site's launchers, beside an end soon after the last run. `machine`: whose
+    settings the site begins with; `scheduler`: what is different here. `ends`: what has to stop when the
+    agent has, and before the server does.
     """
 
     folder: Path
     launcher: Mapping[str, str] = field(default_factory=dict)
+    machine: str = LOCAL
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    ends: ExitStack = field(default_factory=ExitStack)
     started: set[str] = field(default_factory=set)
     begun: float = field(default_factory=time.time)
 
@@ -51,8 +60,10 @@ class Stack:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.start_server()
         if not (self.site / ".balsam-site").exists():
-            self._balsam("site", "init", str(self.site), "--name", site_name)
+            self._balsam("site", "init", str(self.site), "--name", site_name, "--machine", self.machine)
         self._set_launcher({"idle_ttl_sec": "10", **self.launcher})
+        if self.scheduler:
+            self._set_scheduler()
         self.start_agent()
 
     def start_server(self) -> None:
@@ -68,6 +79,7 @@ class Stack:
         """Stops what `start` and the restarts since then have started, the agent first."""
         if "agent" in self.started and (self.site / "balsam-service.pid").exists():
             self._balsam("site", "stop", folder=self.site)
+        self.ends.close()
         self._end_launchers()
         if "server" in self.started:
             self._balsam("server", "stop", "--data", str(self.server))
@@ -85,6 +97,13 @@ class Stack:
             text, count = re.subn(rf"^(  {name}:) \S+", rf"\1 {value}", text, flags=re.MULTILINE)
             assert count == 1, f"{settings} has every setting once, {name} too"
         settings.write_text(text)
+
+    def _set_scheduler(self) -> None:
+        """In settings.yml, which loses its comments."""
+        settings = self.site / "settings.yml"
+        content = yaml.safe_load(settings.read_text())
+        content["scheduler"] |= self.scheduler
+        settings.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def _end_launchers(self) -> None:
         """Ends launchers that nobody was left to end, for example after the agent was killed."""

@@ -11,16 +11,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
-from tests.machines.clusters import SlurmCluster, _need, _signal
+from examples.slurm.cluster import SlurmCluster, need_programs
 from tests.services import free_port
 from tests.waiting import wait_until
 
 CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={folder}/run/munge.socket
-CredType=cred/munge
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={accounting}
@@ -39,7 +35,7 @@ PartitionName=tiny Nodes={first} MaxTime=00:01:00 MaxNodes=1 State=UP
 PartitionName=closed Nodes=ALL MaxTime=01:00:00 State=DOWN
 """
 # What the lines above take the place of, in the configuration without accounting.
-REPLACED = r"^(AuthType|CredType|JobAcctGatherType|AccountingStorageType|KillWait)=.*\n"
+REPLACED = r"^(JobAcctGatherType|AccountingStorageType|KillWait)=.*\n"
 
 DBD_CONF = """\
 AuthType=auth/munge
@@ -78,13 +74,11 @@ class AccountedSlurm(SlurmCluster):
         self._password = secrets.token_hex(16)
         self._database: subprocess.Popen[bytes] | None = None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
         for stopped in ("slurmctld", "slurmdbd"):
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(self.pid(stopped), signal.SIGCONT)
-        super().__exit__(kind, exc, trace)
+        super().stop()
         if self._database is not None:
             self._database.terminate()
             self._database.wait(60)
@@ -96,7 +90,7 @@ class AccountedSlurm(SlurmCluster):
     def stop_daemon(self, daemon: str) -> None:
         """As when its host goes away for a while: `start_daemon` brings it back."""
         pid = self.pid(daemon)
-        _signal(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGTERM)
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), timeout=60)
 
     @contextlib.contextmanager
@@ -117,9 +111,8 @@ class AccountedSlurm(SlurmCluster):
         self.run(daemon, *words)
 
     def _configure(self) -> None:
-        _need("munged", "mariadbd", "slurmdbd", "sacctmgr")
+        need_programs("mariadb-server slurmdbd", "mariadbd", "slurmdbd", "sacctmgr")
         super()._configure()
-        self.folder.chmod(0o755)  # the database's user has to get in
         facts = {"folder": self.folder, "password": self._password, "first": self.nodes[0], **self._ports}
         etc = self.folder / "etc"
         conf = etc / "slurm.conf"
@@ -128,8 +121,6 @@ class AccountedSlurm(SlurmCluster):
         (etc / "slurmdbd.conf").chmod(0o600)
         (etc / "prolog").write_text(f"#!/bin/sh\ntest ! -e {etc}/prolog-fails\n")
         (etc / "prolog").chmod(0o755)
-        (etc / "munge.key").write_bytes(secrets.token_bytes(1024))
-        (etc / "munge.key").chmod(0o400)
 
     def _start(self) -> None:
         self._start_munge()
@@ -137,22 +128,7 @@ class AccountedSlurm(SlurmCluster):
         self.run("slurmdbd")
         wait_until(self._accounting_answers, timeout=60, on_timeout=self._logs)
         self._make_accounts()
-        super()._start()
-
-    def _idle(self) -> bool:
-        states = self.run("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split()
-        return states == ["idle"] * len(self.nodes)
-
-    def _start_munge(self) -> None:
-        places = {
-            "key-file": "etc/munge.key",
-            "socket": "run/munge.socket",
-            "log-file": "log/munged.log",
-            "pid-file": "run/munged.pid",
-            "seed-file": "etc/munge.seed",
-        }
-        words = [f"--{option}={self.folder / place}" for option, place in places.items()]
-        self.run("munged", "--num-threads=2", "--force", *words)
+        self._start_slurm()
 
     def _start_database(self) -> None:
         data = self.folder / "db"

@@ -11,8 +11,9 @@ from playwright.sync_api import Browser
 from balsam.platform.mpi.mpich import Mpich
 from balsam.platform.mpi.openmpi import OpenMpi
 from balsam.platform.mpi.slurm import Srun
+from examples.slurm.cluster import SlurmCluster
 from tests.machines.browser import chromium
-from tests.machines.clusters import Bench, SlurmCluster, VirtualNodes, mpich_for_python
+from tests.machines.clusters import Bench, VirtualNodes, mpich_for_python
 from tests.machines.visitor import Visitor
 from tests.services import LoginProvider, PasswordServer
 

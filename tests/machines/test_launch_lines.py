@@ -17,7 +17,8 @@ from balsam.platform.mpi.gpus import gpu_environment
 from balsam.platform.mpi.launch import Host, Launch
 from balsam.platform.mpi.openmpi import OpenMpi
 from balsam.platform.nodes import detect
-from tests.machines.clusters import ROOT_MAY_RUN, Bench, SlurmCluster
+from examples.slurm.cluster import SlurmCluster
+from tests.machines.clusters import ROOT_MAY_RUN, Bench
 from tests.waiting import wait_until
 
 CPUS = tuple(sorted(os.sched_getaffinity(0)))

@@ -16,8 +16,9 @@ import pytest
 
 from balsam.schemas import deserialize
 from balsam.sdk.application import ApplicationDefinition
+from examples.slurm.cluster import SlurmCluster
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
-from tests.machines.clusters import SlurmCluster, VirtualNodes, mpich_for_python
+from tests.machines.clusters import VirtualNodes, mpich_for_python
 from tests.services import User
 from tests.waiting import wait_until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from examples.slurm.cluster import SlurmCluster
 from tests.launcher.pilot import Pilot, long_sleep, processes_with
-from tests.machines.clusters import SlurmCluster
 from tests.services import User
 from tests.waiting import wait_until
 

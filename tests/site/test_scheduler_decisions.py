@@ -300,6 +300,26 @@ def test_what_nobody_knows_any_more_is_lost_after_a_while_and_some_looks(
     assert report.changes["cause"].startswith(cause) and report.changes["end_time"]
 
 
+def is_over(action: Action) -> bool:
+    return isinstance(action, Report) and action.changes.get("state") is S.finished
+
+
+def test_what_was_deleted_while_it_waited_is_in_no_record_and_over_after_some_looks() -> None:
+    """Kind: what accounting never tells is waited for (Grid Engine's knows only what has run)."""
+    waited = seen(S.pending_deletion, start_time=None)
+    asked = replace(SUBMITTED, deleted_us=NOW_US - SEC)
+    known = scene([waited], entry=asked, asked=frozenset("3"))
+    (report,) = missing(known, LOST_LOOKS, 10.0)
+    assert isinstance(report, Report) and report.changes["cause"] == "deleted by user"
+    for other in (
+        scene([waited], entry=SUBMITTED, asked=frozenset("3")),  # nobody has asked for its end
+        scene([seen(S.pending_deletion)], entry=asked, asked=frozenset("3")),  # it ran
+        scene([waited], entry=asked, records=Records(trouble="away"), asked=frozenset("3")),
+    ):
+        assert not any(is_over(action) for action in missing(other, LOST_LOOKS, 10.0))
+    assert not any(is_over(action) for action in missing(known, LOST_LOOKS - 1, 10.0))
+
+
 def test_accounting_that_can_not_be_asked_ends_nothing_for_an_hour() -> None:
     silent = Records(trouble="Connection refused")
     known = scene([seen()], entry=SUBMITTED, records=silent, asked=frozenset("3"))

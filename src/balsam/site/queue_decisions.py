@@ -244,8 +244,9 @@ def _missing(
             return None  # accounting has yet to hear of its end
         return ended(batch_job, entry, replace(record, end_us=record.end_us or absence.since_us))
     age = now - absence.since
-    if age >= LOST_SEC and absence.looks >= LOST_LOOKS:
-        cause = lost_cause(scene, record)
+    unbegun = _was_deleted_before_it_began(batch_job, entry) and record is None and not scene.records.trouble
+    if (age >= LOST_SEC or unbegun) and absence.looks >= LOST_LOOKS:
+        cause = EndOf.deleted.value if unbegun else lost_cause(scene, record)
         if not scene.records.trouble or age >= UNASKED_SEC:
             gone = Allocation(
                 scheduler_id or "",
@@ -258,6 +259,12 @@ def _missing(
     if absence.looks < 2:
         return None
     return waits(batch_job, missing_note(scene, record), MISSING)
+
+
+def _was_deleted_before_it_began(batch_job: BatchJobOut, entry: LedgerEntry | None) -> bool:
+    """Some batch systems keep no record of such."""
+    wished = batch_job.state is BatchJobState.pending_deletion
+    return wished and entry is not None and entry.deleted_us is not None and batch_job.start_time is None
 
 
 def _without_empty_id(report: Report) -> Report:
