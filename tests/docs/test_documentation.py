@@ -132,3 +132,12 @@ def test_every_reason_that_the_server_can_give_is_explained() -> None:
     page = (PROJECT / "docs/why.md").read_text()
     assert {code for code in codes if f"`{code}`" not in page} == set()
     assert {"no_agent", "no_fit_gpus", "launcher_silent"} <= codes
+
+
+def test_decisions_have_numbers_of_their_own() -> None:
+    """Two that were written at the same time are told apart, and each knows its number."""
+    pages = sorted((PROJECT / "docs" / "decisions").glob("*.md"))
+    numbers = [int(page.name.split("-")[0]) for page in pages]
+    assert numbers == list(range(1, len(pages) + 1))
+    for number, page in zip(numbers, pages, strict=True):
+        assert page.read_text().startswith(f"# {number}. ")

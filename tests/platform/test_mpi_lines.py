@@ -192,6 +192,7 @@ def test_without_mpi_one_process_is_the_program_itself_and_more_are_refused() ->
         ("balsam.platform.app_run.OpenMPIRun", "openmpi"),
         ("balsam.platform.app_run.SlurmRun", "srun"),
         ("balsam.platform.app_run.PolarisRun", "pals"),
+        ("balsam.platform.app_run.AuroraRun", "pals"),
         ("balsam.platform.app_run.LocalAppRun", "local"),
     ],
 )

@@ -193,6 +193,7 @@ def test_a_machines_nodes_have_what_its_file_says(tmp_path: Path) -> None:
         ("balsam.platform.compute_node.DefaultNode", "local"),
         ("balsam.platform.compute_node.compute_node.ComputeNode", "local"),
         ("balsam.platform.compute_node.PolarisNode", "polaris"),
+        ("balsam.platform.compute_node.AuroraNode", "aurora"),
         ("slurm", "slurm"),
         ("perlmutter", "perlmutter"),
     ],

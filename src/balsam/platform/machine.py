@@ -25,6 +25,7 @@ _OLDER_NODES = {
     "DefaultNode": LOCAL,
     "PerlmutterGPUNode": "perlmutter",
     "PerlmutterNode": "slurm",  # with GPUs or without
+    "AuroraNode": "aurora",
     "PolarisNode": "polaris",
 }
 

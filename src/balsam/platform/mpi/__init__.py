@@ -26,6 +26,7 @@ _OLDER_NAMES = {
     "MPICHRun": Mpich.name,
     "OpenMPIRun": OpenMpi.name,
     "PerlmutterRun": Srun.name,
+    "AuroraRun": Pals.name,
     "PolarisRun": Pals.name,
     "SlurmRun": Srun.name,
 }
