@@ -77,13 +77,18 @@ class Stack:
 
     def stop(self) -> None:
         """Stops what `start` and the restarts since then have started, the agent first."""
-        if "agent" in self.started and (self.site / "balsam-service.pid").exists():
-            self._balsam("site", "stop", folder=self.site)
+        if "agent" in self.started:
+            self.stop_agent()
         self.ends.close()
         self._end_launchers()
         if "server" in self.started:
             self._balsam("server", "stop", "--data", str(self.server))
         self.started.clear()
+
+    def stop_agent(self) -> None:
+        """Whoever has started it."""
+        if (self.site / "balsam-service.pid").exists():
+            self._balsam("site", "stop", folder=self.site)
 
     def agent_is_alive(self) -> bool:
         """Whether the site's agent works."""

@@ -97,9 +97,11 @@ def run(stack: Stack, plan: Plan, console: Console) -> None:
 def start_slurm(stack: Stack) -> SlurmCluster:
     """In a folder of its own with a short path, to which the demonstration's has a link."""
     link = stack.folder / "slurm"
-    if link.is_symlink():
-        SlurmCluster(folder=link.readlink()).stop()  # of a demonstration that was killed
+    if link.is_symlink():  # of a demonstration that was killed; its agent knows no other Slurm
+        stack.stop_agent()
+        SlurmCluster(folder=link.readlink()).stop()
         link.unlink()
+        stack.started.add("server")
     cluster = SlurmCluster(NODES, CPUS, more=SLURM_LINES)
     link.symlink_to(cluster.folder)
     stack.ends.callback(link.unlink)
