@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from balsam.client.transport import Client
 from tests.regions import spread
 from tests.services import EmbeddedServer, PasswordServer, PostgresServer, User
+
+# How long one example takes says more of what else this machine does than of the code.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,6 +26,12 @@ INTERRUPTIBLE = [
 ]
 
 
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """A command only sees HTTP: the tests of the server show that both engines answer alike."""
+    return "sqlite"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command came to."""

@@ -144,7 +144,8 @@ def check(told: dict[str, Any], site: Folder, label: str) -> None:
     moves = told.pop("moves")
     assert told == EXPECTED, site.report()
     assert moves[-len(MOVES) :] == MOVES
-    assert (site.path / "data" / label / "hello" / "job.out").read_text().strip() == "Hello, you!"
+    # The last line: an MPI launcher may complain of its own pipes before.
+    assert (site.path / "data" / label / "hello" / "job.out").read_text().splitlines()[-1] == "Hello, you!"
 
 
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)

@@ -80,7 +80,7 @@ def test_a_successor_sends_the_same_batch_again_and_then_the_rest(folder: SpoolF
     assert again.next_batch(100) is None
 
 
-@settings(deadline=None, max_examples=60)  # each batch waits for the disk
+@settings(max_examples=60)  # each batch waits for the disk
 @given(st.lists(st.one_of(st.integers(1, 5), st.sampled_from(["send", "answer", "crash"])), max_size=40))
 def test_nothing_is_lost_or_reordered_however_often_the_writer_dies(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any]

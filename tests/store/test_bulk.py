@@ -119,7 +119,7 @@ ROWS = st.tuples(
 
 
 @ON_POSTGRESQL
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5), times=st.sampled_from([1, 3]))
 def test_rows_are_copied_as_the_driver_would_write_them(
     db: Database, rows: list[tuple[Any, ...]], times: int

@@ -31,7 +31,8 @@ def sentence_of(exc: Exception) -> str:
         return _of_letters(exc)
     if isinstance(exc, OSError) and not isinstance(exc, ClientError) and exc.filename is not None:
         return f"{exc.filename}: {exc.strerror}"
-    if isinstance(exc, FileNotFoundError) and exc.filename is None:  # no file is missing, but what holds it
+    # The system's own, of no file: what holds all that are named by relative paths is missing.
+    if type(exc) is FileNotFoundError and exc.errno is not None and exc.filename is None:
         return "the folder that this runs in was removed: change into another one"
     if isinstance(exc, RuntimeError) and "home directory" in str(exc):
         return str(NoHome())  # of a `~` in a path
