@@ -303,6 +303,7 @@ def test_rm_by_force_removes_the_record_alone(meant: str, client: Client, balsam
     balsam("site", "init", "runs", "-n", "laptop")
     (home / "runs" / "data" / "result.dat").write_text("weeks of work")
     said = balsam("site", "rm", "-f", meant)
+    assert "(None)" not in said.out, "a record that is removed has no id any more"
     assert said.status == 0 and f"Its files stay in {home / 'runs'}" in said.out
     assert (home / "runs" / "data" / "result.dat").read_text() == "weeks of work"
     assert (home / "runs" / "settings.yml").exists()

@@ -131,13 +131,14 @@ def _remove_record(target: Target, text: str, assume_yes: bool) -> None:
             f"the server knows no site of {text}: nothing is removed. Its files: balsam site rm {text}"
         )
     content = content_of(record, None)
+    name = target.name  # with the id that the record loses
     confirm(
-        f"The folder {record.path} is not on this machine. Remove the server's record of {target.name}, with "
+        f"The folder {record.path} is not on this machine. Remove the server's record of {name}, with "
         f"{content.rows}, for good?",
         assume_yes,
     )
     record.delete()
-    click.echo(f"Removed the record of {target.name} from the server, with {content.rows}.")
+    click.echo(f"Removed the record of {name} from the server, with {content.rows}.")
     if target.folder is None:
         return
     click.echo(f"Its files stay in {target.folder.path}.")
