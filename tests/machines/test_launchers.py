@@ -84,7 +84,7 @@ def allocation(
         slurm: SlurmCluster = request.getfixturevalue("slurm")
         pilot.set("launcher", compute_node="slurm", mpi_app_launcher="srun")
         environment = slurm.environment | mpich_for_python(library)
-        within = ["salloc", "-Q", "-N3", "--exclusive", "--gpus-per-node=4"]
+        within = ["salloc", "-Q", "--kill-command=TERM", "-N3", "--exclusive", "--gpus-per-node=4"]
         yield Allocation(pilot, slurm.nodes[:3], environment, within, {"mpi": "pmi2"})
     else:
         nodes: VirtualNodes = request.getfixturevalue("virtual_nodes")
