@@ -275,9 +275,9 @@ def test_jobs_that_wait_for_their_start_take_newer_code(running: Pilot) -> None:
         lambda: running.told(ids),
     )
     running.command("echo new", "Waiting")
-    logs = running.site.log_path
+    logs, told = running.site.log_path, f"another version: [{app}]"  # other tests have apps of their own
     wait_until(
-        lambda: any("another version" in file.read_text() for file in logs.glob("*.log")),
+        lambda: any(told in file.read_text() for file in logs.glob("*.log")),
         30,
         lambda: running.told(ids),
     )

@@ -113,10 +113,12 @@ def test_allocations_outlive_the_agent_and_are_found_again(running: Bench) -> No
 
 
 def test_an_end_that_nobody_saw_is_reported_by_the_next_agent(running: Bench) -> None:
-    running.template("sleep 0.3")
+    end = running.site.path / "end"
+    running.template(f"until test -e {end}; do sleep 0.05; done")
     batch_job_id = running.ask()
     running.await_state(batch_job_id, "running")
     stop_agent(running.site)
+    end.touch()
     scheduler = LocalScheduler(running.site.job_path / "local")
     wait_until(lambda: not scheduler.active())
     running.start()

@@ -6,6 +6,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+# With which a Python worker ends whose end of the connection user code has closed.
+CLOSED_CODE = 119
 _LENGTH = struct.Struct(">I")
 
 

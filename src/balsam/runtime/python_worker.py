@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import errno
 import os
 import socket
 import sys
@@ -29,7 +30,7 @@ from balsam.runtime import job_output
 from balsam.runtime.capture import NotWritable, Output, flush, high, opened
 from balsam.runtime.children import NODE_SHORT
 from balsam.runtime.endings import ExitFunctions, finish_threads
-from balsam.runtime.frames import frame, receive
+from balsam.runtime.frames import CLOSED_CODE, frame, receive
 from balsam.runtime.interpreter import Interpreter
 from balsam.runtime.job_output import JOB_OUTPUT, Attempt
 from balsam.runtime.leftovers import Leftovers, write_out
@@ -95,7 +96,15 @@ class Worker:
                 interpreter = Interpreter()  # with what the class has imported
             else:
                 left = self._left(interpreter, leftovers)
-            link.sendall(frame(encode({**answer, "worn": left})))
+            self._send(link, {**answer, "worn": left})
+
+    def _send(self, link: socket.socket, answer: Answer) -> None:
+        try:
+            link.sendall(frame(encode(answer)))
+        except OSError as exc:
+            if exc.errno in (errno.EBADF, errno.ENOTSOCK):  # closed, and perhaps something else by now
+                os._exit(CLOSED_CODE)
+            raise
 
     def _left(self, interpreter: Interpreter, leftovers: Leftovers) -> str:
         try:

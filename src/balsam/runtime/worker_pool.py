@@ -28,7 +28,7 @@ import orjson
 from balsam.core.clock import now_us
 from balsam.core.start import command as start_command
 from balsam.runtime.children import NODE_SHORT, await_program, hangs_in_a_file, signal_group
-from balsam.runtime.frames import FrameReader, frame
+from balsam.runtime.frames import CLOSED_CODE, FrameReader, frame
 from balsam.runtime.memory_kills import MemoryKills
 from balsam.runtime.requests import Kind, Reply, Request, encode_request
 
@@ -404,11 +404,12 @@ class WorkerPool:
         """Of a worker that had something to do."""
         outside = has_died and worker.process.returncode in OUTSIDE
         ended = worker.process.returncode  # None: it hangs in the kernel
-        code = -int(Signals.SIGKILL) if ended is None else ended
+        code = -int(Signals.SIGKILL) if ended in (None, CLOSED_CODE) else ended
+        closed = not has_died or ended == CLOSED_CODE
         if outside and self._memory_kills.now() > worker.memory_kills:
             sentence = f"killed for want of memory: the Python worker died with {epitaph}"
             self._fail(ticket, sentence, code=code)
-        elif not has_died and not ticket.signalled and not self._closed:
+        elif closed and not ticket.signalled and not self._closed:
             sentence = (
                 "run() or a hook closed the connection of its Python worker (all files?), which was ended"
             )
