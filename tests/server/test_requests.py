@@ -259,3 +259,11 @@ def test_a_wish_to_end_an_allocation_survives_the_agents_report(lab: Lab) -> Non
     path = f"/batch-jobs/{lab.batch_job()['id']}"
     lab.client.put(path, {"state": "pending_deletion"})
     assert lab.client.put(path, {"state": "running", "scheduler_id": 5})["state"] == "pending_deletion"
+
+
+def test_what_is_left_out_of_a_refusal_is_counted(lab: Lab) -> None:
+    """Kind: a list that is cut says how much of it is missing."""
+    with pytest.raises(ServerRefused, match="and 20 more, which are left out"):
+        lab.client.post("/jobs/", [{} for _ in range(35)])  # two fields are missing in each
+    with pytest.raises(ServerRefused, match=r"Unknown: \[.*\] and 5 more"):
+        lab.client.post("/jobs/", [{"workdir": f"w{n}", "app_id": 900_000_000 + n} for n in range(15)])

@@ -8,6 +8,7 @@ from typing import Any
 
 from balsam.core.clock import now_us
 from balsam.core.errors import Invalid, NotFound
+from balsam.core.plural import beyond
 from balsam.core.states import DONE_STATES, JobState, ParentsMust, TransferDirection, TransferItemState
 from balsam.logic import advance
 from balsam.logic.moves import Situation, first_state, walk
@@ -89,7 +90,10 @@ def _apps(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, dict[s
     missing = sorted(app_ids - found.keys())
     if missing:
         first = next(i for i, want in enumerate(wanted) if want.app_id in missing)
-        sentence = f"Could not find one or more Apps. Double check app_id fields. Unknown: {missing[:10]}"
+        sentence = (
+            "Could not find one or more Apps. Double check app_id fields. "
+            f"Unknown: {missing[:10]}{beyond(len(missing), 10)}"
+        )
         raise NotFound(_of_item(first, wanted, sentence))
     return found
 
@@ -102,7 +106,7 @@ def _parents(tx: Tx, owner: Owner, wanted: Sequence[JobCreate]) -> dict[int, Job
         first = next(i for i, want in enumerate(wanted) if not want.parent_ids.isdisjoint(missing))
         sentence = (
             "Could not find one or more Jobs set as parents. Double check parent_ids fields. "
-            f"Unknown: {missing[:10]}"
+            f"Unknown: {missing[:10]}{beyond(len(missing), 10)}"
         )
         raise NotFound(_of_item(first, wanted, sentence))
     return states

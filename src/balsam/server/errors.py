@@ -25,9 +25,11 @@ from balsam.core.errors import (
     TooManyAttempts,
     Unauthorized,
 )
+from balsam.core.plural import beyond
 from balsam.store import space
 
 log = logging.getLogger(__name__)
+MOST_ERRORS = 50  # of one request
 
 STATUS: dict[type[BalsamError], int] = {
     NotFound: 404,
@@ -76,9 +78,15 @@ def headers_of(exc: BalsamError) -> dict[str, str]:
 def _not_valid(_request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, RequestValidationError)
     # What was sent is left out: it may be a password, or megabytes.
+    errors = exc.errors()
     detail: list[dict[str, Any]] = [
-        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in exc.errors()[:50]
+        {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+        for error in errors[:MOST_ERRORS]
     ]
+    if more := beyond(len(errors), MOST_ERRORS):
+        detail.append(
+            {"loc": [errors[0]["loc"][0]], "msg": f"{more.strip()}, which are left out", "type": "more"}
+        )
     return JSONResponse({"detail": detail}, 422)
 
 

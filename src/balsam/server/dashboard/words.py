@@ -10,6 +10,7 @@ import orjson
 from markupsafe import Markup
 
 from balsam.core.clock import from_us
+from balsam.core.plural import beyond
 from balsam.core.states import BatchJobState, JobState, TransferItemState
 
 NOTHING = "\N{EN DASH}"
@@ -129,7 +130,8 @@ def query(**values: Any) -> str:
 def faults(found: Iterable[Any]) -> str:
     """What is wrong with what was sent, without repeating it: it may be long."""
     told = [(".".join(str(step) for step in one["loc"] if step != "query"), str(one["msg"])) for one in found]
-    return "; ".join(f"{where}: {text}" if where else text for where, text in told[:10])
+    shown = "; ".join(f"{where}: {text}" if where else text for where, text in told[:10])
+    return shown + beyond(len(told), 10)
 
 
 FILTERS: dict[str, Any] = {
