@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
 from balsam.core.limits import MAX_PAYLOAD_CHARS
+from balsam.runtime import leftovers
 from balsam.runtime.requests import AppCode, Kind, Reply, Request
 from balsam.runtime.shared_pool import SharedWorkerPool
 from balsam.runtime.worker_pool import WorkerPool, WorkerSetting
@@ -286,6 +289,16 @@ def alive_in_group(pgid: int) -> list[int]:
             if os.getpgid(process.pid) == pgid and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
+
+
+def test_memory_that_grows_below_an_earlier_peak_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak may be an earlier run's, or that of the program that has started the worker."""
+    sizes = iter([50 << 20, 150 << 20, 750 << 20])
+    monkeypatch.setattr(leftovers, "_resident_bytes", lambda: next(sizes))
+    monkeypatch.setattr(resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=2 << 20))
+    found = leftovers.Leftovers.__new__(leftovers.Leftovers)
+    found._memory = None
+    assert [found._memory_leak() for _ in range(3)] == ["", "", "700 MB of memory"]
 
 
 @pytest.mark.parametrize("left", ["a child", "a thread", "files", "memory"])

@@ -57,8 +57,9 @@ def test_each_worker_that_ends_gets_a_successor(supervisor: psutil.Process, tmp_
     before = workers(supervisor)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
+    ended = {f"ended-{pid}" for pid in before}
+    wait_until(lambda: {path.name for path in tmp_path.glob("ended-*")} == ended)
     wait_until(lambda: len(workers(supervisor)) == 2 and not workers(supervisor) & before)
-    assert {path.name for path in tmp_path.glob("ended-*")} == {f"ended-{pid}" for pid in before}
 
 
 def test_a_successor_that_does_not_come_to_serve_leaves_its_elder(
