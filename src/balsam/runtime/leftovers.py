@@ -54,8 +54,8 @@ class Leftovers:
         return ""
 
     def _memory_leak(self) -> str:
-        # The peak costs less to ask for. It is that of earlier runs, too, and of the program that started this
-        # one: only where it is low does it tell that nothing has grown.
+        # The peak costs less to ask for. It may be an earlier run's, or that of the program that has started
+        # this one: only where it is low does it tell that nothing has grown.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         if self._memory is not None and peak <= self._memory + MEMORY_BYTES:
             return ""
